@@ -1,0 +1,234 @@
+## A study of knowledge distillation for edge devices: make TARGET [VARIABLE=value ...]
+##
+## PROFILE=default|smoke|paper   which params/ folder runs; its report is reports/PROFILE
+## DATA=my.csv TARGET=fail       your own pass/fail table; report: reports/csv-my
+##   GROUP= TIME= DROP=a,b FAIL=  its group and time columns, columns to leave out,
+##                               how it spells a fail
+## WORKERS=4                     processes at once (default: one per processor)
+## FRESH=1                       forget finished runs and recompute
+## PYTHON=python3.12             makes .venv;  VENV=folder: your own, taken as it is
+##
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDEXPANSION:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# --- what is asked for -------------------------------------------------------------
+
+PROFILE ?= default
+REPORT := $(PROFILE)
+empty :=
+space := $(empty) $(empty)
+ifneq ($(DATA),)
+  override PROFILE := csv
+  REPORT := csv-$(basename $(notdir $(subst $(space),-,$(DATA))))
+  export DATA TARGET GROUP TIME DROP FAIL
+endif
+ifneq ($(VERIFY),)
+  REPORT := verify-$(REPORT)
+endif
+
+STAGES := $(sort $(notdir $(basename $(wildcard params/$(PROFILE)/*.yaml))))
+R := reports/$(REPORT)
+NB := $(R)/notebooks
+EXECUTED := $(STAGES:%=$(NB)/%.ipynb)
+
+# Who needs whom, as far as the profile has them.
+needs_02_kd_tabular := 01_teachers
+needs_06_prune_quantize := 02_kd_tabular
+needs_99_results := $(filter-out 99_results,$(STAGES))
+
+export KD_PROFILE := $(PROFILE)
+export KD_REPORT := $(REPORT)
+export KD_WORKERS := $(WORKERS)
+export KD_FRESH := $(FRESH)
+
+# --- the environment ---------------------------------------------------------------
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+READY := $(VENV)/ready
+ifeq ($(origin VENV),command line)
+  READY :=
+endif
+python := $(BIN)/python
+publish := $(python) -m kdutils.views.publish
+uv = $(shell sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.txt)
+
+export PYTHONPATH := $(CURDIR)
+export JUPYTER_PATH := $(abspath $(VENV))/share/jupyter
+export IPYTHONDIR := $(CURDIR)/.stamps/ipython
+export MATPLOTLIBRC := $(CURDIR)/kdutils/views/matplotlibrc
+export PYTHONHASHSEED := 0
+export SOURCE_DATE_EPOCH := 1577836800
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export VECLIB_MAXIMUM_THREADS := 1
+
+# --- what can be asked wrongly, in one sentence each ------------------------------------
+
+goals := $(or $(MAKECMDGOALS),help)
+ifneq ($(filter report html verify $(STAGES),$(goals)),)
+  ifeq ($(STAGES),)
+    $(error PROFILE=$(PROFILE) has no parameters: params/$(PROFILE)/*.yaml)
+  endif
+  ifneq ($(DATA),)
+    ifneq ($(shell test -r "$(DATA)" && echo yes),yes)
+      $(error DATA=$(DATA) is not a readable file)
+    endif
+    ifeq ($(TARGET),)
+      $(error DATA=$(DATA) needs the name of its pass/fail column, e.g. TARGET=fail)
+    endif
+  endif
+  ifeq ($(PROFILE)$(DATA),csv)
+    $(error PROFILE=csv needs a table, e.g. DATA=my.csv TARGET=fail)
+  endif
+endif
+
+# --- stamps: rewritten only when the content of what they stand for has changed -------
+
+S := .stamps
+STAMP = mkdir -p $(S); { \
+  find notebooks params kdutils requirements.txt -type f ! -path '*/.*' \
+    ! -path '*/__pycache__/*' | LC_ALL=C sort | xargs cksum; \
+  [ -z "$(DATA)" ] || echo "$$(cksum < "$(DATA)") $(REPORT) \
+    $(TARGET);$(GROUP);$(TIME);$(DROP);$(FAIL)"; } | awk ' \
+  { key = $$3; gsub("/", "-", key) } \
+  key ~ /^kdutils-/ { key = key ~ /^kdutils-views-(pages|render|template)/ ? "pages" : "code" } \
+  { now[key] = now[key] $$0 "\n" } \
+  END { for (key in now) { \
+    stamp = "$(S)/" key; old = ""; \
+    while ((getline line < stamp) > 0) old = old line "\n"; \
+    close(stamp); \
+    if (old != now[key]) { printf "%s", now[key] > stamp; close(stamp) } } }'
+ifneq ($(filter-out help clean clean-runs lock,$(goals)),)
+  ignored := $(shell $(STAMP))
+endif
+
+# --- targets ---------------------------------------------------------------------------
+
+.PHONY: help report smoke html verify lab test lint format data bench lock clean \
+  clean-runs FORCE $(STAGES)
+
+help:
+	@awk -F ':.*## ' '/^##/ { sub(/^## ?/, ""); print; next } \
+	  /^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@echo "make STAGE       one notebook and what it needs: $(STAGES)"
+
+report: html ## run what has changed, write tables, pages and SHA256SUMS
+	@echo "$(R)/index.html"
+
+smoke: ## the same on tiny generated data, in minutes: proves the path, claims nothing
+	@$(MAKE) report PROFILE=smoke DATA=
+	@KD_REPORT=smoke $(python) -m kdutils.views.claims "beats a constant predictor"
+
+html: $(R)/SHA256SUMS $(if $(filter default paper,$(REPORT)),$(S)/readme-$(REPORT)) ## only the pages of it
+
+verify: $(READY) ## run again from scratch beside the report; say what differs
+	@test -f $(R)/SHA256SUMS || $(MAKE) html
+	@rm -rf reports/verify-$(REPORT) && mkdir -p reports/verify-$(REPORT)
+	@test -n "$(FRESH)" -o ! -d $(R)/ledger || cp -R $(R)/ledger reports/verify-$(REPORT)
+	@$(MAKE) html VERIFY=1
+	@$(publish) verify $(R) reports/verify-$(REPORT)
+	@$(if $(filter default paper,$(REPORT)),$(publish) readme --check)
+	@rm -rf reports/verify-$(REPORT)
+
+lab: $(READY) ## read and try the notebooks in the browser
+	$(BIN)/jupyter lab notebooks
+
+test: $(READY) ## the tests
+	$(python) -m pytest -n auto --dist loadfile
+
+lint: $(READY) ## style of code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --keep-id --verify $(wildcard notebooks/*.ipynb)
+
+format: $(READY) ## bring code and notebooks into that style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout --keep-id $(wildcard notebooks/*.ipynb)
+
+data: $(READY) ## fetch the data sets of the paper profile, checksums checked
+	$(python) -c 'from kdutils.data.sources import SOURCES, find; \
+	[print(find(name)) for name in SOURCES]'
+
+bench: $(READY) ## time the grid against one student after another
+	$(python) -m kdutils.bench
+
+lock: ## write requirements.txt anew from pyproject.toml
+	$(or $(wildcard $(BIN)/uv),uv) pip compile --quiet --universal --generate-hashes \
+	  --no-emit-index-url --python-version 3.11 --group dev pyproject.toml \
+	  --custom-compile-command "make lock" --output-file requirements.txt
+
+clean: ## remove this profile's notebooks, tables, figures and pages; finished runs stay
+	rm -rf $(NB) $(R)/tables $(R)/figures $(R)/ship $(R)/*.html $(R)/SHA256SUMS
+
+clean-runs: ## remove this profile's finished runs: the next report computes them again
+	rm -rf $(R)/runs
+
+# --- files -----------------------------------------------------------------------------
+
+# .venv holds exactly what requirements.txt names; uv comes from there too.
+$(VENV)/ready: $(S)/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("This needs \
+	Python 3.11 or newer, not %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@test -x $(python) || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(python) -m pip install --quiet $(uv)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(python) requirements.txt
+	@cp $< $@
+
+# A profile that reads generated data names their folder as secom_root; made once.
+ROOT := $(shell sed -n 's/^secom_root: *\(\.data[^ ]*\)/\1/p' params/$(PROFILE)/*.yaml | head -n 1)
+MINIATURE := $(ROOT:%=%/secom/GENERATED)
+ifneq ($(MINIATURE),)
+$(MINIATURE): | $(READY)
+	@$(python) -c "from kdutils.data import sources; sources.write_miniature('$(ROOT)')"
+endif
+
+# FRESH=1: once for each make, before any stage.
+$(S)/fresh-$(REPORT): FORCE
+	@rm -rf $(R)/runs
+
+# Stages that read the user's table say so by a parameter of that name.
+asks := $(notdir $(basename $(shell grep -ls '^table:' params/$(PROFILE)/*.yaml)))
+user = $(if $(DATA),$(if $(filter $*,$(asks)),-r table "$$DATA" -r target "$$TARGET" \
+  -r group "$$GROUP" -r time "$$TIME" -r drop "$$DROP" -r fail "$$FAIL"))
+
+$(STAGES): %: $(NB)/%.ipynb
+	@echo "$<"
+
+$(EXECUTED): $(NB)/%.ipynb: $(S)/notebooks-%.ipynb $(S)/params-$(PROFILE)-%.yaml \
+    $(S)/code $(if $(DATA),$(S)/$(REPORT)) $(if $(FRESH),$(S)/fresh-$(REPORT)) \
+    $$(addprefix $(NB)/,$$(addsuffix .ipynb,$$(filter $(STAGES),$$(needs_$$*)))) | $(READY) $(MINIATURE)
+	@$(publish) check notebooks/$*.ipynb params/$(PROFILE)/$*.yaml $(user)
+	@echo "$(REPORT): $*" && mkdir -p $(NB) && rm -f $(NB)/$*.*.ipynb
+	@set -o pipefail; $(BIN)/papermill notebooks/$*.ipynb $(NB)/$*.part.ipynb \
+	  -f params/$(PROFILE)/$*.yaml $(user) -k python3 --cwd . \
+	  --no-progress-bar --log-output --log-level WARNING 2>&1 | $(TELL) || \
+	  { $(publish) error $(NB)/$*.part.ipynb $(NB)/$*.failed.ipynb || tail -n 1 $(LOG); exit 1; }
+	@$(publish) normalise $(NB)/$*.part.ipynb $@
+
+$(NB)/99_results.ipynb: $(S)/params-claimed.csv
+
+# Progress lines are shown as they come; what papermill says itself is kept aside: its
+# traceback, and its doubts about parameters, which `check` has settled.
+LOG = $(S)/$(REPORT)-$*.log
+TELL = { while IFS= read -r line; do case "$$line" in \
+  "Traceback (most"*) break;; "" | "[IPKernelApp]"* | "Passed unknown"*) ;; \
+  *) echo "$$line";; esac; done; \
+  { echo "$$line"; cat; } > $(LOG); }
+
+$(R)/index.html: $(EXECUTED) $(S)/pages | $(READY)
+	@$(publish) html $(R)
+
+$(R)/SHA256SUMS: $(R)/index.html
+	@$(publish) sums $(R)
+
+$(S)/readme-$(REPORT): $(R)/SHA256SUMS
+	@$(publish) readme
+	@touch $@
