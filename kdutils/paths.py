@@ -1,0 +1,63 @@
+"""paths: where everything lives; the only place that spells a folder's name.
+
+Import rule: nothing from kdutils, so everything may import it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def profile() -> str:
+    """The profile at work: smoke, default, paper, or csv for a table of the user's own."""
+    return os.environ.get("KD_PROFILE", "default")
+
+
+def reports(name: str | None = None) -> Path:
+    """The report folder of the profile at work, or of the one named."""
+    return ROOT / "reports" / (name or os.environ.get("KD_REPORT") or profile())
+
+
+def tables() -> Path:
+    return reports() / "tables"
+
+
+def figures() -> Path:
+    return reports() / "figures"
+
+
+def measured() -> Path:
+    """Milliseconds of one machine: written beside the tables, never compared."""
+    return reports() / "measured"
+
+
+def ship() -> Path:
+    """What an engineer takes away: the student's file and why it was chosen."""
+    return reports() / "ship"
+
+
+def runs(stage: str) -> Path:
+    return reports() / "runs" / stage
+
+
+def ledger(stage: str) -> Path:
+    return reports() / "ledger" / f"{stage}.jsonl"
+
+
+def params(stage: str) -> Path:
+    return ROOT / "params" / profile() / f"{stage}.yaml"
+
+
+def claimed() -> Path:
+    """The published numbers that the scoreboard answers, one a row."""
+    return ROOT / "params" / "claimed.csv"
+
+
+def data(root: str = "") -> Path:
+    """The folder of data sets: `root` inside the project if given, else KD_DATA or .data."""
+    if root:
+        return ROOT / root
+    return Path(os.environ.get("KD_DATA") or ROOT / ".data").expanduser()

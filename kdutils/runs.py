@@ -1,0 +1,234 @@
+"""runs: one config, one directory: open, resume, finish, collect, map in parallel.
+
+Import rule: from kdutils only code, files, ledger and paths; recipes are handed over.
+
+A run's id is the first 12 hex digits of the sha256 over {stage, config, data digest,
+digest of the kdutils modules that the recipe reaches}. A directory without DONE never
+counts: it is resumed from the steps that it finished. One with DONE is never overwritten.
+A recipe is a module with STAGE, `digest(config) -> str` and `compute(config, run) -> dict`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+
+from kdutils import code, ledger, paths
+from kdutils.files import write_atomic
+
+RECORD, DONE, LOCK = "record.json", "DONE", ".lock"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One config's directory."""
+
+    stage: str
+    id: str
+    config: dict
+
+    @property
+    def folder(self) -> Path:
+        return paths.runs(self.stage) / self.id
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / DONE).exists()
+
+    def step(self, name: str, compute: Callable[[], dict]) -> dict[str, np.ndarray]:
+        """The arrays that `compute` returns, computed once and kept as <name>.npz.
+
+        A run that was killed starts again after the last step that it finished.
+        """
+        path = self.folder / f"{name}.npz"
+        if not path.exists():
+            arrays = compute()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{name}.{os.getpid()}.part")
+            with part.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+            os.replace(part, path)
+        return self.arrays(name)
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays that the step `name` kept."""
+        with np.load(self.folder / f"{name}.npz") as stored:
+            return {key: stored[key] for key in stored.files}
+
+    def need(self, recipe: ModuleType, id: str) -> Run:
+        """Another run whose arrays this one reads; recomputed if only its record is kept."""
+        return open(recipe, id)
+
+
+def open(recipe: ModuleType, id: str) -> Run:
+    """A finished run with its arrays; recomputed here if only its record was kept."""
+    line = _record(recipe.STAGE, id) or ledger.read(recipe.STAGE).get(id)
+    if line is None:
+        raise ValueError(f"run {id} of {recipe.STAGE} is not there: run it first")
+    run = Run(recipe.STAGE, id, line["config"])
+    if not run.done:
+        _execute(recipe.__name__, run, line["data"], code.digest(recipe.__name__))
+    return run
+
+
+def deliver(files: dict[str, bytes]) -> None:
+    """Write what an engineer takes away into the report's ship folder."""
+    for name, content in files.items():
+        write_atomic(paths.ship() / name, content)
+        print(paths.ship().name + "/" + name, f"{len(content):,} bytes")
+
+
+def identify(recipe: ModuleType, config: dict) -> tuple[str, str, str]:
+    """(run id, data digest, code digest) of a config."""
+    data, program = recipe.digest(config), code.digest(recipe.__name__)
+    text = ledger.canonical(
+        {"stage": recipe.STAGE, "config": config, "data": data, "code": program}
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:12], data, program
+
+
+def map(
+    recipe: ModuleType, configs: Iterable[dict], *, workers: int | None = None
+) -> pd.DataFrame:
+    """Compute, resume or look up every config; one row per item of each record's rows.
+
+    workers: processes at once, each with one thread; default KD_WORKERS or the number of
+    processors. Each finished run prints one line on stderr.
+    """
+    configs = [json.loads(ledger.canonical(config)) for config in configs]
+    kept = {
+        _key(line["config"], line["data"]): line
+        for line in ledger.read(recipe.STAGE).values()
+    }
+    runs, todo = [], []
+    for config in configs:
+        id, data, program = identify(recipe, config)
+        run = Run(recipe.STAGE, id, config)
+        if not run.done and (line := kept.get(_key(config, data))):
+            run = Run(recipe.STAGE, line["id"], config)
+        elif not run.done:
+            todo.append((run, data, program))
+        runs.append(run)
+    _compute(recipe, todo, workers)
+    manifest = paths.runs(recipe.STAGE) / f"{_name(recipe)}.json"
+    write_atomic(manifest, ledger.canonical([run.id for run in runs]).encode())
+    if paths.reports().name == "paper":
+        _keep(recipe, runs)
+    return collect(recipe)
+
+
+def collect(recipe: ModuleType) -> pd.DataFrame:
+    """The rows of the last `map` of this recipe: config columns, record columns, `run`.
+
+    A row whose record was made by other code than today's has `older_code` True.
+    """
+    manifest = paths.runs(recipe.STAGE) / f"{_name(recipe)}.json"
+    if not manifest.exists():
+        raise ValueError(
+            f"{recipe.STAGE} has no runs in {paths.reports().name}: run it first"
+        )
+    kept, program = ledger.read(recipe.STAGE), code.digest(recipe.__name__)
+    rows = []
+    for id in json.loads(manifest.read_text()):
+        line = _record(recipe.STAGE, id) or kept[id]
+        base = {"run": id, "older_code": line["code"] != program, **line["config"]}
+        rows += [{**base, **row} for row in line["record"]["rows"]]
+    return pd.DataFrame(rows)
+
+
+def _name(recipe: ModuleType) -> str:
+    return recipe.__name__.rsplit(".", 1)[-1]
+
+
+def _key(config: dict, data: str) -> str:
+    return ledger.canonical([config, data])
+
+
+def _record(stage: str, id: str) -> dict | None:
+    folder = paths.runs(stage) / id
+    return (
+        json.loads((folder / RECORD).read_text()) if (folder / DONE).exists() else None
+    )
+
+
+def _compute(
+    recipe: ModuleType, todo: list[tuple[Run, str, str]], workers: int | None
+) -> None:
+    if not todo:
+        return
+    import joblib
+
+    workers = workers or int(os.environ.get("KD_WORKERS") or os.cpu_count() or 1)
+    start = time.perf_counter()
+    jobs = (joblib.delayed(_execute)(recipe.__name__, *one) for one in todo)
+    pool = joblib.Parallel(
+        n_jobs=min(workers, len(todo)), return_as="generator_unordered"
+    )
+    for count, (label, seconds) in enumerate(pool(jobs), start=1):
+        left = (time.perf_counter() - start) / count * (len(todo) - count)
+        print(
+            f"{recipe.STAGE} {count}/{len(todo)} {label} {seconds:.1f} s, "
+            f"{left / 60:.1f} min left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, float]:
+    import torch
+
+    torch.set_num_threads(1)
+    recipe = importlib.import_module(recipe_name)
+    label = " ".join(
+        f"{key}={value}"
+        for key, value in run.config.items()
+        if key in ("source", "order", "seed", "part") and value != ""
+    )
+    start = time.perf_counter()
+    with _locked(run.folder):
+        if not run.done:
+            record = recipe.compute(run.config, run)
+            line = {
+                "id": run.id,
+                "stage": run.stage,
+                "config": run.config,
+                "data": data,
+                "code": program,
+                "record": record,
+                "machine": ledger.machine(),
+                "seconds": round(time.perf_counter() - start, 1),
+            }
+            text = json.dumps(line, sort_keys=True, indent=1, allow_nan=False)
+            write_atomic(run.folder / RECORD, text.encode())
+            write_atomic(run.folder / DONE, b"")
+    return label, time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time in a run's directory, also after a kill left an orphan."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _keep(recipe: ModuleType, runs: list[Run]) -> None:
+    old = ledger.lines(recipe.STAGE)
+    lines = [_record(run.stage, run.id) or old[run.id] for run in runs]
+    ledger.keep(recipe.STAGE, _name(recipe), lines)

@@ -1,0 +1,148 @@
+"""The run store: found again, resumed after a kill, never half-written, ledger rebuilt."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kdutils import code, ledger, paths, runs
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    import toy_recipe
+
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setenv("TOY_TRACE", str(tmp_path / "trace"))
+    monkeypatch.setenv("KD_REPORT", "toy")
+    monkeypatch.delenv("KD_FRESH", raising=False)
+    # the package reads its modules as text; the toy is not one of them
+    monkeypatch.setattr(code, "digest", lambda name: "toy-code")
+    return toy_recipe
+
+
+def traced(tmp_path):
+    path = tmp_path / "trace"
+    return path.read_text().split() if path.exists() else []
+
+
+def one_by_one(recipe, configs):
+    for config in configs:
+        id, *made_of = runs.identify(recipe, config)
+        runs._execute(recipe.__name__, runs.Run(recipe.STAGE, id, config), *made_of)
+
+
+def test_a_finished_run_is_found_not_repeated(toy, tmp_path):
+    configs = [{"seed": seed} for seed in range(3)]
+    one_by_one(toy, configs)
+    rows = runs.map(toy, configs)
+    assert rows["value"].tolist() == [0, 1, 4]
+    one_by_one(toy, configs)
+    assert traced(tmp_path) == ["0", "1", "2"]
+
+
+def test_another_config_is_another_run(toy):
+    ids = {runs.identify(toy, {"seed": 0, "x": x})[0] for x in (1, 1.5, "1", True)}
+    assert len(ids) == 4
+
+
+def test_key_order_does_not_matter(toy):
+    first = runs.identify(toy, {"a": 1, "b": 2})
+    assert first == runs.identify(toy, {"b": 2, "a": 1})
+
+
+def test_a_run_without_done_is_resumed_from_its_steps(toy, tmp_path):
+    config = {"seed": 3}
+    id, *_ = runs.identify(toy, config)
+    run = runs.Run(toy.STAGE, id, config)
+    calls = []
+    run.step("value", lambda: calls.append(1) or {"value": 9})
+    run.step("value", lambda: calls.append(2) or {"value": 8})
+    assert calls == [1]
+    assert not run.done
+    one_by_one(toy, [config])
+    assert run.done
+    assert runs.map(toy, [config])["value"].tolist() == [9]
+
+
+def test_a_half_written_step_does_not_count(toy):
+    run = runs.Run(toy.STAGE, "abc", {"seed": 2})
+    run.folder.mkdir(parents=True)
+    (run.folder / "value.123.part").write_bytes(b"half")
+    assert int(run.step("value", lambda: {"value": 4})["value"]) == 4
+
+
+def test_collect_before_any_run_says_so(toy):
+    with pytest.raises(ValueError, match="00_toy has no runs in toy"):
+        runs.collect(toy)
+
+
+def test_the_ledger_rebuilds_rows_without_computing(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("KD_REPORT", "paper")
+    configs = [{"seed": seed} for seed in (5, 6)]
+    one_by_one(toy, configs)
+    before = runs.map(toy, configs)
+    for file in sorted(paths.runs(toy.STAGE).rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    monkeypatch.setattr(code, "digest", lambda name: "newer-code")
+    after = runs.map(toy, configs)
+    assert traced(tmp_path) == ["5", "6"]
+    assert after["value"].tolist() == before["value"].tolist() == [25, 36]
+    assert after["older_code"].all() and not before["older_code"].any()
+    lines = paths.ledger(toy.STAGE).read_text().splitlines()
+    assert [json.loads(line)["config"]["seed"] for line in lines].count(5) == 1
+
+
+def test_fresh_ignores_the_ledger(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("KD_REPORT", "paper")
+    one_by_one(toy, [{"seed": 1}])
+    runs.map(toy, [{"seed": 1}])
+    monkeypatch.setenv("KD_FRESH", "1")
+    assert ledger.read(toy.STAGE) == {}
+    assert len(ledger.lines(toy.STAGE)) == 1
+
+
+def test_kill_9_repeats_at_most_one_run(tmp_path):
+    """Six runs, killed in the middle, started again: one at most is computed twice."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
+        "from pathlib import Path\n"
+        "from kdutils import code, paths, runs\n"
+        f"paths.ROOT = Path({str(tmp_path)!r})\n"
+        "code.digest = lambda name: 'toy'\n"
+        "import toy_recipe\n"
+        "configs = [{'seed': s, 'seconds': 0.4} for s in range(6)]\n"
+        "for c in configs:\n"
+        "    id, *made_of = runs.identify(toy_recipe, c)\n"
+        "    runs._execute('toy_recipe', runs.Run('00_toy', id, c), *made_of)\n"
+        "print(runs.map(toy_recipe, configs)['value'].tolist())\n"
+    )
+    env = {**os.environ, "TOY_TRACE": str(tmp_path / "trace"), "KD_REPORT": "toy"}
+    env["PYTHONPATH"] = str(TESTS.parent)
+    first = subprocess.Popen([sys.executable, "-c", program], env=env)
+    deadline = time.monotonic() + 60
+    while len(traced(tmp_path)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    finished = len(list((tmp_path / "reports/toy/runs/00_toy").glob("*/DONE")))
+    assert finished < 6
+    again = subprocess.run(
+        [sys.executable, "-c", program],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert again.stdout.strip() == "[0, 1, 4, 9, 16, 25]"
+    counts = Counter(traced(tmp_path))
+    assert set(counts) == set("012345")
+    assert sum(counts.values()) <= 7
