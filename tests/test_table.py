@@ -1,0 +1,684 @@
+"""The user's own table: read whole, divided honestly, refused in one clear sentence."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+from kdutils.data import table, tabular
+from kdutils.data.tabular import TableError
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+PARTS = ("train", "val", "test")
+
+
+def frame(n=60, fails=12, seed=0):
+    """Readings vth, ileak and tr; a verdict; a lot of six rows; a time."""
+    rng = np.random.default_rng(seed)
+    verdict = rng.permutation(np.arange(n) < fails).astype(int)
+    return pd.DataFrame(
+        {
+            "vth": rng.normal(450, 15, n).round(4) + 20 * verdict,
+            "ileak": rng.lognormal(0, 1, n).round(4),
+            "tr": rng.normal(2, 0.1, n).round(4),
+            "lot": [f"L{i // 6:02d}" for i in range(n)],
+            "when": pd.date_range("2024-01-30", periods=n, freq="7h").astype(str),
+            "fail": verdict,
+        }
+    )
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(data, name="my.csv", **options):
+        path = tmp_path / name
+        if isinstance(data, pd.DataFrame):
+            data.to_csv(path, index=False, **options)
+        elif isinstance(data, bytes):
+            path.write_bytes(data)
+        else:
+            path.write_text(data)
+        return str(path)
+
+    return write
+
+
+def plain(**columns):
+    return frame().drop(columns=["lot", "when"]).assign(**columns)
+
+
+def cell(line, column, value, data=None):
+    data = (plain() if data is None else data).astype(object)
+    data.loc[line - 2, column] = value
+    return data
+
+
+def lines(*text):
+    return "\n".join(text) + "\n"
+
+
+# -- what a good table becomes
+
+
+def test_a_plain_table_is_read_as_it_is(write):
+    data = plain()
+    read = table.read(write(data), "fail")
+    assert read.features == ("vth", "ileak", "tr")
+    assert read.X.dtype == read.y.dtype == np.float32
+    np.testing.assert_array_equal(read.X, data[["vth", "ileak", "tr"]].to_numpy("f4"))
+    np.testing.assert_array_equal(read.y, data["fail"])
+    np.testing.assert_array_equal(read.row, range(60))
+    assert (read.source, read.kind, read.fail) == ("my.csv", "yours", "1")
+    assert read.warnings == () and read.time is None
+    assert len(np.unique(read.group)) == 60
+
+
+def test_breast_cancer_has_no_surprise_but_its_rarer_class(write):
+    data = load_breast_cancer(as_frame=True).frame
+    read = table.read(write(data), "target")
+    assert read.X.shape == (569, 30) and read.fail == "0"
+    assert read.y.sum() == 212
+    (warning,) = read.warnings
+    assert warning == (
+        "my.csv: '0' in column 'target' ('1': 357, '0': 212) is taken for the fail "
+        "because it is the rarer class: option fail says otherwise"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sep", "decimal", "encoding"),
+    [
+        (",", ".", "utf-8"),
+        (",", ".", "utf-8-sig"),
+        ("\t", ".", "utf-8"),
+        (";", ".", "utf-8"),
+        (";", ",", "utf-8-sig"),
+        ("\t", ",", "utf-8"),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_every_formatting_gives_the_same_table(write, sep, decimal, encoding, newline):
+    data = frame().rename(columns={"vth": "Schwelle µV"})
+    form = {"sep": sep, "decimal": decimal, "encoding": encoding}
+    path = write(data, **form, lineterminator=newline)
+    read = table.read(path, "fail", "lot", "when")
+    assert read.features == ("Schwelle µV", "ileak", "tr")
+    np.testing.assert_array_equal(read.X, data[list(read.features)].to_numpy("f4"))
+    assert bool(read.warnings) == (decimal == ",")
+
+
+def test_quotes_blanks_and_booleans_are_read(write):
+    text = [f'{i}.5 ,"{i * i % 11}",{i % 3 == 0},{i % 4 == 1:d}' for i in range(40)]
+    text[3:3] = ["", ",,,"]
+    text[10] = f"  ,{text[10].split(',', 1)[1]}"
+    read = table.read(write(lines('"a, b",x,hot,fail', *text, "", "")), "fail")
+    assert read.features == ("a, b", "x", "hot")
+    assert np.isnan(read.X[8, 0]) and np.isnan(read.X).sum() == 1
+    np.testing.assert_array_equal(read.row, [0, 1, 2, *range(5, 42)])
+    np.testing.assert_array_equal(read.X[:, 2], [i % 3 == 0 for i in range(40)])
+    np.testing.assert_array_equal(read.X[:, 1], [i * i % 11 for i in range(40)])
+
+
+@pytest.mark.parametrize(
+    ("passed", "failed", "column", "guessed"),
+    [
+        ("0", "1", "fail", False),
+        ("1", "0", "pass", False),
+        ("1.0", "0.0", "is_passed", False),
+        ("-1", "1", "Defect code", False),
+        ("pass", "FAIL", "verdict", False),
+        ("P", "F", "bin", False),
+        ("ok", "nok", "bin", False),
+        ("good", "cracked", "bin", False),
+        ("intact", "scrap", "bin", False),
+        ("false", "true", "failed", False),
+        ("True", "False", "ok", False),
+        ("t", "f", "good", False),
+        ("no", "yes", "rejected", False),
+        ("0", "1", "target", True),
+        ("1", "0", "target", True),
+        ("1", "2", "bin", True),
+        ("blue", "red", "colour", True),
+    ],
+)
+def test_which_class_is_the_fail(write, passed, failed, column, guessed):
+    data = plain().rename(columns={"fail": column})
+    truth = data[column].to_numpy()
+    data[column] = np.where(truth == 1, failed, passed)
+    read = table.read(write(data), column)
+    np.testing.assert_array_equal(read.y, truth)
+    assert read.fail == failed
+    assert any("rarer class" in w for w in read.warnings) == guessed
+    other = table.read(write(data), column, fail=passed)
+    np.testing.assert_array_equal(other.y, 1 - truth)
+    assert other.fail == passed and other.warnings == ()
+
+
+def test_words_win_over_counts(write):
+    data = plain()
+    data["fail"] = 1 - data["fail"]
+    assert table.read(write(data), "fail").y.mean() == 0.8
+
+
+def test_spellings_of_one_class_are_one_class(write):
+    data = plain().astype({"fail": object})
+    data["fail"] = np.where(data["fail"] == 1, "Fail", "pass")
+    data.loc[data.index[data["fail"] == "pass"][:3], "fail"] = [
+        " PASS",
+        "Pass ",
+        "pass",
+    ]
+    assert table.read(write(data), "fail").y.sum() == 12
+
+
+def test_columns_can_be_left_out(write):
+    read = table.read(write(frame()), "fail", drop="lot, when,tr")
+    assert read.features == ("vth", "ileak")
+
+
+def test_a_relative_path_is_the_working_folders_or_the_projects(
+    write, monkeypatch, tmp_path
+):
+    write(plain())
+    monkeypatch.chdir(tmp_path)
+    assert table.read("my.csv", "fail").source == "my.csv"
+    monkeypatch.chdir("/")
+    with pytest.raises(TableError, match=r"my\.csv does not exist"):
+        table.read("my.csv", "fail")
+    monkeypatch.setattr("kdutils.paths.ROOT", tmp_path)
+    assert table.read("my.csv", "fail").source == "my.csv"
+
+
+# -- what is refused, in one sentence
+
+
+def without(name):
+    return plain().drop(columns=name)
+
+
+REFUSED = {
+    "empty file": ("", {}, "my.csv is empty: expected a header and rows"),
+    "blank file": ("\n \n", {}, "my.csv is empty"),
+    "only a header": ("a,b,fail\n", {}, "my.csv has a header but no rows"),
+    "header, blank rows": ("a,b,fail\n\n,,\n", {}, "my.csv has a header but no rows"),
+    "not text": (
+        b"a,fail\n1,0\n\xb5,1\n",
+        {},
+        "my.csv, line 3: not UTF-8 text: save the table as CSV UTF-8",
+    ),
+    "one column": (
+        "a|fail\n1|0\n",
+        {},
+        "line 1: only one column, 'a|fail': expected columns separated by commas",
+    ),
+    "no target, close": (
+        plain(),
+        {"target": "Fial"},
+        "my.csv, line 1: no column 'Fial': did you mean 'fail'?",
+    ),
+    "no target, far": (
+        plain(),
+        {"target": "zzz"},
+        "no column 'zzz': it has 'vth', 'ileak', 'tr', 'fail'",
+    ),
+    "no group": (frame(), {"group": "lots"}, "no column 'lots': did you mean 'lot'?"),
+    "no time": (frame(), {"time": "hwen"}, "no column 'hwen': did you mean 'when'?"),
+    "no drop": (frame(), {"drop": "vht"}, "no column 'vht': did you mean 'vth'?"),
+    "two roles": (frame(), {"group": "fail"}, "column 'fail' is given two roles"),
+    "target dropped": (frame(), {"drop": "fail"}, "column 'fail' is given two roles"),
+    "duplicate names": (
+        "a,b,a,fail\n1,2,3,0\n",
+        {},
+        "my.csv, line 1: columns 1 and 3 are both 'a'",
+    ),
+    "one class": (plain(fail=0), {}, "my.csv: column 'fail' has one class ('0': 60)"),
+    "three classes": (
+        cell(17, "fail", "maybe"),
+        {},
+        "my.csv, line 17: 'maybe' is one of 3 classes ('0': 47, '1': 12, 'maybe': 1) "
+        "in column 'fail': expected two, such as pass and fail",
+    ),
+    "a reading as target": (plain(), {"target": "tr"}, "classes ("),
+    "one empty verdict": (
+        cell(9, "fail", None),
+        {},
+        "my.csv, line 9, column 'fail': empty, but every row needs a verdict",
+    ),
+    "empty verdicts": (
+        cell(9, "fail", None, cell(33, "fail", " ")),
+        {},
+        "my.csv, line 9 and 1 more, column 'fail': empty",
+    ),
+    "no such fail": (
+        plain(),
+        {"fail": "bad"},
+        "my.csv: column 'fail' has no 'bad' ('0': 48, '1': 12)",
+    ),
+    "a word": (
+        cell(23, "ileak", "3.3 V"),
+        {},
+        "my.csv, line 23, column 'ileak': '3.3 V' is not a number: expected a number, "
+        "or nothing where no reading was taken",
+    ),
+    "words": (
+        cell(23, "ileak", "-", cell(40, "ileak", "?")),
+        {},
+        "my.csv, line 23, column 'ileak': '-' is not a number (1 more in this column)",
+    ),
+    "a decimal comma": (
+        cell(5, "tr", "2,1"),
+        {},
+        "my.csv, line 5, column 'tr': '2,1' is not a number",
+    ),
+    "a text column": (
+        plain(who=["Ann", "Bob"] * 30),
+        {},
+        "my.csv, line 2: 'Ann' is text, as is most of column 'who': write numbers, or "
+        "leave out with DROP=who",
+    ),
+    "text columns": (
+        frame(),
+        {"drop": "when", "target": "fail"},
+        "'L00' is text, as is most of column 'lot': write numbers, or leave out with "
+        "DROP=lot",
+    ),
+    "two text columns": (
+        plain(who=["Ann", "Bob"] * 30, at=["x", "y", "z"] * 20),
+        {},
+        "most of columns 'who', 'at': write numbers, or leave out with DROP=who,at",
+    ),
+    "infinite": (
+        cell(12, "vth", "-inf"),
+        {},
+        "my.csv, line 12, column 'vth': -inf is not a finite reading",
+    ),
+    "too large": (
+        cell(12, "vth", "1e60"),
+        {},
+        "my.csv, line 12, column 'vth': 1e+60 is not a finite reading",
+    ),
+    "a cell more": (
+        lines("a,b,fail", "1,2,0", "1,2,3,0"),
+        {},
+        "my.csv, line 3: 4 cells where the header has 3",
+    ),
+    "a cell less": (
+        lines("a,b,fail", "1,2,0", "", "1,0"),
+        {},
+        "my.csv, line 4: 2 cells where the header has 3",
+    ),
+    "a quoted separator": (
+        lines("a,b,fail", '"1,5",0'),
+        {},
+        "my.csv, line 2: 2 cells where the header has 3",
+    ),
+    "an open quote": (
+        lines("a,b,fail", '1,"2,0', '1,2",0'),
+        {},
+        "my.csv, line 2: a quote is opened and not closed",
+    ),
+    "nothing to learn from": (
+        plain()[["fail"]].assign(a=1, b=range(60)),
+        {},
+        "my.csv has no column left to learn from",
+    ),
+    "an empty group": (
+        cell(8, "lot", None, frame()),
+        {"group": "lot", "time": "when"},
+        "my.csv, line 8, column 'lot': empty, but every row needs a group",
+    ),
+    "one group": (
+        frame().assign(lot="L1"),
+        {"group": "lot", "time": "when"},
+        "my.csv: column 'lot' has a single group, 'L1'",
+    ),
+    "an empty time": (
+        cell(8, "when", "", frame()),
+        {"group": "lot", "time": "when"},
+        "my.csv, line 8, column 'when': empty, but every row needs a time",
+    ),
+    "no time at all": (
+        cell(31, "when", "Tuesday-ish", frame()),
+        {"group": "lot", "time": "when"},
+        "my.csv, line 31, column 'when': 'Tuesday-ish' is not a time: expected "
+        "numbers, or dates such as 2008-07-19 11:55:00",
+    ),
+    "fewer fails than folds": (
+        plain(fail=[1] * 4 + [0] * 56),
+        {},
+        "my.csv: 4 fails are fewer than the 5 folds",
+    ),
+    "fewer passes than folds": (
+        plain(fail=[0] * 3 + [1] * 57),
+        {},
+        "my.csv: 3 passes are fewer than the 5 folds",
+    ),
+    "few groups with fails": (
+        frame().assign(fail=[1] * 24 + [0] * 36, when=1),
+        {"group": "lot"},
+        "my.csv: all 24 fails stand in 4 groups, fewer than the 5 folds, and a group "
+        "is never divided",
+    ),
+    "few groups": (
+        frame().assign(lot=["A", "B"] * 30, when=1),
+        {"group": "lot"},
+        "fails stand in 2 groups",
+    ),
+    "no fail among the newest": (
+        frame().assign(fail=[0, 1] * 20 + [0] * 20, lot=1),
+        {"time": "when"},
+        "my.csv: the test part of split 1 has no fail among its 12 rows",
+    ),
+    "one time": (
+        frame().assign(when="2024-01-01", lot=1),
+        {"time": "when"},
+        "my.csv: the training part of split 1 has no fail among its 0 rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_table_is_refused_in_one_sentence(write, case):
+    data, options, sentence = REFUSED[case]
+    options = {"target": "fail", **options}
+    with pytest.raises(TableError) as refused:
+        list(tabular.splits("csv", path=write(data), seed=0, **options))
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(
+        TableError, match=r"no\.csv does not exist: expected a CSV file"
+    ):
+        table.read(str(tmp_path / "no.csv"), "fail")
+    with pytest.raises(TableError, match="is a folder: expected a CSV file"):
+        table.read(str(tmp_path), "fail")
+
+
+def test_more_folds_than_fails(write):
+    with pytest.raises(TableError, match="12 fails are fewer than the 13 folds"):
+        list(table.splits(write(plain()), "fail", seed=0, folds=13))
+
+
+# -- what is done with a warning
+
+NUMBER = np.arange(60)
+BAD = frame()["fail"].to_numpy() == 1
+WARNED = {
+    "constant": (plain(k=5), "a column is left out as constant: 'k'", "k"),
+    "constant text": (
+        plain(k=5, site="HQ"),
+        "columns are left out as constant: 'k', 'site'",
+        "k site",
+    ),
+    "empty": (plain(e=None), "a column is left out as empty: 'e'", "e"),
+    "rising": (plain(no=NUMBER + 7), "left out as an identifier: 'no'", "no"),
+    "falling": (plain(no=900 - 3 * NUMBER), "left out as an identifier: 'no'", "no"),
+    "serials": (
+        plain(sn=[f"SN{7 * i % 61:03d}" for i in NUMBER]),
+        "left out as an identifier: 'sn'",
+        "sn",
+    ),
+    "an index": (
+        plain().reset_index().rename(columns={"index": ""}),
+        "left out as an identifier: 'column 1'",
+        "column 1",
+    ),
+    "a leak": (
+        plain(code=np.where(BAD, 3, 9) + NUMBER % 5),
+        "my.csv: column 'code' alone tells fails from passes (AUC 0.000): if it is "
+        "known only after the verdict, leave it out with DROP=code",
+        "",
+    ),
+    "a leak with gaps": (
+        plain(code=np.where(NUMBER % 3 == 0, np.nan, BAD + NUMBER % 7 / 10)),
+        "column 'code' alone tells fails from passes (AUC 1.000)",
+        "",
+    ),
+    "a leak by being there": (
+        plain(repair=np.where(BAD, NUMBER % 4, np.nan)),
+        "column 'repair' alone tells fails from passes (AUC 1.000)",
+        "",
+    ),
+    "a repeated row": (
+        pd.concat([plain(), plain().iloc[[3]]]),
+        "2 rows repeat the readings of another (lines 5 and 62 are the first): "
+        "identical rows stay in one part",
+        "",
+    ),
+    "a contradiction": (
+        pd.concat([plain(), plain(fail=1 - plain()["fail"]).iloc[[3, 9]]]),
+        "have the same readings, but one passes and one fails (2 such sets)",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+def test_a_table_is_read_with_a_warning(write, case):
+    data, sentence, gone = WARNED[case]
+    with pytest.warns(UserWarning) as said:
+        read = table.read(write(data), "fail")
+    (warning,) = [w for w in read.warnings if sentence in w]
+    assert [str(w.message) for w in said].count(warning) == 1
+    assert warning.startswith("my.csv: ")
+    kept = (
+        {"vth", "ileak", "tr", *data.columns} - {"fail", "", *gone.split(" ")} - {gone}
+    )
+    assert set(read.features) == kept
+
+
+def test_a_decimal_comma_is_said(write):
+    read = table.read(write(plain(), sep=";", decimal=","), "fail")
+    assert "have a decimal comma" in read.warnings[0]
+
+
+def test_points_and_commas_in_one_column_are_refused(write):
+    data = plain(tr=plain()["tr"].map(lambda x: f"{x:.4f}"))
+    path = write(cell(30, "tr", "2,25", data), sep=";")
+    with pytest.raises(
+        TableError, match="line 30, column 'tr': '2,25' is not a number"
+    ):
+        table.read(path, "fail")
+
+
+def test_a_reading_that_merely_orders_the_rows_is_no_identifier(write):
+    data = plain(ramp=NUMBER / 7, count=NUMBER // 2)
+    assert {"ramp", "count"} < set(table.read(write(data), "fail").features)
+
+
+# -- how the rows are divided
+
+
+def parts(split):
+    return [getattr(split, name) for name in PARTS]
+
+
+def shared(split, key):
+    held = [set(np.unique(key[part.row])) for part in parts(split)]
+    return (held[0] & held[1]) | (held[0] & held[2]) | (held[1] & held[2])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_folds_partition_the_rows_exactly(write, seed):
+    splits = list(tabular.splits("csv", path=write(plain()), target="fail", seed=seed))
+    assert len(splits) == 5
+    assert sorted(np.concatenate([s.test.row for s in splits])) == list(range(60))
+    for split in splits:
+        assert sorted(np.concatenate([p.row for p in parts(split)])) == list(range(60))
+        assert [len(p) for p in parts(split)][1:] in ([9, 12], [10, 12])
+        assert all(p.fails >= 1 for p in parts(split))
+        assert split.test.fails in (2, 3)
+        assert (split.kind, split.source) == ("yours", "my.csv")
+
+
+def test_the_seed_moves_the_splits_and_repeats_them(write):
+    path = write(frame())
+    for group in ("", "lot"):
+        drop = "when" if group else "when,lot"
+        first, again, other = (
+            [
+                p.row.tolist()
+                for s in table.splits(path, "fail", group, seed=seed, drop=drop)
+                for p in parts(s)
+            ]
+            for seed in (1, 1, 2)
+        )
+        assert first == again
+        assert first != other
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("n", [240, 3600])
+def test_groups_are_never_shared(write, seed, n):
+    data = frame(n, n // 5, seed).drop(columns="when")
+    data["lot"] = np.random.default_rng(seed).integers(0, n // 12, n)
+    splits = list(table.splits(write(data), "fail", "lot", seed=seed))
+    assert len(splits) == (5 if n < 3000 else 1)
+    for split in splits:
+        assert not shared(split, data["lot"].to_numpy())
+        assert not set(split.train.group) & set(split.test.group)
+        shares = [len(p) / n for p in parts(split)]
+        usual = [0.64, 0.16, 0.2] if n < 3000 else [0.6, 0.2, 0.2]
+        assert np.allclose(shares, usual, atol=0.08)
+        assert all(0.1 < p.fails / len(p) < 0.3 for p in parts(split))
+
+
+@pytest.mark.parametrize("n", [240, 3600, 12000])
+def test_duplicates_are_never_shared(write, n):
+    data = frame(n // 2, n // 10).drop(columns=["lot", "when"])
+    data = pd.concat([data, data]).sample(frac=1, random_state=0)
+    key = pd.factorize(data["vth"].astype(str) + data["ileak"].astype(str))[0]
+    for split in table.splits(write(data), "fail", seed=0):
+        assert not shared(split, key)
+        assert sum(len(p) for p in parts(split)) == n
+        assert all(0.15 < p.fails / len(p) < 0.25 for p in parts(split))
+
+
+def test_gaps_and_signed_zeros_do_not_hide_a_duplicate(write):
+    data = plain()
+    data.loc[[7, 50], ["vth", "ileak", "tr"]] = [[1, np.nan, 0.0], [1, np.nan, -0.0]]
+    group = table.read(write(data), "fail").group
+    assert group[7] == group[50] and len(np.unique(group)) == 59
+
+
+def test_the_fewest_fails_still_reach_every_part(write):
+    path = write(plain(fail=[1] * 5 + [0] * 55))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for split in table.splits(path, "fail", seed=0):
+            assert [p.fails for p in parts(split)] == [3, 1, 1]
+
+
+def test_a_row_met_in_two_lots_joins_them(write):
+    data = frame(240, 60).drop(columns="when")
+    data = pd.concat([data, data.iloc[[0]].assign(lot="L30")], ignore_index=True)
+    read = table.read(write(data), "fail", "lot")
+    lots = data["lot"].to_numpy()
+    assert len(np.unique(read.group)) == 39
+    assert len(np.unique(read.group[(lots == "L00") | (lots == "L30")])) == 1
+    for split in table.splits(write(data), "fail", "lot", seed=0):
+        assert not shared(split, np.where(lots == "L30", "L00", lots))
+
+
+def test_a_large_table_is_divided_once_and_exactly(write):
+    data = frame(3000, 300).drop(columns=["lot", "when"])
+    (split,) = table.splits(write(data), "fail", seed=0)
+    assert [len(p) for p in parts(split)] == [1800, 600, 600]
+    assert [p.fails for p in parts(split)] == [180, 60, 60]
+    assert len(set(np.concatenate([p.row for p in parts(split)]))) == 3000
+    (other,) = table.splits(write(data), "fail", seed=1)
+    assert set(other.test.row) != set(split.test.row)
+
+
+TIMES = {
+    "iso": lambda t: t.strftime("%Y-%m-%d %H:%M:%S"),
+    "iso with zone": lambda t: t.strftime("%Y-%m-%dT%H:%M:%S+02:00"),
+    "day.month": lambda t: t.strftime("%d.%m.%Y %H:%M"),
+    "day/month": lambda t: t.strftime("%d/%m/%Y %H:%M:%S"),
+    "month/day": lambda t: t.strftime("%m/%d/%Y %H:%M:%S"),
+    "seconds": lambda t: t.timestamp(),
+    "number": lambda t: int(t.strftime("%Y%m%d%H")),
+}
+
+
+@pytest.mark.parametrize("form", TIMES)
+def test_time_order_is_respected(write, form):
+    data = frame(120, 40).drop(columns="lot")
+    true = pd.to_datetime(data["when"])
+    data["when"] = true.map(TIMES[form])
+    order = np.random.default_rng(0).permutation(120)
+    data, true = data.iloc[order], true.iloc[order].to_numpy()
+    (split,) = table.splits(write(data), "fail", time="when", seed=0)
+    train, val, test = (true[p.row] for p in parts(split))
+    assert train.max() < val.min() and val.max() < test.min()
+    assert (np.diff(train) > np.timedelta64(0)).all()
+    assert [len(p) for p in parts(split)] == [72, 24, 24]
+    assert split.features == ("vth", "ileak", "tr")
+
+
+def test_equal_times_stay_together(write):
+    data = frame(120, 40).drop(columns="lot")
+    data["when"] = np.arange(120) // 25
+    (split,) = table.splits(write(data), "fail", time="when", seed=0)
+    assert [len(p) for p in parts(split)] == [50, 25, 45]
+    assert not shared(split, data["when"].to_numpy())
+
+
+def test_a_day_that_could_be_a_month_is_said(write):
+    data = frame(60, 20).drop(columns="lot")
+    data["when"] = [f"{1 + i % 12:02d}/{1 + i // 12:02d}/2024" for i in range(60)]
+    read = table.read(write(data), "fail", time="when")
+    assert read.warnings == (
+        "my.csv: '01/01/2024' in column 'when' is taken for 2024-01-01: write dates so "
+        "to be sure of day and month",
+    )
+
+
+def test_dates_with_dots_begin_with_the_day(write):
+    data = frame(60, 20).drop(columns="lot")
+    data["when"] = [f"{1 + i % 12:02d}.{1 + i // 12:02d}.2024" for i in range(60)]
+    time = table.read(write(data), "fail", time="when").time
+    assert (np.diff(time) > 0).all()
+
+
+def test_a_group_that_goes_on_in_a_later_part_is_used_there_only(write):
+    data = frame(120, 40)
+    data["lot"] = np.arange(120) // 10  # 72 rows train, 96 begin the test: two lots cut
+    with pytest.warns(UserWarning, match="8 rows are left out because their group"):
+        (split,) = table.splits(write(data), "fail", "lot", "when", seed=0)
+    assert not shared(split, data["lot"].to_numpy())
+    assert [len(p) for p in parts(split)] == [70, 18, 24]
+
+
+def test_the_digest_is_of_the_bytes_and_the_options(write):
+    path, same = write(plain()), write(plain(), "other.csv")
+    digests = [
+        tabular.digest("csv", path=path, target="fail"),
+        tabular.digest("csv", path=same, target="fail"),
+        tabular.digest("csv", path=path, target="fail", drop="tr"),
+        tabular.digest("csv", path=write(plain(tr=1), "third.csv"), target="fail"),
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    assert all(len(d) == 64 for d in digests)
+    assert tabular.kind("csv", path=path) == "yours"
+
+
+def test_an_unknown_source_is_named():
+    with pytest.raises(
+        ValueError, match="'csvs' is unknown: expected tester, secom or csv"
+    ):
+        next(tabular.splits("csvs", seed=0))
+
+
+def test_every_source_answers_the_same_questions():
+    assert [tabular.kind(s) for s in ("tester", "csv")] == ["simulated", "yours"]
+    split = next(tabular.splits("tester", seed=0))
+    assert split.kind == "simulated" and split.train.fails > 0
+    assert len(tabular.digest("tester")) == 64

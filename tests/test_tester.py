@@ -1,0 +1,114 @@
+"""The simulated tester knows its own P(fail | x), and divides lots, not rows."""
+
+import numpy as np
+import pytest
+
+from kdutils import metrics
+from kdutils.data import physics, tabular, tester
+
+
+@pytest.fixture(scope="module")
+def production():
+    rng = np.random.default_rng(11)
+    X, y, lot = tester.produce(rng, lots=300, devices=100)
+    return X, y, lot, tester.fail_probability(X)
+
+
+def test_28_readings_of_eight_tests_with_units():
+    assert len(physics.NAMES) == len(set(physics.NAMES)) == 28
+    assert len(physics.TESTS) == 8
+    assert all(physics.UNITS)
+    assert sum(defect.share for defect in physics.DEFECTS) == pytest.approx(1)
+
+
+def test_every_load_move_and_corner_names_something_that_exists():
+    for reading in physics.READINGS:
+        assert set(reading.loads) <= set(physics.FACTORS)
+    for defect in physics.DEFECTS:
+        assert set(defect.moves) | set(defect.jitter) <= set(physics.NAMES)
+        assert set(defect.corner) <= set(physics.FACTORS)
+
+
+def test_the_best_achievable_auc_is_about_088(production):
+    _, y, _, p = production
+    assert metrics.auc(y, p) == pytest.approx(0.88, abs=0.012)
+
+
+def test_fails_are_the_minority(production):
+    assert 0.08 < production[1].mean() < 0.18
+
+
+def test_the_probability_is_calibrated_in_every_tenth(production):
+    """What is predicted happens: 30,000 devices, ten bins, four standard errors."""
+    _, y, _, p = production
+    bins = np.digitize(p, np.quantile(p, np.linspace(0, 1, 11)[1:-1]))
+    for number in range(10):
+        rows = bins == number
+        error = abs(y[rows].mean() - p[rows].mean())
+        assert error < 4 * np.sqrt((p[rows] * (1 - p[rows])).sum()) / rows.sum()
+
+
+def test_no_other_score_beats_the_bayes_score(production):
+    X, y, _, p = production
+    rng = np.random.default_rng(0)
+    best = metrics.auc(y, p)
+    for _ in range(5):
+        assert metrics.auc(y, np.log(p) + 0.3 * rng.standard_normal(len(p))) < best
+    assert (
+        metrics.auc(y, np.nan_to_num(X[:, physics.NAMES.index("leak_gate")]))
+        < best - 0.1
+    )
+
+
+def test_a_missing_test_is_integrated_out_not_guessed(production):
+    X, y, _, p = production
+    hidden = X.copy()
+    hidden[:, [j for j, r in enumerate(physics.READINGS) if r.test == "timing"]] = (
+        np.nan
+    )
+    blind = tester.fail_probability(hidden)
+    assert abs(blind.mean() - y.mean()) < 0.01
+    assert metrics.auc(y, blind) < metrics.auc(y, p)
+
+
+def test_some_readings_are_missing_by_whole_tests(production):
+    X = production[0]
+    columns = [j for j, r in enumerate(physics.READINGS) if r.test == "contact"]
+    gone = np.isnan(X[:, columns])
+    assert 0.002 < gone.mean() < 0.012
+    assert (gone.all(axis=1) == gone.any(axis=1)).all()
+
+
+def test_readings_stand_on_the_testers_steps(production):
+    X = production[0]
+    column = physics.NAMES.index("vdd_min")
+    values = X[:, column][~np.isnan(X[:, column])]
+    assert np.allclose(values / 5, np.round(values / 5))
+
+
+def test_leakage_is_heavy_tailed(production):
+    leak = production[0][:, physics.NAMES.index("leak_gate")]
+    assert np.nanmax(leak) / np.nanmedian(leak) > 50
+
+
+def test_lots_drift_slowly(production):
+    X, _, lot, _ = production
+    means = np.array([np.nanmean(X[lot == i, 8]) for i in range(300)])
+    assert np.corrcoef(means[:-1], means[1:])[0, 1] > 0.5
+
+
+def test_lots_never_cross_parts_and_seeds_differ():
+    sizes = {"train_lots": 6, "val_lots": 2, "test_lots": 3, "devices": 50}
+    split = next(tabular.splits("tester", seed=1, **sizes))
+    lots = [set(part.group) for part in (split.train, split.val, split.test)]
+    assert [len(one) for one in lots] == [6, 2, 3]
+    assert not (lots[0] & lots[1] or lots[0] & lots[2] or lots[1] & lots[2])
+    again = next(tabular.splits("tester", seed=1, **sizes))
+    other = next(tabular.splits("tester", seed=2, **sizes))
+    assert np.array_equal(split.test.X, again.test.X, equal_nan=True)
+    assert not np.array_equal(split.test.X, other.test.X, equal_nan=True)
+
+
+def test_no_lot_is_refused_in_one_sentence():
+    with pytest.raises(ValueError, match="must all be at least 1"):
+        next(tester.splits(seed=0, train_lots=0))
