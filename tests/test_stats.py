@@ -1,0 +1,162 @@
+"""Intervals and tests against brute force, scipy and published values."""
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from kdutils import metrics, stats
+
+
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(11)
+    y = (rng.random(80) < 0.3).astype(int)
+    a = (y + rng.normal(size=80)).round(1)
+    return y, np.stack([a, a + rng.normal(size=80).round(1), rng.normal(size=80)])
+
+
+def brute_force(y, scores):
+    """DeLong et al. 1988 from all pairs: the definition, in O(n^2)."""
+    aucs, fails, passes = [], [], []
+    for s in scores:
+        x, z = s[y == 1][:, None], s[y == 0][None]
+        wins = (x > z) + 0.5 * (x == z)
+        aucs.append(wins.mean())
+        fails.append(wins.mean(axis=1))
+        passes.append(wins.mean(axis=0))
+    covariance = np.cov(fails) / (y == 1).sum() + np.cov(passes) / (y == 0).sum()
+    return np.array(aucs), covariance
+
+
+def test_delong_is_the_definition_with_ties(scored):
+    y, scores = scored
+    aucs, covariance = stats.delong(y, scores)
+    expected_aucs, expected = brute_force(y, scores)
+    np.testing.assert_allclose(aucs, expected_aucs, atol=1e-12)
+    np.testing.assert_allclose(covariance, expected, atol=1e-12)
+    np.testing.assert_allclose(aucs, metrics.auc(y, scores), atol=1e-12)
+
+
+def test_delong_of_one_score_is_a_1_by_1_matrix(scored):
+    y, scores = scored
+    aucs, covariance = stats.delong(y, scores[0])
+    assert aucs.shape == (1,) and covariance.shape == (1, 1)
+    assert covariance[0, 0] == pytest.approx(stats.delong(y, scores)[1][0, 0])
+
+
+def test_delong_needs_two_rows_of_each_class():
+    with pytest.raises(ValueError, match="1 fails and 2 passes"):
+        stats.delong(np.array([0, 1, 0]), np.arange(3))
+
+
+def test_auc_interval_covers_nine_in_ten_times_as_it_says():
+    rng, separation = np.random.default_rng(5), 1.2
+    truth = scipy_stats.norm.cdf(separation / np.sqrt(2))
+    covered = 0
+    for _ in range(400):
+        y = np.repeat([0, 1], [90, 30])
+        interval = stats.auc_interval(y, rng.normal(size=120) + separation * y, 0.9)
+        covered += interval.low < truth < interval.high
+    assert 0.86 < covered / 400 < 0.95
+
+
+def test_auc_interval_is_wider_at_a_higher_level_and_stays_inside(scored):
+    y, scores = scored
+    narrow, wide = (stats.auc_interval(y, scores[0], level) for level in (0.8, 0.99))
+    assert 0 < wide.low < narrow.low < narrow.value < narrow.high < wide.high < 1
+
+
+def test_auc_interval_of_a_perfect_score_has_an_open_end():
+    y = np.array([0] * 50 + [1] * 10)
+    interval = stats.auc_interval(y, y)
+    # Clopper & Pearson for 10 of 10, as in their table: 0.692.
+    assert interval == (1.0, pytest.approx(0.6915, abs=1e-4), 1.0)
+    assert stats.auc_interval(y, -y).high == pytest.approx(1 - 0.6915, abs=1e-4)
+
+
+def test_delong_test_is_the_z_test_on_that_covariance(scored):
+    y, scores = scored
+    aucs, covariance = brute_force(y, scores[:2])
+    error = np.sqrt(np.array([1, -1]) @ covariance @ np.array([1, -1]))
+    result = stats.delong_test(y, *scores[:2])
+    assert result.value == pytest.approx(aucs[0] - aucs[1])
+    p = 2 * scipy_stats.norm.sf(abs(result.value) / error)
+    assert result.p == pytest.approx(p)
+    assert result.high - result.low == pytest.approx(2 * 1.959964 * error)
+
+
+def test_delong_test_of_the_same_ranks_finds_nothing(scored):
+    y, scores = scored
+    result = stats.delong_test(y, scores[0], 2 * scores[0] + 3)
+    assert (result.value, result.p) == (0, 1)
+
+
+def test_bootstrap_keeps_the_classes_and_agrees_with_delong(scored):
+    y, scores = scored
+    seen = []
+
+    def statistic(rows):
+        seen.append(int(y[rows].sum()))
+        return metrics.auc(y[rows], scores[0][rows])
+
+    result = stats.stratified_bootstrap(y, statistic, draws=400)
+    delong = stats.auc_interval(y, scores[0])
+    assert set(seen) == {int(y.sum())} and len(seen) == 401
+    assert result.value == pytest.approx(delong.value)
+    assert result[1:] == pytest.approx(delong[1:], abs=0.03)
+    assert result == stats.stratified_bootstrap(y, statistic, draws=400)
+    assert result != stats.stratified_bootstrap(y, statistic, draws=400, seed=1)
+
+
+def test_mcnemar_is_exact():
+    a = np.array([1] * 8 + [0] * 2 + [1] * 20 + [0] * 5)
+    b = np.array([0] * 8 + [1] * 2 + [1] * 20 + [0] * 5)
+    # Two-sided binomial, 2 or fewer of 10: 2 (1 + 10 + 45) / 1024.
+    assert stats.mcnemar(a, b) == (8, 2, pytest.approx(112 / 1024))
+    assert stats.mcnemar(a, a) == (0, 0, 1.0)
+
+
+def test_paired_is_students_t_on_his_own_data():
+    # Student 1908: hours of sleep gained by 10 patients; t = 4.0621, p = .00283.
+    gained = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
+    result = stats.paired(gained)
+    assert result.mean == pytest.approx(1.58)
+    assert result.mean / (result.sd / np.sqrt(10)) == pytest.approx(4.0621, abs=1e-4)
+    assert result.p == pytest.approx(0.00283, abs=1e-5)
+    interval = (pytest.approx(0.7001, abs=1e-4), pytest.approx(2.4599, abs=1e-4))
+    assert (result.low, result.high) == interval
+    assert stats.mean_interval(gained) == (pytest.approx(1.58), *interval)
+
+
+def test_paired_widens_by_nadeau_and_bengio():
+    rng = np.random.default_rng(0)
+    d = rng.normal(0.01, 0.02, 100)  # 10 x 10-fold: a tenth is tested, rho = 1 / 9
+    plain, shared = stats.paired(d), stats.paired(d, rho=1 / 9)
+    factor = np.sqrt((1 / 100 + 1 / 9) / (1 / 100))
+    width = (shared.high - shared.low) / (plain.high - plain.low)
+    assert width == pytest.approx(factor)
+    t = d.mean() / np.sqrt((1 / 100 + 1 / 9) * d.var(ddof=1))
+    assert shared.p == pytest.approx(2 * scipy_stats.t.sf(abs(t), 99))
+    assert shared.mean == plain.mean and shared.sd == plain.sd
+
+
+def test_paired_without_variance_or_with_one_value():
+    assert stats.paired([0.0, 0.0, 0.0]) == (0, 0, 0, 0, 1, 3)
+    assert stats.paired([2.0, 2.0]) == (2, 0, 2, 2, 0, 2)
+    one = stats.paired([0.3])
+    assert (one.mean, one.n) == (0.3, 1) and np.isnan([one.low, one.high, one.p]).all()
+
+
+def test_holm_by_hand_and_like_statsmodels():
+    p = np.array([0.01, 0.04, 0.03, 0.005])
+    np.testing.assert_allclose(stats.holm(p), [0.03, 0.06, 0.06, 0.02])
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    many = np.random.default_rng(2).random(49) ** 3
+    expected = multitest.multipletests(many, method="holm")[1]
+    np.testing.assert_allclose(stats.holm(many), expected)
+
+
+def test_holm_does_not_count_what_was_not_tested():
+    with_gap = stats.holm(np.array([0.02, np.nan, 0.03]))
+    np.testing.assert_allclose(with_gap[[0, 2]], [0.04, 0.04])
+    assert np.isnan(with_gap[1])
