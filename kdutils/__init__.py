@@ -1,6 +1,7 @@
 """kdutils: the small package that the study's notebooks share.
 
-Core modules compute, `views` only look at what was computed; see each module's first lines.
+Core modules compute; `views` only look at what was computed. Each module's first lines
+say what it is for and whom it may import.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""code: the digest of the kdutils modules that a module reaches, so that results know their code.
+"""code: the digest of the modules that one module reaches: results know their code.
 
 Import rule: nothing from kdutils; it reads the modules as text and runs none of them.
 """
@@ -35,7 +35,7 @@ def imports(path: Path) -> set[str]:
 
 
 def reached(module: str) -> set[str]:
-    """`module` and every kdutils module that it imports, directly or through another."""
+    """`module` and the kdutils modules that it imports, directly or through another."""
     seen, todo = set(), {module}
     while todo:
         name = todo.pop()
@@ -45,7 +45,7 @@ def reached(module: str) -> set[str]:
 
 
 def substance(text: str) -> str:
-    """A module's text without docstrings, comments on lines of their own, and blank lines."""
+    """A module's text without docstrings, blank lines and lines of comment alone."""
     lines = text.splitlines()
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):

@@ -1,4 +1,4 @@
-"""ledger: one committed line per run, so that a fresh clone has the numbers without training.
+"""ledger: one committed line per run: a fresh clone has the numbers without training.
 
 Import rule: from kdutils only files and paths.
 """
@@ -21,7 +21,7 @@ def canonical(value: object) -> str:
 
 
 def read(stage: str) -> dict[str, dict]:
-    """The committed records of a stage by run id; empty where none are or FRESH is set."""
+    """A stage's committed records by run id; empty if there are none or by KD_FRESH."""
     return {} if os.environ.get("KD_FRESH") else lines(stage)
 
 
@@ -35,7 +35,7 @@ def lines(stage: str) -> dict[str, dict]:
 
 
 def keep(stage: str, recipe: str, new: list[dict]) -> None:
-    """Let `new` be the lines of this recipe; those of the stage's other recipes stay."""
+    """Let `new` be this recipe's lines; those of the stage's other recipes stay."""
     others = [line for line in lines(stage).values() if line["recipe"] != recipe]
     every = sorted(
         [*others, *({**line, "recipe": recipe} for line in new)],
@@ -46,7 +46,7 @@ def keep(stage: str, recipe: str, new: list[dict]) -> None:
 
 
 def machine() -> dict[str, str]:
-    """What the numbers were computed on: processor, Python and the libraries' versions."""
+    """What the numbers were computed on: processor, Python, versions of libraries."""
     import importlib.metadata as metadata
 
     cpu = platform.processor() or platform.machine()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def profile() -> str:
-    """The profile at work: smoke, default, paper, or csv for a table of the user's own."""
+    """The profile at work: smoke, default, paper, or csv for a user's own table."""
     return os.environ.get("KD_PROFILE", "default")
 
 
@@ -57,7 +57,7 @@ def claimed() -> Path:
 
 
 def data(root: str = "") -> Path:
-    """The folder of data sets: `root` inside the project if given, else KD_DATA or .data."""
+    """The folder of data sets: `root` inside the project, else KD_DATA, else .data."""
     if root:
         return ROOT / root
     return Path(os.environ.get("KD_DATA") or ROOT / ".data").expanduser()

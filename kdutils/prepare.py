@@ -1,4 +1,4 @@
-"""prepare: what is learned inside a fold before a model sees a row: columns, centre, scale.
+"""prepare: what a fold learns before a model sees a row: columns, centre, scale.
 
 Import rule: numpy only and nothing from kdutils, because the device runs it too.
 """

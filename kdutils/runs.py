@@ -4,8 +4,9 @@ Import rule: from kdutils only code, files, ledger and paths; recipes are handed
 
 A run's id is the first 12 hex digits of the sha256 over {stage, config, data digest,
 digest of the kdutils modules that the recipe reaches}. A directory without DONE never
-counts: it is resumed from the steps that it finished. One with DONE is never overwritten.
-A recipe is a module with STAGE, `digest(config) -> str` and `compute(config, run) -> dict`.
+counts: it is resumed from the steps that it finished. One with DONE is never
+overwritten. A recipe is a module with STAGE, `digest(config) -> str` and
+`compute(config, run) -> dict`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Run:
             return {key: stored[key] for key in stored.files}
 
     def need(self, recipe: ModuleType, id: str) -> Run:
-        """Another run whose arrays this one reads; recomputed if only its record is kept."""
+        """Another run whose arrays this reads; recomputed if only a record is kept."""
         return open(recipe, id)
 
 
@@ -104,8 +105,8 @@ def map(
 ) -> pd.DataFrame:
     """Compute, resume or look up every config; one row per item of each record's rows.
 
-    workers: processes at once, each with one thread; default KD_WORKERS or the number of
-    processors. Each finished run prints one line on stderr.
+    workers: processes at once, each with one thread; by default KD_WORKERS or the
+    number of processors. Each finished run prints one line on stderr.
     """
     configs = [json.loads(ledger.canonical(config)) for config in configs]
     kept = {

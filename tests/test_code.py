@@ -8,7 +8,10 @@ from kdutils import code
 
 def test_comments_docstrings_and_blank_lines_are_no_substance():
     bare = "def f(x):\n    return x + 1"
-    dressed = '"""Doc."""\n\n# why\ndef f(x):\n    """More.\n\n    Words."""\n\n    return x + 1\n'
+    dressed = (
+        '"""Doc."""\n\n# why\ndef f(x):\n'
+        '    """More.\n\n    Words."""\n\n    return x + 1\n'
+    )
     assert code.substance(dressed) == code.substance(bare)
 
 

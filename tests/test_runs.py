@@ -1,4 +1,4 @@
-"""The run store: found again, resumed after a kill, never half-written, ledger rebuilt."""
+"""The run store: found again, resumed after a kill, never half-written; its ledger."""
 
 import json
 import os

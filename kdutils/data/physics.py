@@ -1,4 +1,4 @@
-"""physics: the simulated device and its tester as numbers: readings, process factors, defects.
+"""physics: the simulated device and its tester as numbers: readings, factors, defects.
 
 Import rule: numpy only. The numbers are fixed: chosen for their physics and for a best
 achievable AUC near .88, before any model was trained on them, and not touched since.
@@ -10,8 +10,8 @@ Harris, CMOS VLSI Design, ch. 4), currents at rest are log-normal because their 
 is normal. Defects follow the classical list of IDDQ and delay testing: gate-oxide
 pinholes, resistive vias, bridges, mobile ions, junction damage by discharge, lifting
 bonds (Hawkins & Soden; Bushnell & Agrawal, Essentials of Electronic Testing, ch. 13).
-A defect's severity is graded, and whether it fails depends on the device's process
-corner: a pinhole kills a thin oxide, a resistive via a slow die. That is the interaction.
+A defect's severity is graded. Whether it fails depends on the device's process corner,
+and that is the interaction: a pinhole kills a thin oxide, a resistive via a slow die.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ ABORTED = 0.006  # chance that one of the eight tests gives no reading on a devi
 class Reading:
     """One of the 28 features: x = nominal + spread*u, or nominal*exp(spread*u) if log.
 
-    step: the tester's resolution in the reading's unit (linear readings) or its number of
-    significant digits (log readings, an auto-ranging meter). own: the standard deviation
-    of what no factor explains. site: the offset of the outermost site, in units of u.
+    step: the tester's resolution in the reading's unit (linear readings) or its number
+    of significant digits (log readings, an auto-ranging meter).
+    own: the standard deviation of what no factor explains.
+    site: the offset of the outermost site, in units of u.
     """
 
     name: str
@@ -112,7 +113,8 @@ class Defect:
     """A mechanism: how often, what it moves, what makes it fatal.
 
     A device fails if bias + severity_weight*severity + corner . factors + e > 0 with
-    e ~ N(0, 1). moves: shift in u per unit of severity; jitter: extra standard deviation.
+    e ~ N(0, 1).
+    moves: shift in u per unit of severity. jitter: extra standard deviation.
     """
 
     name: str

@@ -2,12 +2,15 @@
 
 Import rule: from kdutils only data and data.physics.
 
-A device has factors f ~ N(0, I), a site, perhaps a defect with a severity; its readings
-are u = LOADS f + site offset + severity * moves + noise, mapped to units and rounded. All
-of it is Gaussian given (site, defect, severity), and the verdict is a probit in f, so that
-P(fail | x) for one device is a finite sum (Bayes' rule over 4 * (1 + 6 * 9) components):
-sum_c P(c | u) Phi((bias + w s + a.E[f|u,c]) / sqrt(1 + a'Var[f|u,c]a)).
-A reading that is missing is integrated out. Rounding enters as its variance, step^2 / 12
+A device has factors f ~ N(0, I), a site, and perhaps a defect with a severity. Its
+readings are u = LOADS f + site offset + severity * moves + noise, mapped to units and
+rounded. Given (site, defect, severity) all of it is Gaussian, and the verdict is a
+probit in f. So P(fail | x) for one device is a finite sum, Bayes' rule over
+4 * (1 + 6 * 9) components c:
+
+    sum_c P(c | u) Phi((bias + w s + a.E[f|u,c]) / sqrt(1 + a'Var[f|u,c]a))
+
+A missing reading is integrated out. Rounding enters as its variance, step^2 / 12
 (Sheppard), which leaves the calibration error below what 10^6 devices show.
 """
 
@@ -61,7 +64,7 @@ def splits(
 
 
 def digest(**options) -> str:
-    """sha256 of the options; the simulator itself is part of every run's code digest."""
+    """sha256 of the options; the simulator itself is in every run's code digest."""
     text = json.dumps({"source": "tester", **options}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -69,7 +72,7 @@ def digest(**options) -> str:
 def produce(
     rng: np.random.Generator, *, lots: int, devices: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Readings (n, 28) with NaN, verdicts (n,) and lot numbers (n,), n = lots * devices."""
+    """Readings (n, 28) with NaN, verdicts and lot numbers (n,); n = lots * devices."""
     n, k = lots * devices, len(ph.FACTORS)
     lot = np.repeat(np.arange(lots), devices)
     drift = rng.standard_normal((lots, k))
@@ -124,7 +127,7 @@ def fail_probability(X: np.ndarray) -> np.ndarray:
 
 
 def _posterior(u: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Bayes' rule over (site, defect, severity) for rows that miss the same readings."""
+    """Bayes' rule over (site, defect, severity) for rows missing the same readings."""
     loads, offsets = ph.LOADS[known], ph.SITE_OFFSETS[:, known]
     weight, verdict = [], []
     for d in ph.DEFECTS:
