@@ -1,0 +1,101 @@
+"""folds: a source's splits prepared inside each fold, and what is measured over them.
+
+Import rule: data, prepare, metrics and stats; it trains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdutils import metrics, stats
+from kdutils.data import Split, tabular
+from kdutils.prepare import Prepare
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One split with its columns chosen, centred and scaled on the training rows alone.
+
+    A teacher reads many columns, a student few of them: `narrow` says which.
+    gaps: part name -> float32 (n, k) for teachers, NaN where missing.
+    X: the same for the student's columns, 0 where missing.
+    y: part name -> float32 (n,). prepare: the student's.
+    """
+
+    number: int
+    split: Split
+    prepare: Prepare
+    narrow: np.ndarray
+    gaps: dict[str, np.ndarray]
+    X: dict[str, np.ndarray]
+    y: dict[str, np.ndarray]
+
+
+def arguments(config: dict) -> dict:
+    """The keyword arguments with which `tabular` reads a config's source.
+
+    'secom-time' is 'secom' with its rows divided by time.
+    """
+    source, options = config["source"], config["options"]
+    if source.endswith("-time"):
+        return {"source": source.removesuffix("-time"), **options, "order": "time"}
+    return {"source": source, **options}
+
+
+def folds(config: dict) -> Iterator[Fold]:
+    """Each split of {source, options, seed}, prepared for teachers and for students.
+
+    Teachers get at most `teacher_features` columns, students `features` of them.
+    """
+    splits = tabular.splits(seed=config["seed"], **arguments(config))
+    for number, split in enumerate(splits):
+        fitted = (split.train.X, split.train.y, split.features)
+        narrow = Prepare.fit(*fitted, config["features"])
+        wide = Prepare.fit(*fitted, max(config["teacher_features"], config["features"]))
+        X, gaps, y = {}, {}, {}
+        for name in PARTS:
+            part = getattr(split, name)
+            X[name] = narrow.transform(part.X)
+            gaps[name] = wide.transform(part.X)
+            gaps[name][np.isnan(wide.pick(part.X))] = np.nan
+            y[name] = part.y
+        places = np.flatnonzero(np.isin(wide.columns, narrow.columns))
+        yield Fold(number, split, narrow, places, gaps, X, y)
+
+
+def facts(every: list[Fold]) -> dict:
+    """What each row of a record says of its data: kind, counts, how folds share rows.
+
+    rho is the test/train size ratio where folds or seeds share rows, 0 where each seed
+    draws data of its own (Nadeau & Bengio 2003).
+    """
+    split = every[0].split
+    tested = sum(len(fold.split.test) for fold in every)
+    share = len(split.test) / (len(split.train) + len(split.val))
+    return {
+        "kind": split.kind,
+        "n_train": len(split.train),
+        "n_test": tested,
+        "fails_test": sum(fold.split.test.fails for fold in every),
+        "rho": 0.0 if split.kind == "simulated" else share,
+    }
+
+
+def quality(y: list[np.ndarray], logits: list[np.ndarray]) -> dict:
+    """Scores pooled over folds: AUC with DeLong interval, calibration, AUC by fold."""
+    verdicts, scores = np.concatenate(y), np.concatenate(logits).astype(float)
+    p = 1 / (1 + np.exp(-scores))
+    auc, low, high = stats.auc_interval(verdicts, scores)
+    return {
+        "test_auc": auc,
+        "ci_low": low,
+        "ci_high": high,
+        "folds": [float(metrics.auc(a, b)) for a, b in zip(y, logits, strict=True)],
+        "ece": metrics.ece(verdicts, p),
+        "brier": metrics.brier(verdicts, p),
+    }

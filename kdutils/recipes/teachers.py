@@ -1,0 +1,197 @@
+"""recipes.teachers: tuned teachers of one source and seed, with out-of-fold logits.
+
+Import rule: core only.
+
+Each teacher is tuned on the validation AUC. Then it is trained again on all but one
+of `oof_folds` groups-respecting folds of the training rows, each time with the winning
+settings, so that every training row has a logit from a model that never saw it: the
+targets students learn from. The ensemble stacks the members on those logits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+
+from kdutils import metrics, synthetic, teachers
+from kdutils.data import tabular
+from kdutils.recipes import folds
+
+STAGE = "01_teachers"
+KEPT = ("oof", "insample", "made", "val", "test")
+
+
+def plan(
+    sources,
+    *,
+    seeds,
+    features,
+    teacher_features,
+    oof_folds,
+    synthetic,
+    tries,
+    epochs,
+    options,
+) -> list[dict]:
+    """One config per source and seed.
+
+    sources: names, see `folds.arguments`. tries and epochs: teacher
+    name -> number of settings tried and most passes; options: source -> its arguments.
+    """
+    return [
+        {
+            "source": source,
+            "options": options[source],
+            "seed": seed,
+            "features": features,
+            "teacher_features": teacher_features,
+            "oof_folds": oof_folds,
+            "synthetic": synthetic,
+            "tries": tries,
+            "epochs": epochs,
+        }
+        for source in sources
+        for seed in range(seeds)
+    ]
+
+
+def digest(config: dict) -> str:
+    """The data digest of a config's source."""
+    return tabular.digest(**folds.arguments(config))
+
+
+def compute(config: dict, run) -> dict:
+    """Train every teacher in every fold; a row per model, pooled over the folds."""
+    every = list(folds.folds(config))
+    names = tuple(config["tries"])
+    fitted = [
+        {name: _teacher(config, run, fold, name) for name in names} for fold in every
+    ]
+    for fold, models in zip(every, fitted, strict=True):
+        members = list(models.values())
+        rule = teachers.stack([one["oof"] for one in members], fold.y["train"])
+        together = {k: rule([one[k] for one in members]) for k in KEPT}
+        sums = {k: sum(one[k] for one in members) for k in ("bytes", "params", "tried")}
+        models["ensemble"] = run.step(
+            f"fold{fold.number}-ensemble",
+            lambda together=together, sums=sums: {**together, **sums, "best": ""},
+        )
+        models["logistic"] = _logistic(fold)
+        models["constant"] = _constant(fold)
+    rows = [
+        _row(name, every, [models[name] for models in fitted]) for name in fitted[0]
+    ]
+    if every[0].split.test.p is not None:
+        rows.append(_bayes(every))
+    best = rows[-1]["test_auc"] if rows[-1]["model"] == "bayes" else None
+    for row in rows:
+        row["gap"] = None if best is None else row["test_auc"] - best
+    return {"rows": rows}
+
+
+def _teacher(config: dict, run, fold: folds.Fold, name: str) -> dict:
+    seed, epochs = config["seed"], config["epochs"][name]
+
+    def compute() -> dict:
+        rows, y, group = fold.gaps, fold.y, fold.split.train.group
+        best = teachers.tune(
+            name,
+            rows["train"],
+            y["train"],
+            rows["val"],
+            y["val"],
+            tries=config["tries"][name],
+            epochs=epochs,
+            seed=seed,
+        )
+        return {
+            "oof": out_of_fold(
+                name, best.settings, fold, group, config["oof_folds"], epochs, seed
+            ),
+            "made": best.logits(made(config, fold)),
+            "insample": best.logits(rows["train"]),
+            "val": best.logits(rows["val"]),
+            "test": best.logits(rows["test"]),
+            "bytes": best.bytes,
+            "params": best.params,
+            "tried": config["tries"][name],
+            "best": teachers.as_text(best.settings),
+        }
+
+    return run.step(f"fold{fold.number}-{name}", compute)
+
+
+def out_of_fold(name, settings, fold, group, parts, epochs, seed) -> np.ndarray:
+    """Logits (n_train,) of every training row from a teacher that did not see it."""
+    rows, y = fold.gaps["train"], fold.y["train"]
+    logits = np.empty(len(y), np.float32)
+    cut = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    for seen, unseen in cut.split(rows, y, group):
+        model = teachers.fit(
+            name,
+            settings,
+            rows[seen],
+            y[seen],
+            fold.gaps["val"],
+            fold.y["val"],
+            epochs=epochs,
+            seed=seed,
+        )
+        logits[unseen] = model.logits(rows[unseen])
+    return logits
+
+
+def made(config: dict, fold: folds.Fold) -> np.ndarray:
+    """The unlabelled synthetic rows (synthetic, k) that this fold's teachers label."""
+    rows = np.nan_to_num(fold.gaps["train"])
+    return synthetic.munge(rows, config["synthetic"], seed=config["seed"])
+
+
+def _logistic(fold: folds.Fold) -> dict:
+    model = LogisticRegression(max_iter=2000, C=0.1).fit(
+        fold.X["train"], fold.y["train"]
+    )
+    logits = {name: model.decision_function(fold.X[name]) for name in folds.PARTS}
+    size = model.coef_.size + 1
+    return {**logits, "bytes": 4 * size, "params": size, "tried": 1, "best": ""}
+
+
+def _constant(fold: folds.Fold) -> dict:
+    rate = fold.y["train"].mean()
+    logit = float(np.log(rate / (1 - rate)))
+    logits = {name: np.full(len(fold.y[name]), logit) for name in folds.PARTS}
+    return {**logits, "bytes": 4, "params": 1, "tried": 1, "best": ""}
+
+
+def _row(name: str, every: list[folds.Fold], models: list[dict]) -> dict:
+    row = {"model": name, **folds.facts(every)}
+    row |= folds.quality([f.y["test"] for f in every], [m["test"] for m in models])
+    row["val_auc"] = float(
+        np.mean(
+            [
+                metrics.auc(f.y["val"], m["val"])
+                for f, m in zip(every, models, strict=True)
+            ]
+        )
+    )
+    for key in ("bytes", "params"):
+        row[key] = int(np.mean([m[key] for m in models]))
+    row["tried"] = int(models[0]["tried"])
+    row["best"] = str(models[0]["best"])
+    truth = np.concatenate([fold.y["train"] for fold in every])
+    for key in ("oof", "insample"):
+        logits = [m[key].astype(float) for m in models if key in m]
+        if logits:
+            p = 1 / (1 + np.exp(-np.concatenate(logits)))
+            row[f"{key}_auc"] = metrics.auc(truth, p)
+            row[f"{key}_sure"] = metrics.sure(p)
+            row[f"{key}_fail_p"] = float(p[truth == 1].mean())
+    return row
+
+
+def _bayes(every: list[folds.Fold]) -> dict:
+    parts = [{name: getattr(f.split, name).p for name in folds.PARTS} for f in every]
+    logits = [{k: np.log(p) - np.log1p(-p) for k, p in part.items()} for part in parts]
+    facts = {"bytes": 0, "params": 0, "tried": 0, "best": ""}
+    return _row("bayes", every, [{**one, **facts} for one in logits])
