@@ -1,0 +1,144 @@
+"""recipes.prune_quantize: the distilled student pruned and quantized, one row a step.
+
+Import rule: core only.
+
+The published recipe (half of each layer's weights in one shot, then dynamic int8)
+stands beside better ones and beside the dense student that trains for the same extra
+epochs. Fine-tuning uses the loss that the student was distilled with.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from kdutils import bundle, compress, metrics
+from kdutils.int8 import Int8
+from kdutils.recipes import folds, kd_tabular, steps, wild
+from kdutils.recipes import teachers as teachers_recipe
+
+STAGE = "06_prune_quantize"
+NUMBERS = ("val_auc", "params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
+NUMBERS += ("bundle_bytes", "moved", "moved_plain")
+
+
+def plan(sweep_rows, chosen: dict, **settings) -> list[dict]:
+    """One config per sweep run; chosen: source -> {method, alpha, T} of its student."""
+    first = sweep_rows.drop_duplicates("run")
+    return [
+        {
+            "source": row.source,
+            "seed": row.seed,
+            "teacher": row.teacher,
+            "sweep": row.run,
+            "cell": chosen[row.source],
+            **settings,
+        }
+        for row in first.itertuples()
+    ]
+
+
+def digest(config: dict) -> str:
+    """The data are the sweep's: its id names them."""
+    return config["sweep"]
+
+
+def compute(config: dict, run) -> dict:
+    """One row per step, pooled over folds, and the bundle of each step that has one."""
+    sweep = run.need(kd_tabular, config["sweep"])
+    source = run.need(teachers_recipe, config["teacher"])
+    every = list(folds.folds(source.config))
+    results = []
+    for fold in every:
+        targets = source.arrays(f"fold{fold.number}-ensemble")
+        targets["X_made"] = teachers_recipe.made(source.config, fold)[:, fold.narrow]
+        results.append(
+            run.step(
+                f"fold{fold.number}",
+                lambda fold=fold, targets=targets: _ladder(
+                    config, sweep, fold, targets
+                ),
+            )
+        )
+    teacher = [source.arrays(f"fold{f.number}-ensemble")["test"] for f in every]
+    truth = [fold.y["test"] for fold in every]
+    ensemble = folds.quality(truth, teacher)
+    rows = []
+    for number, (step, family, precision, pruned) in enumerate(steps.STEPS):
+        row = {"step": step, "order": number, "family": family}
+        row |= {"precision": precision, "sparsity": pruned}
+        row |= folds.facts(every)
+        row |= folds.quality(truth, [one[f"{number}-test"] for one in results])
+        numbers = np.mean([one[f"{number}-numbers"] for one in results], axis=0)
+        row |= {
+            key: None if np.isnan(value) else float(value)
+            for key, value in zip(NUMBERS, numbers, strict=True)
+        }
+        base = rows[0] if rows else row
+        row["drop"] = row["test_auc"] - base["test_auc"]
+        row["drop_val"] = row["val_auc"] - base["val_auc"]
+        pairs = zip(row["folds"], base["folds"], strict=True)
+        row["drops"] = [mine - theirs for mine, theirs in pairs]
+        row["to_teacher"] = row["test_auc"] - ensemble["test_auc"]
+        pairs = zip(row["folds"], ensemble["folds"], strict=True)
+        row["to_teachers"] = [mine - theirs for mine, theirs in pairs]
+        rows.append(row)
+    return {"rows": rows}
+
+
+def _ladder(config: dict, sweep, fold: folds.Fold, targets: dict) -> dict:
+    """Test logits, numbers and bundle bytes of every step in one fold."""
+    kept = {}
+    neighbours = wild.Wild(config["seed"], sweep.config, fold, targets)
+    for number, student in enumerate(steps.students(config, sweep, fold, targets)):
+        val, test = (compress.logits(student, fold.X[name]) for name in ("val", "test"))
+        threshold = float(np.quantile(val, 1 - fold.y["train"].mean()))
+        file = packed(student, fold.prepare, threshold)
+        kept[f"{number}-test"] = test
+        kept[f"{number}-bundle"] = np.frombuffer(file, np.uint8)
+        size = compress.size(student)
+        kept[f"{number}-numbers"] = np.array(
+            [
+                metrics.auc(fold.y["val"], val),
+                *size,
+                len(file) or np.nan,
+                neighbours.bounded(student, threshold),
+                neighbours.plain(steps.STEPS[number][0]),
+            ]
+        )
+    return kept
+
+
+def packed(student, prepare, threshold: float) -> bytes:
+    """The student as a bundle's bytes; empty for torch's own int8 modules."""
+    if not isinstance(student, dict | Int8):
+        return b""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "student.kdb"
+        bundle.save(path, student, prepare, threshold)
+        return path.read_bytes()
+
+
+def choose(rows, tolerance: float) -> dict:
+    """The step to ship: the smallest bundle within `tolerance` of fp32 on validation.
+
+    rows: the stage's rows of one source. Returns step, its mean bundle_bytes, drop_val,
+    val_auc and the number of candidates; the test rows take no part in the choice.
+    """
+    means = (
+        rows[rows["bundle_bytes"].notna()]
+        .groupby("step")[["bundle_bytes", "drop_val", "val_auc"]]
+        .mean()
+    )
+    means = means.drop(index="label-only student fp32")
+    good = means[means["drop_val"] >= -tolerance]
+    step = good["bundle_bytes"].idxmin()
+    return {"step": step, "candidates": len(means), **good.loc[step].to_dict()}
+
+
+def shipped(run, step: str, number: int = 0) -> bytes:
+    """The bundle of a step in one fold of a finished run."""
+    index = [name for name, *_ in steps.STEPS].index(step)
+    return run.arrays(f"fold{number}")[f"{index}-bundle"].tobytes()

@@ -1,0 +1,136 @@
+"""recipes.steps: one student on its many ways down, pruned, fine-tuned, quantized.
+
+Import rule: core only.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from kdutils import compress, grid, losses, metrics, quantize
+from kdutils.int8 import Int8
+from kdutils.recipes import folds, kd_tabular
+
+# step, family, precision, share pruned; the order in which a reader meets them
+STEPS = (
+    ("student fp32", "control", "fp32", 0.0),
+    ("label-only student fp32", "control", "fp32", 0.0),
+    ("dense, same extra epochs", "control", "fp32", 0.0),
+    ("published: pruned each layer 50 %", "published", "fp32", 0.5),
+    ("published: dynamic int8", "published", "int8", 0.0),
+    ("published: pruned + dynamic int8", "published", "int8", 0.5),
+    ("pruned globally", "ours", "fp32", 0.5),
+    ("pruned first layer", "ours", "fp32", 0.5),
+    ("pruned each layer + fine-tuned", "ours", "fp32", 0.5),
+    ("pruned globally + fine-tuned", "ours", "fp32", 0.5),
+    ("pruned first layer + fine-tuned", "ours", "fp32", 0.5),
+    ("half the units + fine-tuned", "ours", "fp32", 0.5),
+    ("weight-only int8", "ours", "int8", 0.0),
+    ("static int8", "ours", "int8", 0.0),
+    ("QAT int8", "ours", "int8", 0.0),
+    ("pruned + weight-only int8", "ours", "int8", 0.5),
+    ("pruned + static int8", "ours", "int8", 0.5),
+    ("pruned + QAT int8", "ours", "int8", 0.5),
+    ("pruned 75 % + QAT int8", "ours", "int8", 0.75),
+    ("half the units + QAT int8", "ours", "int8", 0.5),
+)
+
+
+def students(config: dict, sweep, fold: folds.Fold, targets: dict) -> list:
+    """The student of each step of STEPS, in that order."""
+    share = config["sparsity"]
+    fp32 = kd_tabular.student(sweep, fold.number, sweep.config, config["cell"])
+    alone = kd_tabular.student(sweep, fold.number, sweep.config, kd_tabular.BASE)
+    tune = _Tune(config, sweep.config, fold, targets)
+    each, whole, first = (
+        prune(fp32, share)
+        for prune in (compress.l1_each_layer, compress.l1_global, compress.l1_first)
+    )
+    half = compress.units(fp32, len(fp32["w2"]) // 2)
+    tuned = {
+        name: tune.float(one.arrays, one.mask)
+        for name, one in {
+            "each": each,
+            "whole": whole,
+            "first": first,
+            "half": half,
+        }.items()
+    }
+    most = compress.l1_first(tuned["first"], 0.75)
+    sparse = tune.float(most.arrays, most.mask)
+    published = compress.l1_each_layer(fp32, 0.5)
+    X = fold.X["train"]
+    return [
+        fp32,
+        alone,
+        tune.float(fp32, None),
+        published.arrays,
+        quantize.dynamic(fp32),
+        quantize.dynamic(published.arrays),
+        whole.arrays,
+        first.arrays,
+        tuned["each"],
+        tuned["whole"],
+        tuned["first"],
+        tuned["half"],
+        quantize.weight_only(fp32),
+        quantize.static(fp32, X),
+        tune.int8(fp32),
+        quantize.weight_only(tuned["first"]),
+        quantize.static(tuned["first"], X),
+        tune.int8(tuned["first"], first.mask),
+        tune.int8(sparse, most.mask),
+        tune.int8(tuned["half"]),
+    ]
+
+
+class _Tune:
+    """Fine-tunes students of one fold with the loss that they were distilled with."""
+
+    def __init__(self, config, sweep_config, fold, targets):
+        self.cell, self.seed = config["cell"], config["seed"]
+        method = kd_tabular.special(self.cell["method"])
+        self.X, self.y, self.teacher = kd_tabular.material(method, fold, targets)
+        self.fold, self.sweep_config = fold, sweep_config
+        settings = {**sweep_config, "steps": config["steps"], "lr": config["lr"]}
+        self.settings = kd_tabular.fitting(settings, len(self.y))
+        self.qat_lr = config["qat_lr"]
+
+    def float(self, arrays: dict, mask: dict | None) -> dict:
+        """The best epoch of a float32 fine-tuning; masked weights stay zero."""
+        fitted = grid.fit(
+            self.X,
+            self.y,
+            self.teacher,
+            [kd_tabular.as_cell(self.cell, self.sweep_config)],
+            seeds=[self.seed],
+            X_val=self.fold.X["val"],
+            y_val=self.fold.y["val"],
+            init=arrays,
+            mask=mask,
+            **{**self.settings, "hidden": len(arrays["w2"])},
+        )
+        return fitted.arrays(0, 0)
+
+    def int8(self, arrays: dict, mask: dict | None = None) -> Int8:
+        """The best epoch of a quantization-aware fine-tuning."""
+        y, teacher = torch.as_tensor(self.y), torch.as_tensor(self.teacher)
+        cell = kd_tabular.as_cell(self.cell, self.sweep_config)
+        val_X, val_y = self.fold.X["val"], self.fold.y["val"]
+
+        def loss(logits, rows):
+            return losses.binary(
+                cell.method, logits, teacher[rows], y[rows], alpha=cell.alpha, T=cell.T
+            )
+
+        return quantize.qat(
+            arrays,
+            self.X,
+            loss,
+            epochs=self.settings["epochs"],
+            lr=self.qat_lr,
+            batch=self.settings["batch"],
+            seed=self.seed,
+            mask=mask,
+            validate=lambda student: metrics.auc(val_y, student.logits(val_X)),
+        )

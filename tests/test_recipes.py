@@ -1,0 +1,194 @@
+"""Recipes: nothing leaks; the chosen student is the one compressed and shipped."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdutils import bundle, compress, metrics, paths, runs
+from kdutils.recipes import folds, kd_tabular, prune_quantize, steps, teachers
+
+TINY = {
+    "train_lots": 12,
+    "val_lots": 6,
+    "test_lots": 6,
+    "devices": 60,
+}
+SWEEP = {
+    "alphas": [0.5, 1.0],
+    "temperatures": [1.0, 4.0],
+    "other_alphas": [0.9],
+    "other_temperatures": [2.0],
+    "smoothing": 0.1,
+    "steps": 60,
+    "most_epochs": 20,
+    "looks": 4,
+    "hidden": 16,
+    "batch": 128,
+    "lr": 0.01,
+    "weight_decay": 0.01,
+}
+
+
+def config(**more):
+    first, *_ = teachers.plan(
+        ["tester"],
+        seeds=1,
+        features=28,
+        teacher_features=500,
+        oof_folds=3,
+        synthetic=300,
+        tries={"xgboost": 1, "mlp": 1},
+        epochs={"xgboost": 5, "mlp": 3},
+        options={"tester": TINY},
+    )
+    return first | more
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """One tiny seed through all three stages, computed once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("study"))
+        patch.setenv("KD_REPORT", "tiny")
+        patch.delenv("KD_FRESH", raising=False)
+        first = runs.map(teachers, [config()], workers=1)
+        second = runs.map(kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1)
+        cell = {"method": "kd-synthetic", "alpha": 0.9, "T": 2.0}
+        configs = prune_quantize.plan(
+            second, {"tester": cell}, sparsity=0.5, steps=60, lr=1e-3, qat_lr=1e-3
+        )
+        third = runs.map(prune_quantize, configs, workers=1)
+        yield first, second, third, cell
+
+
+def test_preparation_sees_training_rows_only():
+    fold = next(folds.folds(config()))
+    part = fold.split.train
+    again = type(fold.prepare).fit(part.X, part.y, fold.split.features, 28)
+    assert np.array_equal(again.center, fold.prepare.center)
+    assert np.array_equal(fold.X["test"], again.transform(fold.split.test.X))
+
+
+def test_the_students_columns_are_columns_of_the_teachers():
+    fold = next(folds.folds(config(features=9)))
+    assert fold.X["val"].shape[1] == 9
+    wide = np.nan_to_num(fold.gaps["val"])[:, fold.narrow]
+    assert np.array_equal(wide, fold.X["val"])
+
+
+def test_out_of_fold_rows_were_not_seen(monkeypatch):
+    """A model that remembers its rows must know none of those it scores."""
+    fold = next(folds.folds(config()))
+
+    class Memory:
+        def __init__(self, rows):
+            self.seen = {row.tobytes() for row in rows}
+
+        def logits(self, rows):
+            return np.array([row.tobytes() in self.seen for row in rows], np.float32)
+
+    monkeypatch.setattr(
+        teachers.teachers, "fit", lambda name, settings, rows, *a, **k: Memory(rows)
+    )
+    group = fold.split.train.group
+    known = teachers.out_of_fold("mlp", {}, fold, group, 3, 1, 0)
+    assert known.shape == fold.y["train"].shape
+    assert not known.any()
+
+
+def test_a_row_per_model_with_the_bayes_score_on_top(chain):
+    rows = chain[0].set_index("model")
+    assert set(rows.index) == {
+        "xgboost", "mlp", "ensemble", "logistic", "constant", "bayes"
+    }  # fmt: skip
+    assert rows.loc["bayes", "test_auc"] == rows["test_auc"].max()
+    assert rows.loc["bayes", "gap"] == 0
+    assert rows.loc["constant", "test_auc"] == 0.5
+    assert rows.loc["ensemble", "n_test"] == 360
+    assert rows.loc["xgboost", "insample_auc"] > rows.loc["xgboost", "oof_auc"]
+
+
+def test_cells_are_all_there_and_label_only_is_the_zero(chain):
+    rows = chain[1]
+    assert rows.iloc[0]["method"] == "label-only"
+    assert rows.iloc[0]["gain"] == 0 and rows.iloc[0]["gains"] == [0.0]
+    assert (rows["method"] == "kd").sum() == 4
+    expected = rows["test_auc"] - rows.iloc[0]["test_auc"]
+    assert np.allclose(rows["gain"], expected)
+
+
+def test_the_published_loss_is_kd_at_another_weight():
+    cell = kd_tabular.as_cell(kd_tabular.PUBLISHED, SWEEP)
+    assert cell.method == "kd" and cell.T == 4
+    soft, hard = cell.alpha * cell.T**2, 1 - cell.alpha
+    assert soft / hard == pytest.approx(0.6 / 0.4)
+
+
+def test_every_cell_has_a_loss_of_its_own_name():
+    names = {kd_tabular.as_cell(cell, SWEEP).method for cell in kd_tabular.cells(SWEEP)}
+    assert names == {"hard", "kd", "logit-mse", "logit-std", "ttm"}
+    smooth = kd_tabular.as_cell({**kd_tabular.BASE, "method": "label-smoothing"}, SWEEP)
+    assert smooth.smoothing == 0.1
+
+
+def test_the_student_that_is_compressed_is_the_chosen_cell(chain):
+    _, second, third, cell = chain
+    run = runs.open(kd_tabular, second["run"].iloc[0])
+    arrays = kd_tabular.student(run, 0, run.config, cell)
+    fold = next(folds.folds(config()))
+    auc = metrics.auc(fold.y["test"], compress.logits(arrays, fold.X["test"]))
+    chosen = second.query("method == 'kd-synthetic'").iloc[0]
+    assert auc == pytest.approx(chosen["test_auc"], abs=1e-6)
+    assert third.iloc[0]["test_auc"] == pytest.approx(auc, abs=1e-6)
+    with pytest.raises(ValueError, match="no cell"):
+        kd_tabular.student(run, 0, run.config, {**cell, "alpha": 0.123})
+
+
+def test_the_ladder_has_every_step_and_honest_sizes(chain):
+    rows = chain[2].set_index("step")
+    assert list(rows.index) == [name for name, *_ in steps.STEPS]
+    assert rows.loc["student fp32", "drop"] == 0
+    fp32, int8 = rows.loc["student fp32"], rows.loc["pruned + QAT int8"]
+    assert int8["bundle_bytes"] < fp32["bundle_bytes"] / 2
+    assert int8["nonzero"] < 0.6 * fp32["nonzero"]
+    assert rows.loc["half the units + QAT int8", "params"] < 0.6 * fp32["params"]
+    assert np.isnan(rows.loc["published: dynamic int8", "bundle_bytes"])
+    one_shot = rows.loc["published: pruned each layer 50 %"]
+    assert one_shot["nonzero"] == 16 * 28 / 2 + 16 / 2 + 16 + 1
+
+
+def test_a_wild_cell_moves_neighbours_only_where_the_batch_sets_the_scale(chain):
+    rows = chain[2].set_index("step")
+    assert rows.loc["published: dynamic int8", "moved_plain"] > 0
+    assert rows.loc["weight-only int8", "moved_plain"] == 0
+    assert rows.loc["static int8", "moved"] == 0
+
+
+def test_what_is_shipped_scores_as_it_was_measured(chain, tmp_path):
+    rows = chain[2]
+    run = runs.open(prune_quantize, rows["run"].iloc[0])
+    path = tmp_path / "student.kdb"
+    path.write_bytes(prune_quantize.shipped(run, "pruned + QAT int8"))
+    fold = next(folds.folds(config()))
+    student = bundle.load(path)
+    assert student.features == fold.prepare.names
+    raw = fold.split.test.X[:, fold.prepare.columns]
+    auc = metrics.auc(fold.y["test"], student.score(raw))
+    measured = rows.set_index("step").loc["pruned + QAT int8", "test_auc"]
+    assert auc == pytest.approx(measured, abs=1e-9)
+
+
+def test_the_choice_is_the_smallest_within_the_tolerance_and_reads_no_test():
+    rows = pd.DataFrame(
+        [
+            ("label-only student fp32", 100.0, 0.0, 0.9),
+            ("a", 3000.0, 0.0, 0.80),
+            ("b", 2000.0, -0.001, 0.799),
+            ("c", 1500.0, -0.003, 0.797),
+            ("torch", np.nan, 0.01, 0.81),
+        ],
+        columns=["step", "bundle_bytes", "drop_val", "val_auc"],
+    )
+    assert prune_quantize.choose(rows, 0.002)["step"] == "b"
+    assert prune_quantize.choose(rows, 0.0)["step"] == "a"
+    assert prune_quantize.choose(rows, 0.01)["step"] == "c"
