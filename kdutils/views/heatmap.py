@@ -1,0 +1,106 @@
+"""heatmap: the gain over label-only at the same seed, over α and T.
+
+Import rule: from kdutils only views.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from kdutils.views import style
+
+PER_MILLE = 1000  # gains are drawn in thousandths of AUC
+
+
+@style.styled
+def gain_heatmap(table: pd.DataFrame, method: str = "kd") -> Figure:
+    """Mean gain over label-only at the same seed, α × T, one panel per source.
+
+    table: `tables.sweep`. One colour scale, centred on 0. Hatched where the interval
+    crosses 0, a dot where p < .05 after Holm, framed the cell chosen on validation.
+    """
+    panels = style.sources(table[table["method"] == method])
+    cells = pd.concat(group for *_, group in panels)
+    limit = max(PER_MILLE * float(cells["gain"].abs().max()), 0.1)
+    title = []
+    for source, _, group in panels:
+        best = group.loc[group["val_auc"].idxmax()]
+        crosses = " (interval crosses 0)" if _crosses(best) else ""
+        title.append(
+            f"{style.signed(best['gain'], 4)} AUC on {style.called(source)}{crosses}"
+        )
+    across = min(len(panels), 2)
+    down = -(-len(panels) // across)
+    figure, axes = style.page(
+        down,
+        across,
+        0.7 + down * (0.7 + 0.31 * cells["alpha"].nunique()),
+        f"{style.called(method)} chosen on validation against label-only: "
+        + "; ".join(title),
+    )
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    for ax, (_, name, group) in zip(axes.flat, panels, strict=False):
+        mesh = _heatmap(ax, group, limit)
+        passed = f"{(group['p_holm'] < 0.05).sum()} of {len(group)} cells pass Holm"
+        ax.set_title(f"{name}, n = {style.counts(group)}\n{passed}")
+        ax.set_xlabel("temperature T")
+    for row in axes:
+        row[0].set_ylabel("α, the weight of the teacher")
+    bar = figure.colorbar(mesh, ax=axes, shrink=0.85, pad=0.02, aspect=22)
+    bar.set_label("gain in test AUC × 1000")
+    bar.outline.set_visible(False)
+    style.note(
+        figure,
+        "Gain over the label-only student at the same seed. Hatched: the 95 % interval "
+        "crosses 0. Dot: p < 0.05 after Holm. Frame: chosen on validation AUC. n: "
+        "seeds, or seeds × folds.",
+    )
+    return figure
+
+
+def _heatmap(ax: Axes, group: pd.DataFrame, limit: float) -> QuadMesh:
+    alphas, ts = (sorted(group[c].unique()) for c in ("alpha", "T"))
+    grid = group.pivot(index="alpha", columns="T", values="gain").loc[alphas, ts]
+    mesh = ax.pcolormesh(
+        PER_MILLE * grid.to_numpy(float),
+        cmap="RdBu",
+        vmin=-limit,
+        vmax=limit,
+        edgecolors="white",
+        linewidth=0.8,
+    )
+    for row in group.itertuples():
+        x, y = ts.index(row.T), alphas.index(row.alpha)
+        crosses = _crosses(row._asdict())
+        if crosses:
+            ax.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", lw=0))
+        strong = abs(PER_MILLE * row.gain) > 0.6 * limit and not crosses
+        ax.text(
+            x + 0.5,
+            y + 0.5,
+            style.signed(PER_MILLE * row.gain, 1) + ("•" if row.p_holm < 0.05 else ""),
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color="white" if strong else "black",
+            bbox={"fc": "white", "ec": "none", "pad": 0.8} if crosses else None,
+        )
+    best = group.loc[group["val_auc"].idxmax()]
+    corner = (ts.index(best["T"]), alphas.index(best["alpha"]))
+    ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="black", lw=1.8, zorder=5))
+    ax.set_xticks(np.arange(len(ts)) + 0.5, [f"{t:g}" for t in ts])
+    ax.set_yticks(np.arange(len(alphas)) + 0.5, [f"{a:g}" for a in alphas])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return mesh
+
+
+def _crosses(line: dict | pd.Series) -> bool:
+    """Whether the interval does not exclude 0; so says one that is not there."""
+    return not (line["gain_low"] > 0 or line["gain_high"] < 0)

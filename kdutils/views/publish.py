@@ -1,0 +1,183 @@
+"""publish: what make calls to check, normalise, render, sum and compare.
+
+Import rule: from kdutils only views, its pages, render and sums.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from kdutils.views import pages, put, sums
+from kdutils.views.render import INJECTED
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+COMMANDS = "check normalise error html sums verify readme"
+
+
+def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
+    """Refuse a parameter that the notebook does not declare, and one that it misses.
+
+    Raises ValueError naming the key and the file; papermill would only warn and go on.
+    """
+    import yaml
+
+    declared = declares(notebook)
+    named = yaml.safe_load(yaml_file.read_text("utf-8"))
+    if not isinstance(named, dict):
+        raise ValueError(f"{yaml_file} must be a list of `name: value` lines")
+    for key, value in named.items():
+        if isinstance(value, dict):
+            raise ValueError(f"{yaml_file}: {key} holds a mapping; parameters are flat")
+    for source, keys in ((yaml_file, named), ("the command line", given)):
+        if unknown := sorted(set(keys) - declared):
+            raise ValueError(
+                f"{source}: {notebook} has no parameter {', '.join(unknown)}"
+            )
+    if missing := sorted(declared - set(named)):
+        raise ValueError(
+            f"{yaml_file} lacks {', '.join(missing)}, which {notebook} asks for"
+        )
+
+
+def declares(notebook: Path) -> set[str]:
+    """The names that a notebook's `parameters` cell assigns."""
+    for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            nodes = ast.walk(ast.parse("".join(cell["source"])))
+            return {
+                node.id
+                for node in nodes
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            }
+    raise ValueError(f"{notebook} has no cell tagged parameters")
+
+
+def normalise(notebook: dict) -> dict:
+    """An executed notebook without what differs from one run to the next.
+
+    Goes: papermill's and the clock's metadata, widgets, stderr, memory addresses, the
+    folder of the checkout, random cell ids, the patch version of Python. Pieces of one
+    printed text, which arrive as the clock has it, are joined.
+    """
+    metadata = notebook["metadata"]
+    for key in ("papermill", "widgets"):
+        metadata.pop(key, None)
+    language = metadata.get("language_info", {})
+    if "version" in language:
+        language["version"] = ".".join(language["version"].split(".")[:2])
+    for cell in notebook["cells"]:
+        for key in ("papermill", "execution"):
+            cell["metadata"].pop(key, None)
+        if INJECTED in cell["metadata"].get("tags", []):
+            cell["id"] = INJECTED
+        if cell["cell_type"] == "code":
+            cell["outputs"] = _outputs(cell["outputs"])
+    return _plain(notebook)
+
+
+def _outputs(outputs: list[dict]) -> list[dict]:
+    kept: list[dict] = []
+    for output in outputs:
+        if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
+            continue
+        if output["output_type"] == "stream" and kept[-1:] and kept[-1].get("name"):
+            text = "".join([*kept[-1]["text"], *output["text"]])
+            kept[-1]["text"] = text.splitlines(keepends=True)
+        else:
+            kept.append(output)
+    return kept
+
+
+def _plain(value):
+    """The same value, its text without addresses, checkout and `verify-` folders."""
+    if isinstance(value, str):
+        here = str(Path.cwd())
+        value = value.replace(here + "/", "").replace(here, ".")
+        value = value.replace("reports/verify-", "reports/")
+        return re.sub(r" at 0x[0-9a-f]+", "", value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def failure(notebook: dict) -> str | None:
+    """In one sentence, what stopped a notebook, and the id of the cell where."""
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "error":
+                name, text = output["ename"], output["evalue"].strip()
+                text = text if name == "ValueError" else f"{name}: {text}"
+                return f"{text} (cell {cell.get('id', '?')})"
+    return None
+
+
+def keep_failed(part: Path, failed: Path) -> str | None:
+    """Keep a stopped notebook under its failed name; a sentence of what stopped it."""
+    if not part.exists():
+        return None
+    part.replace(failed)
+    print(f"{failed} holds what ran before it stopped", file=sys.stderr)
+    return failure(json.loads(failed.read_text("utf-8")))
+
+
+def readme(*, only_check: bool) -> None:
+    """Fill the tables of README.md; or raise ValueError where one is out of date."""
+    path = Path("README.md")
+    text = path.read_text("utf-8")
+    filled = sums.fill(text, Path("reports"))
+    if filled != text and only_check:
+        raise ValueError(
+            "README.md's tables are not those of reports/: run make report"
+        )
+    if filled != text:
+        path.write_text(filled, "utf-8")
+
+
+def run(argv: list[str]) -> int:
+    """Run one command of make's; its exit status."""
+    match argv:
+        case ["check", notebook, yaml_file, *flags]:
+            check(Path(notebook), Path(yaml_file), flags[1::3])
+        case ["normalise", source, target]:
+            notebook = normalise(json.loads(Path(source).read_text("utf-8")))
+            text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False)
+            put(Path(target), f"{text}\n".encode())
+            Path(source).unlink()
+        case ["error", part, failed]:
+            sentence = keep_failed(Path(part), Path(failed))
+            if sentence is None:
+                return 1
+            print(sentence, file=sys.stderr)
+        case ["html", report]:
+            pages.write(Path(report))
+        case ["sums", report]:
+            print(sums.write(Path(report)))
+        case ["verify", report, again]:
+            same, lines = sums.compare(Path(report), Path(again))
+            print("\n".join(lines))
+            return int(not same)
+        case ["readme", *check_only]:
+            readme(only_check=check_only == ["--check"])
+        case _:
+            raise ValueError(f"publish knows {COMMANDS}, not {' '.join(argv)!r}")
+    return 0
+
+
+def main() -> int:
+    """The command line: a ValueError becomes one sentence on stderr and status 1."""
+    try:
+        return run(sys.argv[1:])
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

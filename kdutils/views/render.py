@@ -1,0 +1,121 @@
+"""render: one executed notebook becomes the body of a page, formulas as MathML.
+
+Import rule: nothing from kdutils; nbconvert and latex2mathml only inside functions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from itertools import zip_longest
+from pathlib import Path
+
+TEMPLATE = Path(__file__).parent / "template"
+INJECTED = "injected-parameters"
+PLUS_MINUS = ("<mi>&#x000B1;</mi>", "<mo>±</mo>")  # latex2mathml takes it for a name
+
+
+def converter() -> Callable[[dict], str]:
+    """A function from a notebook's JSON to the body of its page, formulas as MathML."""
+    import nbformat
+    from nbconvert import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+    from traitlets.config import Config
+
+    class Renderer(IPythonRenderer):
+        def inline_math(self, body: str) -> str:
+            return mathml(body)
+
+        def block_math(self, body: str) -> str:
+            return mathml(body, "block")
+
+        def heading(self, text: str, level: int, **attrs) -> str:
+            return f'<h{level} id="{slug(text)}">{text}</h{level}>\n'
+
+    def markdown(source: str) -> str:
+        renderer = Renderer(escape=False, exclude_anchor_links=True)
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+    shown = "text/html image/svg+xml image/png image/jpeg text/markdown text/plain"
+    exporter = HTMLExporter(
+        template_name=TEMPLATE.name,
+        extra_template_basedirs=[str(TEMPLATE.parent)],
+        config=Config({"NbConvertBase": {"display_data_priority": shown.split()}}),
+        filters={
+            "markdown2html": markdown,
+            "is_claims": is_claims,
+            "bare_svg": bare_svg,
+            "bare_html": bare_html,
+        },
+    )
+
+    def convert(notebook: dict) -> str:
+        cells = notebook["cells"]
+        tags = [cell["metadata"].get("tags", []) for cell in cells]
+        hidden = "parameters" if any(INJECTED in tag for tag in tags) else ""
+        kept = [
+            cell for cell, tag in zip(cells, tags, strict=True) if hidden not in tag
+        ]
+        node = nbformat.reads(json.dumps({**notebook, "cells": kept}), as_version=4)
+        body, _ = exporter.from_notebook_node(node)
+        return re.sub(r"\n{3,}", "\n\n", body).strip()
+
+    return convert
+
+
+def mathml(tex: str, display: str = "inline") -> str:
+    """A TeX formula as MathML, which browsers draw without a script.
+
+    Raises ValueError naming the formula if it holds a command that is not known.
+    """
+    from latex2mathml.converter import convert
+
+    found = convert(tex.strip(), display=display).replace(*PLUS_MINUS)
+    if "\\" in found:
+        raise ValueError(f"no MathML for the formula ${tex.strip()}$: write it simpler")
+    return found
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading: its words, lower case, joined by hyphens."""
+    return "-".join(re.findall(r"\w+", re.sub(r"<[^>]+>", "", heading).lower()))
+
+
+def is_claims(text: str) -> bool:
+    """Whether every printed line is a claim that held (✓) or did not (✗)."""
+    lines = text.strip().splitlines()
+    return bool(lines) and all(line[0] in "✓✗" for line in lines if line) and all(lines)
+
+
+def bare_svg(text: str) -> str:
+    """An SVG without its XML prologue and metadata, to stand inside a page."""
+    text = text[text.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+
+
+def bare_html(text: str) -> str:
+    """A table's HTML without pandas' own style; columns of words marked as such."""
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(text, "html.parser")
+    for style in soup.find_all("style", scoped=True):
+        style.decompose()
+    for table in soup.find_all("table"):
+        table.attrs.pop("border", None)
+        rows = [row.find_all(["td", "th"]) for row in table.find_all("tr")]
+        for column in zip_longest(*rows):
+            cells = [cell for cell in column if cell]
+            inside = [c.get_text() for c in cells if not c.find_parent("thead")]
+            if any(map(is_words, inside)):
+                long = ["long"] * (max(map(len, inside)) > 20)
+                for cell in cells:
+                    cell["class"] = [*cell.get("class", []), "text", *long]
+    for row in soup.find_all("tr", style="text-align: right;"):
+        del row["style"]
+    return str(soup)
+
+
+def is_words(text: str) -> bool:
+    """Whether a cell says something other than a number, an interval or nothing."""
+    return bool(re.search(r"[^\W\d_]{2}", text.replace("NaN", "").replace("nan", "")))

@@ -1,0 +1,147 @@
+"""style: one look for every figure, and the same bytes on every run.
+
+Import rule: from kdutils only views and paths; matplotlib without pyplot, so without
+global state.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdutils import paths
+from kdutils.views import put
+
+WIDTH = 7.0  # inches
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+BLACK, GREY = "#000000", "#777777"  # all of Okabe & Ito 2008, but the grey
+NAMES = {  # as they are written; other names are printed as they are
+    "kd": "KD",
+    "ttm": "TTM",
+    "xgboost": "XGBoost",
+    "mlp": "MLP",
+    "tabnet": "TabNet",
+    "kd-insample": "KD, in-sample targets",
+    "kd-synthetic": "KD + synthetic rows",
+    "secom": "SECOM",
+    "secom-time": "SECOM by time",
+}
+METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+
+
+class Page(Figure):
+    """A figure that a notebook shows as the PNG that `save` writes."""
+
+    def __repr__(self) -> str:
+        return f"Figure: {' '.join(self.get_suptitle().split())}"
+
+    def _repr_png_(self) -> bytes:
+        return render(self, "png")
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """The study's matplotlibrc and nothing of the user's."""
+    with mpl.rc_context():
+        mpl.rc_file(Path(__file__).with_name("matplotlibrc"))
+        yield
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """A function that draws in the study's look, whatever was set before."""
+
+    @functools.wraps(draw)
+    def wrapped(*args, **kwargs) -> Figure:
+        with look():
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def render(figure: Figure, kind: str) -> bytes:
+    """The figure as PNG or SVG: no date, no program's name, ids from a fixed salt."""
+    buffer = io.BytesIO()
+    with look():
+        figure.savefig(buffer, format=kind, metadata=METADATA[kind])
+    return buffer.getvalue()
+
+
+def save(figure: Figure, name: str) -> list[Path]:
+    """Write figures/<name>.svg and .png."""
+    folder = paths.figures()
+    return [
+        put(folder / f"{name}.{kind}", render(figure, kind)) for kind in ("svg", "png")
+    ]
+
+
+def page(
+    rows: int, columns: int, height: float, title: str, **subplots: object
+) -> tuple[Page, np.ndarray]:
+    """A page WIDTH inches wide: rows x columns axes (always 2-D) under a sentence.
+
+    height: inches under a title of one line.
+    """
+    title = textwrap.fill(title[:1].upper() + title[1:], 80)
+    figure = Page(figsize=(WIDTH, height + 0.17 * title.count("\n")))
+    figure.suptitle(title, x=0.012, ha="left")
+    return figure, figure.subplots(rows, columns, squeeze=False, **subplots)
+
+
+def note(figure: Figure, text: str) -> None:
+    """How to read the figure, in one or two lines at its foot."""
+    text = textwrap.fill(text, 124)
+    figure.supxlabel(text, x=0.012, ha="left", fontsize=7, color=GREY)
+
+
+def called(name: str) -> str:
+    """A model, method or source as it is written in a sentence."""
+    return NAMES.get(name, name)
+
+
+def signed(value: float, digits: int) -> str:
+    """+0.0012 or −0.0012, with a true minus; a rounded 0 has no sign."""
+    number = f"{abs(value):.{digits}f}"
+    if not number.strip("0."):
+        return number
+    return ("+" if value > 0 else "−") + number
+
+
+def counts(table: pd.DataFrame) -> str:
+    """n of a panel's lines: one number, or the least and the most."""
+    low, high = int(table["n"].min()), int(table["n"].max())
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def sources(frame: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """(source, its name with the kind of its data, its lines), in the frame's order."""
+    return [
+        (source, f"{called(source)} ({group['kind'].iloc[0]} data)", group)
+        for source, group in frame.groupby("source", sort=False)
+    ]
+
+
+def interval(
+    ax: Axes, x: float, low: float, high: float, y: float, color: str, **marker: object
+) -> None:
+    """A dot with its horizontal interval, where it has one."""
+    if not np.isnan(low):
+        ax.plot([low, high], [y, y], color=color, lw=1.6, solid_capstyle="butt")
+    ax.plot([x], [y], **({"marker": "o", "color": color} | marker))
+
+
+def names(ax: Axes, labels: list[str]) -> None:
+    """Row names on the y axis, the first on top."""
+    ax.set_yticks(range(len(labels)), [called(label) for label in labels])
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")

@@ -1,0 +1,517 @@
+"""Tables by hand, one rounding, verdicts, figures that say what the tables say."""
+
+import ast
+import io
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import Rectangle
+
+from kdutils import paths, stats, views
+from kdutils.views import claims, figures, style, tables, trade
+
+CORE = {"source": "tester", "kind": "simulated", "rho": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "tables", lambda: tmp_path / "tables")
+    monkeypatch.setattr(paths, "figures", lambda: tmp_path / "figures")
+    return tmp_path
+
+
+def seeds(values, **row):
+    """One row per value, with seeds 0, 1, 2 ..."""
+    return [{**CORE, "seed": i, "test_auc": v, **row} for i, v in enumerate(values)]
+
+
+def teacher_rows():
+    rows = []
+    for model, auc, size, sure in (
+        ("mlp", 0.80, 5e4, 0.30),
+        ("xgboost", 0.85, 2e6, 0.75),
+        ("bayes", 0.88, None, None),
+        ("constant", 0.5, 0, None),
+    ):
+        for row in seeds([auc - 0.01, auc, auc + 0.01], model=model, val_auc=auc):
+            row |= {"ci_low": row["test_auc"] - 0.03, "ci_high": row["test_auc"] + 0.02}
+            row |= {"bytes": size, "gap": row["test_auc"] - 0.88}
+            row |= {"insample_sure": sure, "oof_sure": sure and sure / 3}
+            rows.append(row | {"insample_auc": 0.99, "oof_auc": auc})
+    return pd.DataFrame(rows)
+
+
+def sweep_rows():
+    gains = {  # per seed: the first clearly positive, then noise, then clearly negative
+        (0.5, 1): [0.010, 0.011, 0.012],
+        (0.5, 4): [-0.01, 0.002, 0.013],
+        (1.0, 1): [-0.02, -0.021, -0.022],
+        (1.0, 4): [0.003, 0.001, -0.003],
+    }
+    rows = seeds([0.80, 0.81, 0.82], method="label-only", alpha=0, T=1, val_auc=0.80)
+    rows = [row | {"gain": 0.0, "gain_val": 0.0} for row in rows]
+    for (alpha, t), values in gains.items():
+        val = 0.83 if (alpha, t) == (0.5, 4) else 0.82
+        cell = {
+            "method": "kd",
+            "alpha": alpha,
+            "T": t,
+            "val_auc": val,
+            "gain_val": 0.01,
+        }
+        for row, gain in zip(seeds([0.80, 0.81, 0.82], **cell), values, strict=True):
+            rows.append(row | {"test_auc": row["test_auc"] + gain, "gain": gain})
+    return pd.DataFrame(rows)
+
+
+STEPS = [  # step, family, precision, sparsity, validation AUC, drop, file, bundle
+    ("student fp32", "control", "fp32", 0.0, 0.84, 0.0, 9900, None),
+    (
+        "published: pruned each layer 50 %",
+        "published",
+        "fp32",
+        0.5,
+        0.7,
+        -0.05,
+        9864,
+        None,
+    ),
+    (
+        "published: pruned + dynamic int8",
+        "published",
+        "int8",
+        0.5,
+        0.7,
+        -0.06,
+        5776,
+        None,
+    ),
+    ("pruned, tuned", "ours", "fp32", 0.5, 0.83, -0.002, 9900, 4300),
+    ("pruned static int8", "ours", "int8", 0.5, 0.835, -0.004, 4000, 2500),
+    ("pruned int8, tuned", "ours", "int8", 0.5, 0.838, -0.001, 4000, 2600),
+]
+
+
+def ladder_rows():
+    rows = []
+    for order, (
+        step,
+        family,
+        precision,
+        sparsity,
+        val,
+        drop,
+        file,
+        bundle,
+    ) in enumerate(STEPS):
+        line = {"step": step, "order": order, "family": family, "precision": precision}
+        line |= {"sparsity": sparsity, "val_auc": val, "params": 1921, "moved": 0.0}
+        line |= {"file_bytes": file, "bundle_bytes": bundle, "raw_bytes": 7684}
+        for row in seeds([0.83, 0.84, 0.85], **line):
+            auc = row["test_auc"] + drop * (1 + 0.01 * row["seed"])
+            change = auc - row["test_auc"]
+            rows.append(
+                row | {"test_auc": auc, "drop": change, "to_teacher": auc - 0.85}
+            )
+    return pd.DataFrame(rows)
+
+
+def label_rows():
+    rows = []
+    for labels, base in ((100, 0.70), (1000, 0.80)):
+        shared = {"labels": labels, "noise": 0.1}
+        rows += seeds([base, base + 0.02], arm="label-only", **shared)
+        rows += seeds([base + 0.05, base + 0.09], arm="distilled", **shared)
+        rows += seeds([0.85, 0.85], arm="teacher", **shared)
+    return pd.DataFrame(rows)
+
+
+# Tables
+
+
+def test_teachers_by_hand():
+    table = tables.teachers(teacher_rows()).set_index("model")
+    assert list(table.index) == ["xgboost", "mlp", "constant", "bayes"]
+    row = table.loc["mlp"]
+    half = 4.30265 * 0.01 / np.sqrt(3)  # t quantile of 2 degrees of freedom
+    assert row[["auc", "auc_sd", "n", "gap"]].tolist() == pytest.approx(
+        [0.8, 0.01, 3, -0.08]
+    )
+    assert (row.auc_low, row.auc_high) == pytest.approx((0.8 - half, 0.8 + half))
+    assert (row.pooled_low, row.pooled_high) == pytest.approx((0.77, 0.82))
+
+
+def test_a_single_value_has_delongs_interval():
+    rows = teacher_rows().query("seed == 0")
+    row = tables.teachers(rows).set_index("model").loc["mlp"]
+    assert row[["n", "auc_low", "auc_high"]].tolist() == pytest.approx([1, 0.76, 0.81])
+    assert row["interval"] == "DeLong" and np.isnan(row["auc_sd"])
+
+
+def test_folds_count_each_and_widen_by_rho():
+    rows = pd.DataFrame(
+        seeds([0.7, 0.6], model="mlp", val_auc=0.7, ci_low=0, ci_high=1)
+    )
+    rows["rho"], rows["folds"] = 0.25, [[0.68, 0.72], [0.55, 0.65]]
+    row = tables.teachers(rows).iloc[0]
+    expected = stats.paired([0.68, 0.72, 0.55, 0.65], rho=0.25)
+    assert (row.n, row.auc_low) == (4, pytest.approx(expected.low))
+    assert expected.low < stats.paired([0.68, 0.72, 0.55, 0.65]).low
+    rows["folds"] = ["[0.68, 0.72]", "[0.55, 0.65]"]  # as a CSV has it
+    assert tables.teachers(rows).iloc[0].auc_low == pytest.approx(expected.low)
+
+
+def test_shared_rows_without_their_folds_are_refused():
+    rows = sweep_rows().assign(rho=0.25, folds=[[0.8]] * 15)
+    with pytest.raises(ValueError, match=r"'tester'.*'gains' must list 'gain'"):
+        tables.sweep(rows)
+
+
+def test_sweep_adjusts_the_cells_of_one_heatmap():
+    table = tables.sweep(sweep_rows())
+    kd = table[table["method"] == "kd"]
+    np.testing.assert_allclose(kd["p_holm"], stats.holm(kd["p"].to_numpy()))
+    first = stats.paired([0.010, 0.011, 0.012])
+    assert kd["p"].iloc[0] == pytest.approx(first.p)
+    assert kd["p_holm"].iloc[0] == pytest.approx(3 * first.p)  # the second smallest
+    base = table[table["method"] == "label-only"].iloc[0]
+    assert (base.gain, base.n) == (0, 3) and np.isnan(base.p) and np.isnan(base.p_holm)
+
+
+def test_chosen_looks_at_validation_only():
+    row = tables.chosen(sweep_rows()).set_index("method").loc["kd"]
+    assert (row["alpha"], row["T"]) == (0.5, 4)  # not the cell that gains most on test
+    assert row["gain"] == pytest.approx(0.005 / 3)
+    assert row["p_holm"] == pytest.approx(row["p"])  # one method, one test
+
+
+def test_labels_pair_by_seed():
+    table = tables.labels(label_rows()).set_index(["arm", "labels"])
+    row = table.loc["distilled", 100]
+    assert (row.gain, row.gain_sd) == pytest.approx((0.06, 0.02 / np.sqrt(2)))
+    assert table.loc["teacher", 1000].gain == pytest.approx(0.04)
+    assert table.loc["label-only", 100].gain == 0
+
+
+def test_ladder_is_in_order_and_ships_the_bundle():
+    table = tables.ladder(ladder_rows().sample(frac=1, random_state=0))
+    assert table["step"].tolist() == [step[0] for step in STEPS]
+    shipped = table.set_index("step")["shipped_bytes"]
+    assert shipped["pruned int8, tuned"] == 2600 and shipped["student fp32"] == 9900
+    row = table.set_index("step").loc["pruned, tuned"]
+    assert row["drop"] == pytest.approx(-0.00202) and row["drop_low"] < row["drop"]
+
+
+# One rounding
+
+
+def test_write_rounds_by_kind_and_repeats_its_bytes(folder):
+    frame = pd.DataFrame(
+        {
+            "auc": [0.82344, np.nan],
+            "gain": [-0.000001, 0.0123456],
+            "bytes": [9680.4, None],
+            "alpha": [0.5, 1.0],
+            "folds": [[0.5, 1 / 3], []],
+            "held": [True, False],
+            "n": [5, 25],
+        }
+    )
+    path = tables.write(frame, "made-up")
+    assert path == folder / "tables" / "made-up.csv"
+    assert path.read_bytes() == (
+        b"auc,gain,bytes,alpha,folds,held,n\n"
+        b'0.8234,0.00000,9680,0.5,"[0.5, 0.333333]",True,5\n'
+        b",0.01235,,1,[],False,25\n"
+    )
+    first = path.read_bytes()
+    assert tables.write(frame, "made-up").read_bytes() == first
+    assert [p.name for p in path.parent.iterdir()] == ["made-up.csv"]  # no part left
+    assert tables.read("made-up")["n"].tolist() == [5, 25]
+
+
+def test_rows_of_runs_keep_two_decimals_more():
+    row = pd.DataFrame({"auc": [0.8234567], "gain": [0.00123456], "n": [5]})
+    assert tables.text(row).iloc[0].tolist() == ["0.8235", "0.00123", "5"]
+    kept = tables.text(row.assign(run="a1b2"))
+    assert kept.iloc[0].tolist() == ["0.823457", "0.0012346", "5", "a1b2"]
+
+
+def test_show_says_mean_sd_and_n_in_one_cell():
+    shown = tables.show(tables.teachers(teacher_rows()), ["model", "auc", "gap"])
+    assert list(shown.frame) == ["model", "auc", "auc 95 %", "gap"]
+    assert shown.frame.iloc[1].tolist() == [
+        "mlp",
+        "0.8000 ± 0.0100 (3)",
+        "[0.7752, 0.8248]",
+        "-0.08000",
+    ]
+    assert "<style" not in shown._repr_html_() and "0.7752" in repr(shown)
+
+
+# Scoreboard
+
+CLAIMED = """system,metric,claimed
+tester/xgboost,roc_auc,0.83
+tester/xgboost,bytes,2000000
+tester/tabnet,roc_auc,0.87
+tester/tabnet,bytes,1756819
+tester/mlp,roc_auc,0.84
+tester/mlp,bytes,40000
+tester/student-kd,roc_auc,0.82
+tester/student-kd,bytes,9680
+tester/student-pruned,roc_auc,0.77
+tester/student-pruned,bytes,9864
+tester/student-int8,roc_auc,0.76
+tester/student-int8,bytes,2550
+mnist/student-kd,errors,74
+mhist/teacher,roc_auc,
+"""
+
+
+def board(**given):
+    claimed = pd.read_csv(io.StringIO(CLAIMED))
+    rows = {"teachers": teacher_rows(), "ladder": ladder_rows()} | given
+    frame = tables.scoreboard(
+        claimed,
+        rows["teachers"],
+        rows.get("sweep"),
+        rows["ladder"],
+        {"tester": "make 06_prune_quantize", "tester/mlp": "make 01_teachers"},
+        rows.get("more"),
+    )
+    return frame.set_index(["system", "metric"])
+
+
+def test_scoreboard_has_every_claim_once_and_the_published_recipes():
+    frame = board()
+    assert frame.index.is_unique and len(frame) == 14 + 4
+    assert ("tester/student-int8/as-published", "bytes") in frame.index
+    columns = (
+        "seed,system,metric,claimed,measured,ci_low,ci_high,n,data,verdict,command"
+    )
+    assert list(board().reset_index()[columns.split(",")]) == columns.split(",")
+
+
+def test_scoreboard_compares_auc_as_a_ratio_to_the_best_teacher():
+    row = board().loc[("tester/mlp", "roc_auc")]
+    ratios = [0.79 / 0.84, 0.80 / 0.85, 0.81 / 0.86]
+    assert row["claimed"] == pytest.approx(0.84 / 0.87)
+    assert row["measured"] == pytest.approx(np.mean(ratios))
+    assert row["ci_low"] == pytest.approx(stats.paired(ratios).low)
+    assert row["verdict"] == "short" and "worse than claimed" in row["reason"]
+    assert row["data"] == "simulated" and row["seed"] == "0..2" and row["n"] == 3
+    assert "0.8400 of 0.8700 (tabnet)" in row["basis"]
+    assert "0.8000 of 0.8500 (xgboost" in row["basis"]
+    assert row["command"] == "make 01_teachers"
+
+
+def test_scoreboard_answers_with_our_best_on_validation_within_the_bytes():
+    frame = board()
+    int8 = frame.loc[("tester/student-int8", "roc_auc")]
+    assert "'pruned static int8'" in int8["basis"]  # the better one weighs 2,600
+    assert frame.loc[("tester/student-int8", "bytes"), "measured"] == 2500
+    kd = frame.loc[("tester/student-kd", "bytes")]
+    assert kd["measured"] == 2600 and kd["verdict"] == "beaten"
+    published = frame.loc[("tester/student-pruned/as-published", "roc_auc")]
+    assert published["measured"] == pytest.approx(
+        np.mean(
+            [
+                (auc - 0.05 * k) / (auc + 0.01)
+                for auc, k in zip((0.83, 0.84, 0.85), (1, 1.01, 1.02), strict=True)
+            ]
+        )
+    )
+    same = frame.loc[("tester/student-pruned/as-published", "bytes")]
+    assert same["measured"] == 9864 and same["verdict"] == "reproduced"
+
+
+def test_a_student_too_large_for_the_claim_is_short():
+    large = ladder_rows().assign(file_bytes=12000, bundle_bytes=11000)
+    row = board(ladder=large).loc[("tester/student-kd", "roc_auc")]
+    assert row["verdict"] == "short" and "fits the published bytes" in row["reason"]
+
+
+def test_bytes_verdicts():
+    frame = board()
+    assert frame.loc[("tester/xgboost", "bytes"), "verdict"] == "reproduced"
+    mlp = frame.loc[("tester/mlp", "bytes")]
+    assert (mlp["verdict"], mlp["reason"]) == ("short", "1.25 times the published size")
+    assert frame.loc[("tester/student-pruned", "bytes"), "verdict"] == "beaten"
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        ([60, 61, 62], "beaten"),
+        ([72, 74, 78], "reproduced"),
+        ([80, 81, 82], "short"),
+        ([70], "reproduced"),
+        ([75], "short"),
+    ],
+)
+def test_fewer_errors_are_better_and_other_stages_may_answer(errors, verdict):
+    more = pd.DataFrame({"seed": range(len(errors)), "value": errors})
+    more = more.assign(
+        system="mnist/student-kd", metric="errors", data="real", basis=""
+    )
+    row = board(more=more).loc[("mnist/student-kd", "errors")]
+    assert (row["verdict"], row["claimed"], row["data"]) == (verdict, 74, "real")
+
+
+def test_what_no_stage_measures_is_not_run_with_its_reason():
+    frame = board()
+    mnist, mhist = frame.loc["mnist/student-kd"].iloc[0], frame.loc["mhist/teacher"]
+    assert mnist["verdict"] == "not-run" and np.isnan(mnist["measured"])
+    assert mnist["reason"] == "no stage of this report measures it"
+    assert mhist.iloc[0]["reason"].startswith("published as a figure only")
+    with pytest.raises(ValueError, match=r"not in claimed\.csv"):
+        more = {
+            "seed": 0,
+            "value": 1.0,
+            "system": "x/y",
+            "metric": "f1",
+            "data": "real",
+        }
+        board(more=pd.DataFrame([more | {"basis": ""}]))
+
+
+def test_scoreboard_rounds_by_metric():
+    cells = tables.text(board().reset_index()).set_index(["system", "metric"])
+    assert cells.loc[("tester/mlp", "roc_auc"), "claimed"] == "0.9655"
+    assert cells.loc[("tester/mlp", "bytes"), "measured"] == "50000"
+    assert cells.loc[("mnist/student-kd", "errors"), "claimed"] == "74"
+
+
+# Figures
+
+
+def all_figures():
+    teachers, ladder = tables.teachers(teacher_rows()), tables.ladder(ladder_rows())
+    sweep, chosen = tables.sweep(sweep_rows()), tables.chosen(sweep_rows())
+    return {
+        "teachers": figures.teachers(teachers),
+        "insample": figures.insample(teachers),
+        "heatmap": figures.gain_heatmap(sweep),
+        "methods": figures.methods(chosen),
+        "labels": figures.label_curve(tables.labels(label_rows()), {"tester": 0.88}),
+        "ladder": figures.ladder(ladder),
+        "pareto": figures.pareto(ladder, teachers, chosen, source="tester"),
+    }
+
+
+def test_figures_repeat_their_bytes_whatever_the_user_set():
+    first = {name: style.render(f, "svg") for name, f in all_figures().items()}
+    with mpl.rc_context({"font.size": 20, "svg.hashsalt": "other", "axes.grid": True}):
+        again = {name: style.render(f, "svg") for name, f in all_figures().items()}
+    assert first == again
+    assert len(set(first.values())) == 7 and b"<dc:date>" not in first["pareto"]
+    png, same = (figures.teachers(tables.teachers(teacher_rows())) for _ in range(2))
+    assert png._repr_png_() == same._repr_png_()
+
+
+def test_save_writes_both_kinds_and_leaves_no_part(folder):
+    figure = figures.methods(tables.chosen(sweep_rows()))
+    assert [path.name for path in figures.save(figure, "methods")] == [
+        "methods.svg",
+        "methods.png",
+    ]
+    assert sorted(p.name for p in (folder / "figures").iterdir()) == [
+        "methods.png",
+        "methods.svg",
+    ]
+    assert (folder / "figures" / "methods.png").read_bytes() == figure._repr_png_()
+
+
+def test_heatmap_hatches_exactly_where_the_interval_crosses_zero():
+    table = tables.sweep(sweep_rows())
+    ax = figures.gain_heatmap(table).axes[0]
+    alphas, ts = [0.5, 1.0], [1, 4]
+    cells = [p for p in ax.patches if isinstance(p, Rectangle)]
+    hatched = {
+        (alphas[int(p.get_y())], ts[int(p.get_x())]) for p in cells if p.get_hatch()
+    }
+    assert hatched == {(0.5, 4), (1.0, 4)}
+    framed = [p.get_xy() for p in cells if not p.get_hatch()]
+    assert framed == [(1, 0)]  # alpha 0.5, T 4: the best on validation, not on test
+    texts = {t.get_text() for t in ax.texts}
+    assert texts == {"+11.0•", "+1.7", "−21.0•", "+0.3"}
+    assert "n = 3" in ax.get_title(loc="left")
+
+
+def test_heatmaps_of_two_sources_share_a_scale_centred_on_zero():
+    second = sweep_rows().assign(source="secom", kind="real")
+    second["gain"] *= 2
+    table = tables.sweep(pd.concat([sweep_rows(), second]))
+    axes = figures.gain_heatmap(table).axes[:2]
+    for ax in axes:
+        assert ax.collections[0].get_clim() == pytest.approx((-42, 42))
+
+
+def test_titles_say_what_is_seen():
+    made = all_figures()
+    says = {name: repr(figure) for name, figure in made.items()}
+    assert "XGBoost on tester, AUC 0.850 of 0.880 possible" in says["teachers"]
+    assert (
+        "XGBoost is near-certain of 75 % of tester, out of fold of 25 %"
+        in says["insample"]
+    )
+    assert "+0.0017 AUC on tester (interval crosses 0)" in says["heatmap"]
+    assert "−0.0010 on tester; as published, by −0.0606" in says["ladder"]
+    assert "2,600 bytes keep 98.7 %" in says["pareto"]
+    assert "+0.060 AUC, distilled on tester with 100 labels" in says["labels"]
+
+
+def test_pareto_goes_from_student_to_int8():
+    ladder = tables.ladder(ladder_rows())
+    route = trade.path(ladder)
+    assert [step["step"] for step in route] == [
+        "student fp32",
+        "pruned, tuned",
+        "pruned int8, tuned",
+    ]
+
+
+# Claims
+
+
+def test_claims_are_printed_and_kept_once(capsys):
+    claims.record("b holds", np.True_, "by 0.01", stage="02_kd")
+    claims.record("a fails", False, stage="02_kd")
+    claims.record("z, quoted", True, stage="01_teachers")
+    claims.record("b holds", False, stage="02_kd")
+    assert capsys.readouterr().out.splitlines() == [
+        "✓ b holds (by 0.01)",
+        "✗ a fails",
+        "✓ z, quoted",
+        "✗ b holds",
+    ]
+    frame = claims.read()
+    assert frame["claim"].tolist() == ["z, quoted", "b holds", "a fails"]
+    assert frame["holds"].tolist() == [True, False, False]
+    claims.begin("02_kd")
+    assert claims.read()["stage"].tolist() == ["01_teachers"]
+
+
+def test_a_claim_must_be_true_or_false():
+    with pytest.raises(ValueError, match=r"'gain' .*not -0\.1"):
+        claims.record("'gain' is positive", -0.1, stage="02_kd")
+    assert claims.read().empty
+
+
+# Imports
+
+
+@pytest.mark.parametrize("path", sorted(Path(views.__file__).parent.glob("*.py")))
+def test_views_may_only_look(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+        for name in names:
+            assert name.split(".")[0] not in ("torch", "xgboost")
+            if name.startswith("kdutils."):
+                assert name.split(".")[1] in ("views", "paths", "stats")
