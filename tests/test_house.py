@@ -1,0 +1,204 @@
+"""The house rules: who imports whom, what a notebook may hold, what a profile names."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from kdutils import code
+from kdutils.views import publish
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "kdutils"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+YAMLS = sorted((ROOT / "params").glob("*/*.yaml"))
+
+OPENING = ("**Question", "**Method", "**Answer")
+CLOSING = ("## What it means", "## Limits", "## Next")
+REFUSED = ("%run", "sys.path", 'filterwarnings("ignore")', "tqdm.auto")
+# Not on every machine that imports kdutils: only inside functions.
+LAZY = {"xgboost", "pytorch_tabnet", "statsmodels", "joblib", "yaml"}
+LAZY |= {"papermill", "nbformat", "nbconvert", "latex2mathml"}
+
+
+def dotted(path: Path) -> str:
+    """`kdutils/data/tester.py` as `kdutils.data.tester`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def names(tree: ast.AST, *, outside: bool = False) -> set[str]:
+    """The modules that a file imports; with `outside`, only those outside functions."""
+    found, todo = set(), list(ast.iter_child_nodes(tree))
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+        if not (outside and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+            todo += ast.iter_child_nodes(node)
+    return found
+
+
+def imports(path: Path, *, outside: bool = False) -> set[str]:
+    return names(ast.parse(path.read_text()), outside=outside)
+
+
+def packages(path: Path, *, outside: bool = False) -> set[str]:
+    """The top-level packages that a file imports."""
+    return {name.split(".")[0] for name in imports(path, outside=outside)}
+
+
+def inside(path: Path) -> set[str]:
+    """The parts of kdutils that a file imports: `data`, `losses`, `views`, ..."""
+    own = {name for name in imports(path) if name.startswith("kdutils.")}
+    return {name.split(".")[1] for name in own} - {"__version__"}
+
+
+def part(path: Path) -> str:
+    """The part of kdutils that a file belongs to."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def modules(*parts: str) -> list[Path]:
+    """The files of some parts of kdutils; a part without a file would test nothing."""
+    found = [path for path in MODULES if part(path) in parts]
+    assert {part(path) for path in found} == set(parts)
+    return found
+
+
+def test_views_only_look():
+    core = {part(path) for path in MODULES} - {"paths", "stats", "views", "__init__"}
+    for path in modules("views"):
+        assert not inside(path) & core, path
+        assert not packages(path) & {"torch", "xgboost", "sklearn", "joblib"}, path
+
+
+def test_data_models_and_losses_never_import_each_other():
+    for name in ("data", "models", "losses"):
+        for path in modules(name):
+            assert not inside(path) & {"data", "models", "losses"} - {name}, path
+
+
+@pytest.mark.parametrize(
+    "name", ["paths", "code", "models", "losses", "metrics", "stats"]
+)
+def test_the_ground_floor_stands_alone(name):
+    for path in modules(name):
+        assert not inside(path), path
+
+
+def test_only_recipes_bring_data_and_training_together():
+    training = {"models", "losses", "train", "grid", "teachers", "compress"}
+    for path in MODULES:
+        if part(path) not in ("recipes", "bench"):
+            assert not ("data" in inside(path) and inside(path) & training), path
+        if part(path) != "recipes":
+            assert "recipes" not in inside(path), path
+
+
+def test_the_device_needs_no_training_library():
+    reached = code.reached("kdutils.bundle")
+    paths = [path for path in MODULES if dotted(path) in reached]
+    paths += [path for path in MODULES if part(path) == "edge"]
+    assert PACKAGE / "bundle.py" in paths and len(paths) == len(set(paths))
+    for path in paths:
+        assert not packages(path) & {"torch", "sklearn", "pandas", "scipy"}, path
+
+
+def test_losses_metrics_and_stats_touch_nothing():
+    for path in modules("losses", "metrics", "stats"):
+        assert not packages(path) & {"os", "pathlib", "io", "shutil", "tempfile"}, path
+        calls = {ast.unparse(node.func) for node in nodes(path, ast.Call)}
+        assert not calls & {"open", "print", "torch.manual_seed", "np.random.seed"}
+
+
+def nodes(path: Path, kind: type) -> list:
+    return [
+        node for node in ast.walk(ast.parse(path.read_text())) if type(node) is kind
+    ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_every_module(path):
+    assert not packages(path) & {"papermill", "ipywidgets", "IPython", "notebooks"}
+    assert not packages(path, outside=True) & LAZY, "import it inside a function"
+    if path.stem not in ("publish", "pages", "render"):
+        assert not packages(path) & {"nbformat", "nbconvert"}
+    tree = ast.parse(path.read_text())
+    said = (ast.get_docstring(tree) or "").splitlines()
+    assert said and re.match(r"[\w.]+: ", said[0]), "its sentence"
+    assert path.name == "__init__.py" or any("Import rule" in line for line in said)
+    assert len(path.read_text().splitlines()) <= 250, "make it two"
+    assert path.name != "utils.py"
+    for node in tree.body:
+        assert not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)), (
+            "nothing happens at import"
+        )
+
+
+def test_there_are_notebooks_and_parameters():
+    assert NOTEBOOKS and YAMLS
+    titles = [cells(path)[0]["source"] for path in NOTEBOOKS]
+    assert len({"".join(title).splitlines()[0] for title in titles}) == len(NOTEBOOKS)
+
+
+def cells(path: Path, kind: str | None = None) -> list[dict]:
+    found = json.loads(path.read_text("utf-8"))["cells"]
+    return [cell for cell in found if kind in (None, cell["cell_type"])]
+
+
+def lines(cell: dict) -> list[str]:
+    return "".join(cell["source"]).splitlines()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_opens_with_its_question_and_closes_with_what_it_means(path):
+    first, *_ = prose = ["".join(cell["source"]) for cell in cells(path, "markdown")]
+    assert first.startswith("# ")
+    for words, where in ((OPENING, first), (CLOSING, "\n".join(prose[-3:]))):
+        places = [where.find(word) for word in words]
+        assert places[0] >= 0 and places == sorted(set(places)), words
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_short_cells_without_outputs(path):
+    whole = json.loads(path.read_text("utf-8"))
+    assert whole["metadata"]["kernelspec"]["name"] == "python3"
+    assert whole["metadata"]["kernelspec"]["language"] == "python"
+    ids = [cell["id"] for cell in whole["cells"]]
+    assert len(set(ids)) == len(ids)
+    for id in ids:
+        assert re.fullmatch(r"[a-z]+[a-z0-9]*(-[a-z0-9]+)*", id), "a word, not a number"
+    for cell in cells(path, "code"):
+        assert cell["outputs"] == [] and cell["execution_count"] is None
+        assert len(lines(cell)) <= 15, cell["id"]
+        assert max(map(len, lines(cell)), default=0) <= 88, cell["id"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_defines_and_trains_nothing(path):
+    for cell in cells(path, "code"):
+        source = "".join(cell["source"])
+        for word in REFUSED:
+            assert word not in source, cell["id"]
+        kept = [line for line in source.splitlines() if not line.startswith(("%", "!"))]
+        tree = ast.parse("\n".join(kept))
+        for node in ast.walk(tree):
+            assert not isinstance(node, ast.FunctionDef | ast.ClassDef), cell["id"]
+        known = {name.split(".")[0] for name in names(tree)}
+        assert not known & {"torch", "xgboost", "notebooks"}, cell["id"]
+
+
+@pytest.mark.parametrize(
+    "path", YAMLS, ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_a_profile_names_exactly_the_parameters_of_its_notebooks(path):
+    publish.check(ROOT / "notebooks" / f"{path.stem}.ipynb", path)
+    assert path.read_text().startswith(f"# {path.parent.name}: "), "purpose and cost"

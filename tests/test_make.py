@@ -1,0 +1,232 @@
+"""make reruns what changed in content, and nothing else: on three tiny notebooks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = (
+    "__init__.py",
+    "pages.py",
+    "publish.py",
+    "render.py",
+    "sums.py",
+    "matplotlibrc",
+    "template",
+)
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def notebook(path: Path, *cells: str) -> None:
+    """Write a notebook: a heading, a parameters cell, then code cells."""
+    texts = [("heading", "markdown", [], "# What comes out?")]
+    texts += [("parameters", "code", ["parameters"], cells[0])]
+    texts += [(f"cell-{n}", "code", [], text) for n, text in enumerate(cells[1:])]
+    made = []
+    for id, kind, tags, source in texts:
+        cell = {
+            "id": id,
+            "cell_type": kind,
+            "metadata": {"tags": tags},
+            "source": source,
+        }
+        empty = {"outputs": [], "execution_count": None} if kind == "code" else {}
+        made.append(cell | empty)
+    meta = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    text = {"cells": made, "metadata": meta, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(text))
+
+
+WRITES = """from pathlib import Path
+import os, sys
+folder = Path("reports", os.environ["KD_REPORT"], "tables")
+folder.mkdir(parents=True, exist_ok=True)
+moved = Path("moved").exists()
+(folder / "numbers.csv").write_text(f"name,value\\nseed,{seed + moved}\\n")
+print("object", object(), sys.executable, os.environ["OMP_NUM_THREADS"])
+print("half way", file=sys.stderr)"""
+TABLE = "print(table.upper(), repr([target, group, time, drop]))"
+EMPTY = "".join(f'{key}: ""\n' for key in ("table", "target", "group", "time", "drop"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A project of three notebooks, the default report made once."""
+    here = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / "Makefile", here)
+    (here / "requirements.txt").write_text("uv==1\n")
+    (here / "README.md").write_text("<!-- table: numbers -->\n<!-- end -->\n")
+    views = here / "kdutils" / "views"
+    views.mkdir(parents=True)
+    shutil.copy(ROOT / "kdutils" / "__init__.py", views.parent)
+    for name in CODE:
+        source = ROOT / "kdutils" / "views" / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, views / name)
+    for folder in ("notebooks", "params/default", "params/csv"):
+        (here / folder).mkdir(parents=True)
+    notebook(here / "notebooks/00_overview.ipynb", "profile = ''", "print(profile)")
+    notebook(here / "notebooks/01_teachers.ipynb", "seed = 0", WRITES)
+    keys = re.sub(r": (.*)", r" = \1", EMPTY)
+    notebook(here / "notebooks/02_kd_tabular.ipynb", f"alphas = []\n{keys}", TABLE)
+    params = here / "params"
+    (params / "claimed.csv").write_text("id\n")
+    (params / "default/00_overview.yaml").write_text("profile: default\n")
+    (params / "default/01_teachers.yaml").write_text("seed: 1\n")
+    for profile in ("default", "csv"):
+        file = params / profile / "02_kd_tabular.yaml"
+        file.write_text(f"alphas: [0.5]\n{EMPTY}")
+    run = make(here, "report")
+    assert run.returncode == 0, run.stderr
+    assert executed(run) == ["00_overview", "01_teachers", "02_kd_tabular"]
+    assert "half way" in run.stdout, "progress must reach the terminal"
+    return here
+
+
+@pytest.fixture
+def project(built, tmp_path) -> Path:
+    """A copy of the built project, times of the files kept."""
+    return shutil.copytree(built, tmp_path / "copy", symlinks=True)
+
+
+def make(here: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run make there, with this environment's Python and none of our variables."""
+    ours = (
+        "MAKE",
+        "MFLAGS",
+        "KD_",
+        "PROFILE",
+        "DATA",
+        "TARGET",
+        "GROUP",
+        "TIME",
+        "DROP",
+    )
+    env = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    command = ["make", f"VENV={sys.prefix}", *words]
+    return subprocess.run(
+        command, cwd=here, env=env, capture_output=True, text=True, timeout=120
+    )
+
+
+def executed(run: subprocess.CompletedProcess) -> list[str]:
+    """The stages that a make ran."""
+    return re.findall(r"^[\w-]+: (\d\d_\w+)$", run.stdout, re.M)
+
+
+def output(here: Path, stage: str, report: str = "default") -> str:
+    """What the last cell of an executed notebook printed."""
+    path = here / "reports" / report / "notebooks" / f"{stage}.ipynb"
+    return "".join(json.loads(path.read_text())["cells"][-1]["outputs"][0]["text"])
+
+
+def test_parameters_environment_pages_and_readme_arrive(built):
+    report = built / "reports/default"
+    printed = output(built, "01_teachers").split()
+    assert printed[:2] == ["object", "<object"]
+    assert Path(printed[-2]).samefile(sys.executable)
+    assert printed[-1] == "1"
+    assert (report / "tables/numbers.csv").read_text() == "name,value\nseed,1\n"
+    assert "| seed | 1 |" in (built / "README.md").read_text()
+    assert {p.name for p in report.glob("*.html")} == {
+        *(f"{stage}.html" for stage in ("00_overview", "01_teachers", "02_kd_tabular")),
+        "index.html",
+    }
+    assert "tables/numbers.csv" in (report / "SHA256SUMS").read_text()
+
+
+def test_nothing_runs_twice_nor_after_touch(project):
+    before = {path: path.stat().st_mtime_ns for path in project.rglob("reports/**/*")}
+    for folder in ("kdutils", "notebooks", "params"):
+        for path in (project / folder).rglob("*.*"):
+            path.touch()
+    run = make(project, "report")
+    assert run.stdout == "reports/default/index.html\n", run.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_one_yaml_reruns_its_stage_and_those_that_need_it(project):
+    (project / "params/default/01_teachers.yaml").write_text("seed: 2\n")
+    run = make(project, "report")
+    assert executed(run) == ["01_teachers", "02_kd_tabular"]
+    assert "| seed | 2 |" in (project / "README.md").read_text()
+
+
+def test_the_look_of_the_pages_reruns_no_notebook(project):
+    style = project / "kdutils/views/template/style.css"
+    style.write_text(style.read_text() + "\nh1 { color: teal; }\n")
+    run = make(project, "report")
+    assert executed(run) == []
+    assert "teal" in (project / "reports/default/01_teachers.html").read_text()
+
+
+def test_a_failed_notebook_is_kept_and_make_says_why(project):
+    cause = "raise ValueError(\"my.csv has no column 'fail'\")"
+    notebook(project / "notebooks/00_overview.ipynb", "profile = ''", cause)
+    run = make(project, "report")
+    assert run.returncode != 0
+    assert "my.csv has no column 'fail' (cell cell-0)" in run.stderr.splitlines()
+    assert "Traceback" not in run.stdout + run.stderr
+    folder = project / "reports/default/notebooks"
+    assert (folder / "00_overview.failed.ipynb").exists()
+    assert not (folder / "00_overview.part.ipynb").exists()
+    assert output(project, "00_overview") == "default\n", "the last good one stays"
+    notebook(project / "notebooks/00_overview.ipynb", "profile = ''", "print(7)")
+    assert make(project, "report").returncode == 0
+    assert not (folder / "00_overview.failed.ipynb").exists()
+
+
+def test_unknown_and_missing_parameters_are_refused_before_anything_runs(project):
+    yaml = project / "params/default/01_teachers.yaml"
+    yaml.write_text("seed: 1\nseeds: 3\n")
+    run = make(project, "01_teachers")
+    assert run.returncode != 0 and executed(run) == []
+    assert str(yaml.relative_to(project)) in run.stderr and " seeds\n" in run.stderr
+    yaml.write_text("# nothing\nsed: 1\n")
+    run = make(project, "01_teachers")
+    assert run.returncode != 0 and " sed\n" in run.stderr
+
+
+def test_a_table_of_ones_own(project):
+    words = ("02_kd_tabular", "DATA=my table.csv", "TARGET=is fail", "DROP=a,b")
+    assert "is not a readable file" in make(project, *words).stderr
+    (project / "my table.csv").write_text("x,is fail\n1,0\n")
+    assert "TARGET=fail" in make(project, *words[:2]).stderr
+    run = make(project, *words)
+    assert run.returncode == 0, run.stderr
+    printed = output(project, "02_kd_tabular", "csv-my-table")
+    assert printed == "MY TABLE.CSV ['is fail', '', '', 'a,b']\n"
+    assert executed(make(project, *words)) == []
+    assert executed(make(project, *words[:3])) == ["02_kd_tabular"]
+    assert executed(make(project, "report")) == []
+
+
+def test_verify_reruns_all_and_names_the_one_row_that_differs(project):
+    (project / "moved").touch()
+    run = make(project, "verify")
+    assert run.returncode != 0
+    assert executed(run) == ["00_overview", "01_teachers", "02_kd_tabular"]
+    told = run.stdout.partition("tables/numbers.csv differs\n")[2]
+    assert told.startswith("  - row 1: seed,1\n  + row 1: seed,2\n")
+    assert run.stdout.count(" differs\n") == 1, "all else has the same bytes"
+
+
+@pytest.mark.parametrize("word", ["PROFILE=nope", "PROFILE=csv"])
+def test_a_profile_that_cannot_run_is_refused(built, word):
+    run = make(built, "report", word)
+    assert run.returncode != 0
+    assert run.stdout == "" and word in run.stderr
+
+
+def test_help_names_every_target(built):
+    phony = re.search(r"\.PHONY: (.*?)FORCE", (ROOT / "Makefile").read_text(), re.S)[1]
+    shown = make(built).stdout
+    for target in phony.replace("\\", "").split():
+        assert target == "help" or f"make {target} " in shown
