@@ -19,11 +19,12 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PROFILE ?= default
 REPORT := $(PROFILE)
-empty :=
-space := $(empty) $(empty)
+# A value as one word of the shell, whatever it holds.
+q = '$(subst ','\'',$(1))'
 ifneq ($(DATA),)
   override PROFILE := csv
-  REPORT := csv-$(basename $(notdir $(subst $(space),-,$(DATA))))
+  REPORT := csv-$(shell name=$$(basename -- $(call q,$(DATA))); \
+    printf %s "$${name%.*}" | LC_ALL=C tr -c 'A-Za-z0-9._-' '-')
   export DATA TARGET GROUP TIME DROP FAIL
 endif
 ifneq ($(VERIFY),)
@@ -49,7 +50,7 @@ export KD_FRESH := $(FRESH)
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(abspath $(VENV))/bin
+BIN := $(call q,$(abspath $(VENV))/bin)
 READY := $(VENV)/ready
 ifeq ($(origin VENV),command line)
   READY :=
@@ -72,12 +73,16 @@ export VECLIB_MAXIMUM_THREADS := 1
 # --- what can be asked wrongly, in one sentence each ------------------------------------
 
 goals := $(or $(MAKECMDGOALS),help)
+profiles := $(notdir $(patsubst %/,%,$(dir $(wildcard params/*/*.yaml))))
+ifneq ($(words $(PROFILE))$(findstring |$(PROFILE)|,$(profiles:%=|%|)),1|$(PROFILE)|)
+  $(error PROFILE=$(PROFILE) has no parameters: params/$(PROFILE)/*.yaml)
+endif
+ifneq ($(words $(VENV)),1)
+  $(error VENV=$(VENV) must be one folder, without a space in its path)
+endif
 ifneq ($(filter report html verify $(STAGES),$(goals)),)
-  ifeq ($(STAGES),)
-    $(error PROFILE=$(PROFILE) has no parameters: params/$(PROFILE)/*.yaml)
-  endif
   ifneq ($(DATA),)
-    ifneq ($(shell test -r "$(DATA)" && echo yes),yes)
+    ifneq ($(shell file=$(call q,$(DATA)); test -f "$$file" && test -r "$$file" && echo yes),yes)
       $(error DATA=$(DATA) is not a readable file)
     endif
     ifeq ($(TARGET),)
@@ -92,11 +97,11 @@ endif
 # --- stamps: rewritten only when the content of what they stand for has changed -------
 
 S := .stamps
+asked = $(TARGET);$(GROUP);$(TIME);$(DROP);$(FAIL)
 STAMP = mkdir -p $(S); { \
   find notebooks params kdutils requirements.txt -type f ! -path '*/.*' \
     ! -path '*/__pycache__/*' | LC_ALL=C sort | xargs cksum; \
-  [ -z "$(DATA)" ] || echo "$$(cksum < "$(DATA)") $(REPORT) \
-    $(TARGET);$(GROUP);$(TIME);$(DROP);$(FAIL)"; } | awk ' \
+  $(if $(DATA),echo "$$(cksum < $(call q,$(DATA)))" $(REPORT) $(call q,$(asked));) } | awk ' \
   { key = $$3; gsub("/", "-", key) } \
   key ~ /^kdutils-/ { key = key ~ /^kdutils-views-(pages|render|template)/ ? "pages" : "code" } \
   { now[key] = now[key] $$0 "\n" } \
@@ -128,10 +133,10 @@ smoke: ## the same on tiny generated data, in minutes: proves the path, claims n
 
 html: $(R)/SHA256SUMS $(if $(filter default paper,$(REPORT)),$(S)/readme-$(REPORT)) ## only the pages of it
 
-verify: $(READY) ## run again from scratch beside the report; say what differs
+verify: $(READY) ## make it again beside the report, from its ledger if it has one: what differs?
 	@test -f $(R)/SHA256SUMS || $(MAKE) html
 	@rm -rf reports/verify-$(REPORT) && mkdir -p reports/verify-$(REPORT)
-	@test -n "$(FRESH)" -o ! -d $(R)/ledger || cp -R $(R)/ledger reports/verify-$(REPORT)
+	@test -n $(call q,$(FRESH)) -o ! -d $(R)/ledger || cp -R $(R)/ledger reports/verify-$(REPORT)
 	@$(MAKE) html VERIFY=1
 	@$(publish) verify $(R) reports/verify-$(REPORT)
 	@$(if $(filter default paper,$(REPORT)),$(publish) readme --check)
@@ -157,11 +162,11 @@ data: $(READY) ## fetch the data sets of the paper profile, checksums checked
 	$(python) -c 'from kdutils.data.sources import SOURCES, find; \
 	[print(find(name)) for name in SOURCES]'
 
-bench: $(READY) ## time the grid against one student after another
-	$(python) -m kdutils.bench
+bench: $(READY) ## time the grid against one student after another: measured/ of this profile
+	$(python) -m kdutils.bench --write
 
 lock: ## write requirements.txt anew from pyproject.toml
-	$(or $(wildcard $(BIN)/uv),uv) pip compile --quiet --universal --generate-hashes \
+	$(if $(wildcard $(VENV)/bin/uv),$(BIN)/uv,uv) pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --python-version 3.11 --group dev pyproject.toml \
 	  --custom-compile-command "make lock" --output-file requirements.txt
 
@@ -174,13 +179,15 @@ clean-runs: ## remove this profile's finished runs: the next report computes the
 # --- files -----------------------------------------------------------------------------
 
 # .venv holds exactly what requirements.txt names; uv comes from there too.
-$(VENV)/ready: $(S)/requirements.txt
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("This needs \
+ifneq ($(READY),)
+$(READY): $(S)/requirements.txt
+	@$(call q,$(PYTHON)) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("This needs \
 	Python 3.11 or newer, not %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
-	@test -x $(python) || $(PYTHON) -m venv $(VENV)
+	@test -x $(python) || $(call q,$(PYTHON)) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(python) -m pip install --quiet $(uv)
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(python) requirements.txt
 	@cp $< $@
+endif
 
 # A profile that reads generated data names their folder as secom_root; made once.
 ROOT := $(shell sed -n 's/^secom_root: *\(\.data[^ ]*\)/\1/p' params/$(PROFILE)/*.yaml | head -n 1)

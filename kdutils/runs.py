@@ -143,7 +143,7 @@ def collect(recipe: ModuleType) -> pd.DataFrame:
     kept, program = ledger.read(recipe.STAGE), code.digest(recipe.__name__)
     rows = []
     for id in json.loads(manifest.read_text()):
-        line = _record(recipe.STAGE, id) or kept[id]
+        line = kept.get(id) or _record(recipe.STAGE, id)
         base = {"run": id, "older_code": line["code"] != program, **line["config"]}
         rows += [{**base, **row} for row in line["record"]["rows"]]
     return pd.DataFrame(rows)
@@ -230,6 +230,6 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _keep(recipe: ModuleType, runs: list[Run]) -> None:
-    old = ledger.lines(recipe.STAGE)
-    lines = [_record(run.stage, run.id) or old[run.id] for run in runs]
+    kept = ledger.read(recipe.STAGE)
+    lines = [kept.get(run.id) or _record(run.stage, run.id) for run in runs]
     ledger.keep(recipe.STAGE, _name(recipe), lines)

@@ -210,6 +210,7 @@ def _tabnet(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed):
     )
     # By default, drop_last=True in batches of 1,024 trains nothing below 1,024 rows.
     batch = min(512, max(64, len(rows) // 16))
+    batch += len(rows) % batch == 1  # a lone last row has no variance to normalise by
     with tempfile.TemporaryDirectory() as folder, _quiet():
         model.fit(
             np.nan_to_num(rows),

@@ -3,12 +3,15 @@
 import csv
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kdutils import bundle, compress, kdb, quantize
+from kdutils.data import table
+from kdutils.data.tabular import TableError
 from kdutils.prepare import Prepare
 
 FEATURES = tuple(f"reading_{i:02d}_mV" for i in range(28))
@@ -235,3 +238,96 @@ def test_files_that_are_not_there_or_no_text(tmp_path, saved, capsys):
     empty = write(tmp_path / "empty.csv", FEATURES, [])
     assert bundle.main([str(saved), str(empty)]) == 0
     assert capsys.readouterr().out == "row,score,verdict\n"
+
+
+def both(path, lines, *, sep=",", end="\n", mark="", drop=""):
+    """A table whose cells `|` parts, as the study reads it and as the device does."""
+    text = end.join(line.replace("|", sep) for line in lines) + end
+    path.write_bytes((mark + text).encode())
+    with warnings.catch_warnings(action="ignore"):
+        study = table.read(str(path), "verdict", drop=drop)
+    return study, bundle.read_table(path, study.features)
+
+
+@pytest.mark.parametrize("mark, end", [("", "\n"), ("\ufeff", "\r\n"), ("", "\r")])
+@pytest.mark.parametrize("sep", [",", ";", "\t"])
+def test_both_readers_read_the_same_table(tmp_path, sep, mark, end):
+    lines = [
+        f'|"a{sep}b "|"c ""x"""| |wet|note|100 %|verdict',
+        "0.5|-7|1e3|-8|True||2|pass",
+        '1.25| 4|#N/A|9|FALSE|"low"|3.5|fail',
+        "-3||nan|.5|NA|high|+7|pass",
+        "",
+        f'"4"| |<NA>|6.|true|"x{sep}y"|1|pass',
+        "11|5|2E-2|-1.#IND||low|NULL|fail",
+    ]
+    file = {"sep": sep, "end": end, "mark": mark}
+    study, X = both(tmp_path / "table.csv", lines, **file, drop="note")
+    names = ("column 1", f"a{sep}b", 'c "x"', "column 4", "wet", "100 %")
+    assert study.features == names
+    np.testing.assert_array_equal(X.astype(np.float32), study.X)
+    assert X[1, 0] == 1.25 and X[:, 4].tolist()[:2] == [1, 0]
+    assert np.isnan(X).sum(axis=0).tolist() == [0, 2, 3, 1, 2, 1]
+
+
+@pytest.mark.parametrize("sep", [";", "\t"])
+def test_both_readers_read_a_decimal_comma(tmp_path, sep):
+    lines = [
+        "comma|dot|both|verdict",
+        "1,5|0.25|-0,5e2|pass",
+        "2|1.#QNAN|#NA|fail",
+        "-1.#IND|3|,75|pass",
+        "7,25|1.5|4,|fail",
+    ]
+    study, X = both(tmp_path / "table.csv", lines, sep=sep)
+    np.testing.assert_array_equal(X.astype(np.float32), study.X)
+    np.testing.assert_array_equal(X[:, 0], [1.5, 2, np.nan, 7.25])
+    np.testing.assert_array_equal(X[:, 1], [0.25, np.nan, 3, 1.5])
+    np.testing.assert_array_equal(X[:, 2], [-50, np.nan, 0.75, 4])
+
+
+def test_both_readers_know_the_same_words_for_a_missing_cell(tmp_path):
+    words = ["NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "None"]
+    words += ["<NA>", "#NA", "#N/A", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN"]
+    words += ["-1.#QNAN", "", " "]
+    rows = [f"{word}|{i * i % 7}|pass" for i, word in enumerate(words)]
+    lines = ["a|b|verdict", "5|9|pass", "3|8|fail", *rows]
+    study, X = both(tmp_path / "table.csv", lines)
+    np.testing.assert_array_equal(X.astype(np.float32), study.X)
+    assert np.isnan(X[2:, 0]).all() and len(X) == 22
+
+
+@pytest.mark.parametrize(
+    "cell, sep",
+    [
+        ("high", ","),
+        ("1_000", ","),
+        ("0x1A", ","),
+        ("True", ","),
+        ('"1,5"', ","),
+        ("1,5", ";"),
+        ("1.234,5", ";"),
+        ('"1', ","),
+        ("1|2", ";"),
+    ],
+)
+def test_both_readers_refuse_the_same_cell(tmp_path, cell, sep):
+    path = tmp_path / "table.csv"
+    lines = ["a|b %d|verdict", "1|9|pass", "4|7.5|fail", f"2|{cell}|pass", "2|.5|fail"]
+    path.write_text("\n".join(lines).replace("|", sep))
+    with pytest.raises(TableError, match="line 4") as study:
+        table.read(str(path), "verdict")
+    with pytest.raises(bundle.BundleError, match="row 3") as device:
+        bundle.read_table(path, ("a", "b %d"))
+    structure = cell in ('"1', "1|2")
+    for sentence in (str(study.value), str(device.value)):
+        assert "table.csv" in sentence and "\n" not in sentence
+        assert structure != ("column 'b %d'" in sentence)
+        assert structure or f"{cell.strip(chr(34))!r} is not a number" in sentence
+
+
+def test_a_line_of_separators_keeps_its_place_on_the_device(tmp_path):
+    lines = ["a|b|verdict", "1|2.5|pass", "||", "5|4|fail", "", "3|8|pass"]
+    study, X = both(tmp_path / "table.csv", lines)
+    np.testing.assert_array_equal(X[[0, 2, 3]].astype(np.float32), study.X)
+    assert np.isnan(X[1]).all()

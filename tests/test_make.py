@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,8 +55,18 @@ moved = Path("moved").exists()
 (folder / "numbers.csv").write_text(f"name,value\\nseed,{seed + moved}\\n")
 print("object", object(), sys.executable, os.environ["OMP_NUM_THREADS"])
 print("half way", file=sys.stderr)"""
-TABLE = "print(table.upper(), repr([target, group, time, drop]))"
-EMPTY = "".join(f'{key}: ""\n' for key in ("table", "target", "group", "time", "drop"))
+HANGS = """from pathlib import Path
+import os, time
+tables = Path("reports", os.environ["KD_REPORT"], "tables")
+(tables / "numbers.csv.1.part").write_text("name,va")
+while Path("hang").exists():
+    Path("hang").write_text(str(os.getpid()))
+    time.sleep(0.05)
+(tables / "numbers.csv").write_text("name,value\\nseed,7\\n")
+print("finished")"""
+TABLE = "print(table.upper(), repr([target, group, time, drop, fail]))"
+ASKED = ("table", "target", "group", "time", "drop", "fail")
+EMPTY = "".join(f'{key}: ""\n' for key in ASKED)
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +95,9 @@ def built(tmp_path_factory) -> Path:
     for profile in ("default", "csv"):
         file = params / profile / "02_kd_tabular.yaml"
         file.write_text(f"alphas: [0.5]\n{EMPTY}")
-    run = make(here, "report")
+    run = make(here, "report", "-j2")
     assert run.returncode == 0, run.stderr
-    assert executed(run) == ["00_overview", "01_teachers", "02_kd_tabular"]
+    assert sorted(executed(run)) == ["00_overview", "01_teachers", "02_kd_tabular"]
     assert "half way" in run.stdout, "progress must reach the terminal"
     return here
 
@@ -93,27 +105,22 @@ def built(tmp_path_factory) -> Path:
 @pytest.fixture
 def project(built, tmp_path) -> Path:
     """A copy of the built project, times of the files kept."""
-    return shutil.copytree(built, tmp_path / "copy", symlinks=True)
+    return shutil.copytree(built, tmp_path / "a copy", symlinks=True)
 
 
 def make(here: Path, *words: str) -> subprocess.CompletedProcess:
     """Run make there, with this environment's Python and none of our variables."""
-    ours = (
-        "MAKE",
-        "MFLAGS",
-        "KD_",
-        "PROFILE",
-        "DATA",
-        "TARGET",
-        "GROUP",
-        "TIME",
-        "DROP",
-    )
-    env = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    command = ["make", f"VENV={sys.prefix}", *words]
     return subprocess.run(
-        command, cwd=here, env=env, capture_output=True, text=True, timeout=120
+        **call(here, *words), capture_output=True, text=True, timeout=120
     )
+
+
+def call(here: Path, *words: str) -> dict:
+    """What starts make there: arguments of subprocess.run and Popen."""
+    ours = ("MAKE", "MFLAGS", "KD_", "PROFILE", "DATA", "TARGET", "GROUP", "TIME")
+    ours += ("DROP", "FAIL", "FRESH", "VERIFY")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    return {"args": ["make", f"VENV={sys.prefix}", *words], "cwd": here, "env": env}
 
 
 def executed(run: subprocess.CompletedProcess) -> list[str]:
@@ -179,7 +186,7 @@ def test_a_failed_notebook_is_kept_and_make_says_why(project):
     assert not (folder / "00_overview.part.ipynb").exists()
     assert output(project, "00_overview") == "default\n", "the last good one stays"
     notebook(project / "notebooks/00_overview.ipynb", "profile = ''", "print(7)")
-    assert make(project, "report").returncode == 0
+    assert make(project, "00_overview").returncode == 0
     assert not (folder / "00_overview.failed.ipynb").exists()
 
 
@@ -202,17 +209,105 @@ def test_a_table_of_ones_own(project):
     run = make(project, *words)
     assert run.returncode == 0, run.stderr
     printed = output(project, "02_kd_tabular", "csv-my-table")
-    assert printed == "MY TABLE.CSV ['is fail', '', '', 'a,b']\n"
+    assert printed == "MY TABLE.CSV ['is fail', '', '', 'a,b', '']\n"
     assert executed(make(project, *words)) == []
     assert executed(make(project, *words[:3])) == ["02_kd_tabular"]
     assert executed(make(project, "report")) == []
 
 
+NAMES = {
+    "my (1).csv": "csv-my--1-",
+    "it's.csv": "csv-it-s",
+    "a&b.csv": "csv-a-b",
+    "dir with space/x.csv": "csv-x",
+    "a.b;c`d.csv": "csv-a.b-c-d",
+}
+CURSED = "a`b` \"c' (d) | e; f & <g> * #h \\i"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_of_a_table_gives_a_plain_report(built, name):
+    (built / name).parent.mkdir(exist_ok=True)
+    (built / name).write_text(f"{name}\n")
+    words = [f"{key}={key} {CURSED}" for key in ("TARGET", "GROUP", "DROP", "FAIL")]
+    for goal, report in (("report", NAMES[name]), ("verify", f"verify-{NAMES[name]}")):
+        run = make(built, "-n", goal, f"DATA={name}", *words)
+        assert run.returncode == 0 and run.stderr == "", run.stderr
+        assert f'echo "{report}: 02_kd_tabular"' in run.stdout
+        checked = subprocess.run(["bash", "-n"], input=run.stdout, text=True)
+        assert checked.returncode == 0, "what make would run is not for the shell"
+        size = len(f"{name}\n".encode())
+        stamp = (built / ".stamps" / report).read_text()
+        assert f" {size} {report} TARGET {CURSED};GROUP {CURSED};;" in stamp
+
+
+def test_any_name_of_a_column_reaches_the_notebook(project):
+    (project / "it's (1)").mkdir()
+    (project / "it's (1)/a`b&.csv").write_text("x,y\n1,0\n")
+    words = ("02_kd_tabular", "DATA=it's (1)/a`b&.csv")
+    run = make(project, *words, f"TARGET={CURSED}", "FAIL=it's")
+    assert run.returncode == 0, run.stderr
+    values = repr([CURSED, "", "", "", "it's"])
+    printed = output(project, "02_kd_tabular", "csv-a-b-")
+    assert printed == f"IT'S (1)/A`B&.CSV {values}\n"
+
+
+@pytest.mark.parametrize("word", ["VENV=a b", "PROFILE=it's", "PROFILE=default csv"])
+def test_a_word_that_make_cannot_follow_is_refused_in_one_sentence(built, word):
+    run = make(built, "report", word)
+    assert run.returncode != 0 and run.stdout == ""
+    assert word in run.stderr and len(run.stderr.splitlines()) == 1
+
+
+def test_a_report_killed_in_a_notebook_goes_on_from_there(project):
+    """`kill -9` of all of make: the notebook before is kept, the one inside is not."""
+    report = project / "reports/default"
+    half = report / "notebooks/01_teachers.part.ipynb"
+    (project / "params/default/02_kd_tabular.yaml").unlink()
+    shutil.rmtree(report)
+    (report / "tables").mkdir(parents=True)
+    notebook(project / "notebooks/01_teachers.ipynb", "seed = 0", HANGS)
+    (project / "hang").touch()
+    run = subprocess.Popen(
+        **call(project, "report"), start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(600):
+            if kernel := (project / "hang").read_text():
+                break
+            assert run.poll() is None, "make ended before it was killed"
+            time.sleep(0.05)
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    os.kill(int(kernel), signal.SIGKILL)
+    (project / "hang").unlink()
+    assert half.exists(), "the kill came inside the notebook"
+    assert not (report / "notebooks/01_teachers.ipynb").exists()
+    assert not (report / "SHA256SUMS").exists()
+    before = (report / "notebooks/00_overview.ipynb").stat().st_mtime_ns
+
+    run = make(project, "report")
+    assert run.returncode == 0, run.stderr
+    assert executed(run) == ["01_teachers"]
+    assert (report / "notebooks/00_overview.ipynb").stat().st_mtime_ns == before
+    assert output(project, "01_teachers") == "finished\n"
+    assert "| seed | 7 |" in (project / "README.md").read_text()
+    listed = (report / "SHA256SUMS").read_text()
+    assert "notebooks/01_teachers.ipynb" in listed and "tables/numbers.csv" in listed
+    assert ".part" not in listed and not half.exists()
+    assert executed(make(project, "report")) == []
+
+
+def test_bench_keeps_what_it_measured(built):
+    assert make(built, "-n", "bench").stdout.endswith("-m kdutils.bench --write\n")
+
+
 def test_verify_reruns_all_and_names_the_one_row_that_differs(project):
     (project / "moved").touch()
-    run = make(project, "verify")
+    run = make(project, "verify", "-j2")
     assert run.returncode != 0
-    assert executed(run) == ["00_overview", "01_teachers", "02_kd_tabular"]
+    assert sorted(executed(run)) == ["00_overview", "01_teachers", "02_kd_tabular"]
     told = run.stdout.partition("tables/numbers.csv differs\n")[2]
     assert told.startswith("  - row 1: seed,1\n  + row 1: seed,2\n")
     assert run.stdout.count(" differs\n") == 1, "all else has the same bytes"

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from kdutils import bundle, compress, metrics, paths, runs
-from kdutils.recipes import folds, kd_tabular, prune_quantize, steps, teachers
+from kdutils.recipes import (
+    folds,
+    kd_labels,
+    kd_tabular,
+    prune_quantize,
+    steps,
+    teachers,
+)
 
 TINY = {
     "train_lots": 12,
@@ -20,7 +27,6 @@ SWEEP = {
     "other_temperatures": [2.0],
     "smoothing": 0.1,
     "steps": 60,
-    "most_epochs": 20,
     "looks": 4,
     "hidden": 16,
     "batch": 128,
@@ -53,12 +59,16 @@ def chain(tmp_path_factory):
         patch.delenv("KD_FRESH", raising=False)
         first = runs.map(teachers, [config()], workers=1)
         second = runs.map(kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1)
-        cell = {"method": "kd-synthetic", "alpha": 0.9, "T": 2.0}
         configs = prune_quantize.plan(
-            second, {"tester": cell}, sparsity=0.5, steps=60, lr=1e-3, qat_lr=1e-3
+            second,
+            methods=["kd-synthetic"],
+            sparsity=0.5,
+            steps=60,
+            lr=1e-3,
+            qat_lr=1e-3,
         )
         third = runs.map(prune_quantize, configs, workers=1)
-        yield first, second, third, cell
+        yield first, second, third
 
 
 def test_preparation_sees_training_rows_only():
@@ -124,6 +134,39 @@ def test_the_published_loss_is_kd_at_another_weight():
     assert soft / hard == pytest.approx(0.6 / 0.4)
 
 
+def test_each_fold_chooses_by_its_own_validation_rows(chain):
+    run = runs.open(kd_tabular, chain[1]["run"].iloc[0])
+    every = ["label-only", "kd", "logit-std"]
+    cell = kd_tabular.best_cell(run, 0, every)
+    rows = chain[1][chain[1]["method"].isin(every)]
+    best = rows.loc[rows["val_auc"].idxmax()]
+    assert cell == {key: best[key] for key in ("method", "alpha", "T")}
+    with pytest.raises(ValueError, match="name no cell"):
+        kd_tabular.best_cell(run, 0, ["svm"])
+
+
+def test_every_arm_takes_the_same_number_of_steps():
+    for rows in (250, 980, 24_000, 72_000):
+        how = kd_tabular.fitting({**SWEEP, "steps": 6000, "batch": 256}, rows)
+        assert how["epochs"] * np.ceil(rows / 256) == pytest.approx(6000, rel=0.03)
+
+
+def test_few_labels_are_few_everywhere():
+    split = next(folds.folds(config())).split
+    drawn, rest = kd_labels.draw({"seed": 0, "noise": 0.0}, split, 200)
+    assert len(drawn.train) == 200 and len(drawn.val) == 100
+    assert drawn.train.fails >= 5 and drawn.val.fails >= 5
+    assert len(rest) + 200 == len(split.train)
+    known = set(drawn.train.row)
+    assert not known & set(split.train.row[rest])
+    noisy, _ = kd_labels.draw({"seed": 0, "noise": 0.3}, split, 200)
+    truth = dict(zip(split.train.row, split.train.y, strict=True))
+    pairs = zip(noisy.train.row, noisy.train.y, strict=True)
+    wrong = np.mean([truth[row] != y for row, y in pairs])
+    assert 0.2 < wrong < 0.4
+    assert kd_labels.draw({"seed": 0, "noise": 0.0}, split, 10_000) is None
+
+
 def test_every_cell_has_a_loss_of_its_own_name():
     names = {kd_tabular.as_cell(cell, SWEEP).method for cell in kd_tabular.cells(SWEEP)}
     assert names == {"hard", "kd", "logit-mse", "logit-std", "ttm"}
@@ -132,7 +175,8 @@ def test_every_cell_has_a_loss_of_its_own_name():
 
 
 def test_the_student_that_is_compressed_is_the_chosen_cell(chain):
-    _, second, third, cell = chain
+    _, second, third = chain
+    cell = {"method": "kd-synthetic", "alpha": 0.9, "T": 2.0}
     run = runs.open(kd_tabular, second["run"].iloc[0])
     arrays = kd_tabular.student(run, 0, run.config, cell)
     fold = next(folds.folds(config()))
@@ -148,6 +192,8 @@ def test_the_ladder_has_every_step_and_honest_sizes(chain):
     rows = chain[2].set_index("step")
     assert list(rows.index) == [name for name, *_ in steps.STEPS]
     assert rows.loc["student fp32", "drop"] == 0
+    assert rows.loc["published: distilled", "drop"] == 0
+    assert rows.loc["student fp32", "cells"] == ["kd-synthetic, α 0.9, T 2"]
     fp32, int8 = rows.loc["student fp32"], rows.loc["pruned + QAT int8"]
     assert int8["bundle_bytes"] < fp32["bundle_bytes"] / 2
     assert int8["nonzero"] < 0.6 * fp32["nonzero"]
@@ -166,9 +212,8 @@ def test_a_wild_cell_moves_neighbours_only_where_the_batch_sets_the_scale(chain)
 
 def test_what_is_shipped_scores_as_it_was_measured(chain, tmp_path):
     rows = chain[2]
-    run = runs.open(prune_quantize, rows["run"].iloc[0])
     path = tmp_path / "student.kdb"
-    path.write_bytes(prune_quantize.shipped(run, "pruned + QAT int8"))
+    path.write_bytes(prune_quantize.shipped(rows, "pruned + QAT int8"))
     fold = next(folds.folds(config()))
     student = bundle.load(path)
     assert student.features == fold.prepare.names
@@ -176,6 +221,30 @@ def test_what_is_shipped_scores_as_it_was_measured(chain, tmp_path):
     auc = metrics.auc(fold.y["test"], student.score(raw))
     measured = rows.set_index("step").loc["pruned + QAT int8", "test_auc"]
     assert auc == pytest.approx(measured, abs=1e-9)
+
+
+def test_calibration_is_free_and_changes_no_ranking():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3000, 4)).astype(np.float32)
+    arrays = {
+        "W1": rng.standard_normal((8, 4)).astype(np.float32),
+        "b1": np.zeros(8, np.float32),
+        "w2": rng.standard_normal(8).astype(np.float32),
+        "b2": np.float32(7.0),
+    }
+    z = compress.logits(arrays, X)
+    y = (rng.random(3000) < 1 / (1 + np.exp(-(0.5 * (z - 7) - 2)))).astype(np.float32)
+    again = compress.logits(steps.calibrated(arrays, X, y), X)
+    assert metrics.auc(y, again) == pytest.approx(metrics.auc(y, z), abs=1e-4)
+    assert metrics.ece(y, 1 / (1 + np.exp(-again))) < 0.03
+    assert metrics.ece(y, 1 / (1 + np.exp(-z))) > 0.3
+    upside_down = steps.calibrated(arrays, X, 1 - y)
+    assert np.array_equal(upside_down["w2"], arrays["w2"])
+
+
+def test_a_step_without_a_bundle_cannot_be_shipped(chain):
+    with pytest.raises(ValueError, match="no bundle of step 'published: dynamic int8'"):
+        prune_quantize.shipped(chain[2], "published: dynamic int8")
 
 
 def test_the_choice_is_the_smallest_within_the_tolerance_and_reads_no_test():

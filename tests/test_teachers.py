@@ -88,3 +88,12 @@ def test_stacking_never_turns_a_member_upside_down():
     together = teachers.stack(wrong, y)
     low, high = together([np.full(1, -2.0)] * 2), together([np.full(1, 2.0)] * 2)
     assert high > low
+
+
+@pytest.mark.parametrize("count", [129, 193])
+def test_tabnet_takes_a_row_count_that_leaves_one_row_over(rows, count):
+    X, y, val_X, val_y, *_ = rows
+    settings = teachers.candidates("tabnet", 1, 0)[0]
+    part = (X[:count], y[:count], val_X, val_y)
+    fitted = teachers.fit("tabnet", settings, *part, epochs=1, seed=0)
+    assert np.isfinite(fitted.logits(val_X)).all()

@@ -30,6 +30,7 @@ class Fold:
     number: int
     split: Split
     prepare: Prepare
+    wide: Prepare
     narrow: np.ndarray
     gaps: dict[str, np.ndarray]
     X: dict[str, np.ndarray]
@@ -54,36 +55,59 @@ def folds(config: dict) -> Iterator[Fold]:
     """
     splits = tabular.splits(seed=config["seed"], **arguments(config))
     for number, split in enumerate(splits):
-        fitted = (split.train.X, split.train.y, split.features)
-        narrow = Prepare.fit(*fitted, config["features"])
-        wide = Prepare.fit(*fitted, max(config["teacher_features"], config["features"]))
-        X, gaps, y = {}, {}, {}
-        for name in PARTS:
-            part = getattr(split, name)
-            X[name] = narrow.transform(part.X)
-            gaps[name] = wide.transform(part.X)
-            gaps[name][np.isnan(wide.pick(part.X))] = np.nan
-            y[name] = part.y
-        places = np.flatnonzero(np.isin(wide.columns, narrow.columns))
-        yield Fold(number, split, narrow, places, gaps, X, y)
+        yield prepared(number, split, config)
 
 
-def facts(every: list[Fold]) -> dict:
+def prepared(number: int, split: Split, config: dict) -> Fold:
+    """The split with columns, centre and scale learned from its training rows."""
+    fitted = (split.train.X, split.train.y, split.features)
+    narrow = Prepare.fit(*fitted, config["features"])
+    wide = Prepare.fit(*fitted, max(config["teacher_features"], config["features"]))
+    X, gaps, y = {}, {}, {}
+    for name in PARTS:
+        part = getattr(split, name)
+        X[name], gaps[name] = narrow.transform(part.X), with_gaps(wide, part.X)
+        y[name] = part.y
+    places = np.flatnonzero(np.isin(wide.columns, narrow.columns))
+    return Fold(number, split, narrow, wide, places, gaps, X, y)
+
+
+def with_gaps(prepare: Prepare, X: np.ndarray) -> np.ndarray:
+    """X (n, d) as read -> float32 (n, k) prepared, NaN where missing."""
+    rows = prepare.transform(X)
+    rows[np.isnan(prepare.pick(X))] = np.nan
+    return rows
+
+
+def facts(every: list[Fold], config: dict) -> dict:
     """What each row of a record says of its data: kind, counts, how folds share rows.
 
     rho is the test/train size ratio where folds or seeds share rows, 0 where each seed
-    draws data of its own (Nadeau & Bengio 2003).
+    draws data of its own (Nadeau & Bengio 2003). fixed: every seed has the same test
+    rows, so that only an interval over rows (DeLong) tells how sure a number is.
     """
     split = every[0].split
     tested = sum(len(fold.split.test) for fold in every)
     share = len(split.test) / (len(split.train) + len(split.val))
+    read = arguments(config)
     return {
         "kind": split.kind,
         "n_train": len(split.train),
         "n_test": tested,
         "fails_test": sum(fold.split.test.fails for fold in every),
         "rho": 0.0 if split.kind == "simulated" else share,
+        "fixed": read.get("order") == "time" or bool(read.get("time")),
     }
+
+
+def difference(y: list[np.ndarray], mine: list, theirs: list) -> list[float] | None:
+    """[low, high, p] of the AUC's difference on the same rows, after DeLong.
+
+    None where the two score alike: then there is nothing to test.
+    """
+    found = stats.delong_test(*(np.concatenate(part) for part in (y, mine, theirs)))
+    ends = [float(found.low), float(found.high), float(found.p)]
+    return ends if np.isfinite(ends).all() else None
 
 
 def quality(y: list[np.ndarray], logits: list[np.ndarray]) -> dict:

@@ -2,26 +2,28 @@
 
 Import rule: core only.
 
-At each number of labels, the same labelled rows train a teacher (XGBoost and MLP, with
-the settings that won in stage 01) and students of the same size for the same number of
-steps: label-only; distilled on the same rows, out of fold; distilled with the rest of
-the production as unlabelled rows; distilled with synthetic rows. Only a quarter as many
-validation labels are given, as noisy as the others; α and T are chosen on those.
+At each number of labels, the same labelled rows choose columns and scales, train a
+teacher (XGBoost and MLP in their default settings) and students of one size for one
+number of steps: label-only; distilled on the same rows, out of fold; with the rest of
+the production as unlabelled rows; with synthetic rows. A quarter as many validation
+labels are given, as noisy as the others; the epoch, α and T are chosen on those.
 """
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
 import numpy as np
 
 from kdutils import grid, synthetic, teachers
+from kdutils.data import Split
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
 
 STAGE = "02_kd_tabular"
 MEMBERS = ("xgboost", "mlp")
 FEWEST = 100  # validation labels at the least
+FEWEST_FAILS = 5  # in each part: enough for out-of-fold targets and an AUC
 
 
 def plan(teacher_rows, *, sizes, noises, **settings) -> list[dict]:
@@ -50,100 +52,118 @@ def compute(config: dict, run) -> dict:
     """One row per number of labels and arm, on the source's first split."""
     source = run.need(teachers_recipe, config["teacher"])
     fold = next(folds.folds(source.config))
-    best = {
-        name: json.loads(str(source.arrays(f"fold0-{name}")["best"]))
-        for name in MEMBERS
-    }
     rows = []
     for size in config["sizes"]:
-        if size > len(fold.y["train"]):
+        drawn = draw(config, fold.split, size)
+        if drawn is None:
             continue
         test = run.step(
             f"labels{size}",
-            lambda size=size: arms(config, source.config, fold, best, size),
+            lambda drawn=drawn: arms(config, source.config, fold.split, *drawn),
         )
+        zero = folds.quality([fold.y["test"]], [test["label-only"]])
         for arm, scores in test.items():
-            quality = folds.quality([fold.y["test"]], [scores])
-            rows.append({"arm": arm, "labels": size, **folds.facts([fold]), **quality})
+            row = {"arm": arm, "labels": size, **folds.facts([fold], source.config)}
+            row |= folds.quality([fold.y["test"]], [scores])
+            row["gain"] = row["test_auc"] - zero["test_auc"]
+            if row["fixed"]:
+                pair = ([scores], [test["label-only"]])
+                row["gain_delong"] = folds.difference([fold.y["test"]], *pair)
+            rows.append(row)
     return {"rows": rows}
 
 
-def arms(config, source: dict, fold: folds.Fold, best: dict, size: int) -> dict:
-    """Test logits of the teacher and of each arm's student, chosen on few labels."""
+def draw(config: dict, split: Split, size: int) -> tuple[Split, np.ndarray] | None:
+    """A split with `size` labels, some flipped, and the training rows left over.
+
+    Fails and passes are drawn in their shares, FEWEST_FAILS at the least; None where
+    the split has too few rows or fails for that.
+    """
+    rng = np.random.default_rng([config["seed"], size])
+    known = _stratified(split.train.y, size, rng)
+    count = min(max(FEWEST, size // 4), len(split.val))
+    few = _stratified(split.val.y, count, rng)
+    if known is None or few is None:
+        return None
+    parts = []
+    for part, rows in ((split.train, known), (split.val, few)):
+        taken = part.take(rows)
+        flipped = rng.random(len(rows)) < config["noise"]
+        y = np.where(flipped, 1 - taken.y, taken.y).astype(np.float32)
+        parts.append(replace(taken, y=y))
+    rest = np.setdiff1d(np.arange(len(split.train)), known)
+    return replace(split, train=parts[0], val=parts[1]), rest
+
+
+def _stratified(y: np.ndarray, size: int, rng) -> np.ndarray | None:
+    fails, passes = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    wanted = max(FEWEST_FAILS, round(size * len(fails) / len(y)))
+    if size > len(y) or wanted > len(fails) or size - wanted > len(passes):
+        return None
+    chosen = (
+        rng.choice(fails, wanted, False),
+        rng.choice(passes, size - wanted, False),
+    )
+    return rng.permutation(np.concatenate(chosen))
+
+
+def arms(config, source: dict, whole: Split, split: Split, rest: np.ndarray) -> dict:
+    """Test logits of the teacher and of each arm's student.
+
+    split: the labelled rows, from which columns and scales are learned too; rest: rows
+    of whole.train that stay unlabelled.
+    """
     seed = config["seed"]
-    rng = np.random.default_rng([seed, size])
-    order = rng.permutation(len(fold.y["train"]))
-    known, rest = order[:size], order[size:]
-    few = rng.permutation(len(fold.y["val"]))[: max(FEWEST, size // 4)]
-    y, val_y = (
-        _flip(part, config["noise"], rng)
-        for part in (fold.y["train"][known], fold.y["val"][few])
-    )
-    small = folds.Fold(
-        0,
-        None,
-        fold.prepare,
-        fold.narrow,
-        {"train": fold.gaps["train"][known], "val": fold.gaps["val"][few]},
-        {"train": fold.X["train"][known], "val": fold.X["val"][few]},
-        {"train": y, "val": val_y},
-    )
-    group = fold.split.train.group[known]
+    fold = folds.prepared(0, split, source)
     made = synthetic.munge(
-        np.nan_to_num(small.gaps["train"]), config["synthetic"], seed=seed
+        np.nan_to_num(fold.gaps["train"]), config["synthetic"], seed=seed
     )
-    told = _teach(source, small, group, best, seed, fold, rest, made)
+    unlabelled = whole.train.X[rest]
+    told = _teach(source, fold, seed, folds.with_gaps(fold.wide, unlabelled), made)
     free = {
         "label-only": None,
-        "distilled": (small.X["train"][:0], told["oof"][:0]),
-        "distilled+unlabelled": (fold.X["train"][rest], told["rest"]),
+        "distilled": (fold.X["train"][:0], told["oof"][:0]),
+        "distilled+unlabelled": (fold.prepare.transform(unlabelled), told["rest"]),
         "distilled+synthetic": (made[:, fold.narrow], told["made"]),
     }
     students = {
-        arm: _student(config, small, told["oof"], extra, fold.X["test"])
+        arm: _student(config, fold, told["oof"], extra)
         for arm, extra in free.items()
         if extra is None or arm == "distilled" or len(extra[0])
     }
     return {"teacher": told["test"], **students}
 
 
-def _flip(y: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
-    return np.where(rng.random(len(y)) < noise, 1 - y, y).astype(np.float32)
-
-
-def _teach(source, small, group, best, seed, fold, rest, made) -> dict:
+def _teach(source, fold: folds.Fold, seed: int, rest, made) -> dict:
     """The ensemble's logits: out of fold on labelled rows, plain on all others."""
     members = []
     for name in MEMBERS:
-        epochs = source["epochs"][name]
+        settings = teachers.candidates(name, 1, seed)[0]
+        epochs, part = source["epochs"][name], fold.split.train
         model = teachers.fit(
             name,
-            best[name],
-            small.gaps["train"],
-            small.y["train"],
-            small.gaps["val"],
-            small.y["val"],
+            settings,
+            fold.gaps["train"],
+            fold.y["train"],
+            fold.gaps["val"],
+            fold.y["val"],
             epochs=epochs,
             seed=seed,
         )
         oof = teachers_recipe.out_of_fold(
-            name, best[name], small, group, source["oof_folds"], epochs, seed
+            name, settings, fold, part.group, source["oof_folds"], epochs, seed
         )
-        members.append(
-            {
-                "oof": oof,
-                "rest": model.logits(fold.gaps["train"][rest]),
-                "made": model.logits(made),
-                "test": model.logits(fold.gaps["test"]),
-            }
-        )
-    rule = teachers.stack([m["oof"] for m in members], small.y["train"])
-    return {key: rule([m[key] for m in members]) for key in members[0]}
+        rows = {"rest": rest, "made": made, "test": fold.gaps["test"]}
+        said = {key: model.logits(X) for key, X in rows.items() if len(X)}
+        members.append({"oof": oof, **said})
+    rule = teachers.stack([m["oof"] for m in members], fold.y["train"])
+    said = {key: rule([m[key] for m in members]) for key in members[0]}
+    return {"rest": np.empty(0, np.float32), **said}
 
 
-def _student(config, small, oof, extra, test) -> np.ndarray:
+def _student(config, fold: folds.Fold, oof: np.ndarray, extra) -> np.ndarray:
     """Test logits of the student whose cell has the best validation AUC."""
-    X, y, targets = small.X["train"], small.y["train"], oof
+    X, y, targets = fold.X["train"], fold.y["train"], oof
     cells = [grid.Cell("hard", 0.0, 1.0)]
     if extra is not None:
         X = np.concatenate([X, extra[0]])
@@ -157,11 +177,10 @@ def _student(config, small, oof, extra, test) -> np.ndarray:
         targets,
         cells,
         seeds=[config["seed"]],
-        X_val=small.X["val"],
-        y_val=small.y["val"],
+        X_val=fold.X["val"],
+        y_val=fold.y["val"],
         **kd_tabular.fitting(config, len(y)),
     )
     chosen = fitted.arrays(0, int(np.argmax(fitted.val_auc[0])))
-    return kd_tabular.logits(test, {key: value[None] for key, value in chosen.items()})[
-        0
-    ]
+    stacked = {key: value[None] for key, value in chosen.items()}
+    return kd_tabular.logits(fold.X["test"], stacked)[0]

@@ -110,9 +110,8 @@ def material(kind: str, fold: folds.Fold, targets: dict) -> tuple[np.ndarray, ..
 
 
 def fitting(config: dict, rows: int) -> dict:
-    """The settings of `grid.fit`: epochs that make `steps`, at most `most_epochs`."""
-    epochs = max(1, round(config["steps"] * config["batch"] / rows))
-    epochs = min(epochs, config["most_epochs"])
+    """The settings of `grid.fit`: epochs that make the same `steps` for every arm."""
+    epochs = max(1, round(config["steps"] / np.ceil(rows / config["batch"])))
     return {
         "hidden": config["hidden"],
         "epochs": epochs,
@@ -152,6 +151,16 @@ def student(run, number: int, config: dict, cell: dict) -> dict[str, np.ndarray]
     return {key: stored[key][wanted.index(values)] for key in MODEL}
 
 
+def best_cell(run, number: int, methods: list[str]) -> dict:
+    """The cell of these methods with the best validation AUC of one fold alone."""
+    val = run.arrays(f"fold{number}")["val"]
+    every = list(enumerate(cells(run.config)))
+    allowed = [number for number, cell in every if cell["method"] in methods]
+    if not allowed:
+        raise ValueError(f"methods {methods} name no cell of run {run.id} of {STAGE}")
+    return every[max(allowed, key=lambda number: val[number])][1]
+
+
 def logits(X: np.ndarray, arrays: dict) -> np.ndarray:
     """Logits of stacked students, (n, k) -> (cells, n)."""
     nets = zip(*(arrays[name] for name in MODEL), strict=True)
@@ -178,14 +187,19 @@ def compute(config: dict, run) -> dict:
     rows = []
     for number, cell in enumerate(wanted):
         scores = [fold_logits[number] for fold_logits in test]
-        row = {**cell, **folds.facts(every), **folds.quality(truth, scores)}
-        row["val_auc"] = float(np.mean([one[number] for one in val]))
+        row = {**cell, **folds.facts(every, source.config)}
+        row |= folds.quality(truth, scores)
+        row["vals"] = [float(one[number]) for one in val]
+        row["val_auc"] = float(np.mean(row["vals"]))
         row |= fidelity(np.concatenate(truth), together, np.concatenate(scores))
         base = rows[0] if rows else row
         row["gain"] = row["test_auc"] - base["test_auc"]
         row["gain_val"] = row["val_auc"] - base["val_auc"]
         pairs = zip(row["folds"], base["folds"], strict=True)
         row["gains"] = [mine - theirs for mine, theirs in pairs]
+        if row["fixed"] and rows:
+            zero = [fold_logits[0] for fold_logits in test]
+            row["gain_delong"] = folds.difference(truth, scores, zero)
         rows.append(row)
     return {"rows": rows}
 

@@ -9,6 +9,7 @@ epochs. Fine-tuning uses the loss that the student was distilled with.
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from pathlib import Path
 
@@ -24,8 +25,8 @@ NUMBERS = ("val_auc", "params", "nonzero", "raw_bytes", "file_bytes", "gzip_byte
 NUMBERS += ("bundle_bytes", "moved", "moved_plain")
 
 
-def plan(sweep_rows, chosen: dict, **settings) -> list[dict]:
-    """One config per sweep run; chosen: source -> {method, alpha, T} of its student."""
+def plan(sweep_rows, **settings) -> list[dict]:
+    """One config per sweep run; settings: `methods` that may give the student, etc."""
     first = sweep_rows.drop_duplicates("run")
     return [
         {
@@ -33,7 +34,6 @@ def plan(sweep_rows, chosen: dict, **settings) -> list[dict]:
             "seed": row.seed,
             "teacher": row.teacher,
             "sweep": row.run,
-            "cell": chosen[row.source],
             **settings,
         }
         for row in first.itertuples()
@@ -62,6 +62,8 @@ def compute(config: dict, run) -> dict:
                 ),
             )
         )
+    best = [kd_tabular.best_cell(sweep, f.number, config["methods"]) for f in every]
+    cells = ["{method}, α {alpha:g}, T {T:g}".format(**cell) for cell in best]
     teacher = [source.arrays(f"fold{f.number}-ensemble")["test"] for f in every]
     truth = [fold.y["test"] for fold in every]
     ensemble = folds.quality(truth, teacher)
@@ -69,21 +71,30 @@ def compute(config: dict, run) -> dict:
     for number, (step, family, precision, pruned) in enumerate(steps.STEPS):
         row = {"step": step, "order": number, "family": family}
         row |= {"precision": precision, "sparsity": pruned}
-        row |= folds.facts(every)
+        row |= folds.facts(every, source.config)
         row |= folds.quality(truth, [one[f"{number}-test"] for one in results])
         numbers = np.mean([one[f"{number}-numbers"] for one in results], axis=0)
         row |= {
             key: None if np.isnan(value) else float(value)
             for key, value in zip(NUMBERS, numbers, strict=True)
         }
-        base = rows[0] if rows else row
+        zero = steps.FIRST[family]
+        base = rows[zero] if zero < number else row
         row["drop"] = row["test_auc"] - base["test_auc"]
         row["drop_val"] = row["val_auc"] - base["val_auc"]
+        row["cells"] = cells
         pairs = zip(row["folds"], base["folds"], strict=True)
         row["drops"] = [mine - theirs for mine, theirs in pairs]
+        file = results[0][f"{number}-bundle"].tobytes()
+        if file and config["seed"] == 0:
+            row["bundle"] = base64.b64encode(file).decode()
         row["to_teacher"] = row["test_auc"] - ensemble["test_auc"]
         pairs = zip(row["folds"], ensemble["folds"], strict=True)
         row["to_teachers"] = [mine - theirs for mine, theirs in pairs]
+        if row["fixed"]:
+            scores, zero = ([one[f"{n}-test"] for one in results] for n in (number, 0))
+            row["drop_delong"] = folds.difference(truth, scores, zero)
+            row["to_teacher_delong"] = folds.difference(truth, scores, teacher)
         rows.append(row)
     return {"rows": rows}
 
@@ -138,7 +149,13 @@ def choose(rows, tolerance: float) -> dict:
     return {"step": step, "candidates": len(means), **good.loc[step].to_dict()}
 
 
-def shipped(run, step: str, number: int = 0) -> bytes:
-    """The bundle of a step in one fold of a finished run."""
-    index = [name for name, *_ in steps.STEPS].index(step)
-    return run.arrays(f"fold{number}")[f"{index}-bundle"].tobytes()
+def shipped(rows, step: str) -> bytes:
+    """The bundle of a step: the student of seed 0, fold 0.
+
+    rows: the stage's rows of one source; records keep these bundles, so that a ledger
+    alone can hand them over.
+    """
+    kept = rows[(rows["seed"] == 0) & (rows["step"] == step)]["bundle"].dropna()
+    if kept.empty:
+        raise ValueError(f"no bundle of step '{step}' was kept: it needs seed 0")
+    return base64.b64decode(kept.iloc[0])

@@ -80,10 +80,11 @@ def compute(config: dict, run) -> dict:
         models["logistic"] = _logistic(fold)
         models["constant"] = _constant(fold)
     rows = [
-        _row(name, every, [models[name] for models in fitted]) for name in fitted[0]
+        _row(name, config, every, [models[name] for models in fitted])
+        for name in fitted[0]
     ]
     if every[0].split.test.p is not None:
-        rows.append(_bayes(every))
+        rows.append(_bayes(config, every))
     best = rows[-1]["test_auc"] if rows[-1]["model"] == "bayes" else None
     for row in rows:
         row["gap"] = None if best is None else row["test_auc"] - best
@@ -164,8 +165,8 @@ def _constant(fold: folds.Fold) -> dict:
     return {**logits, "bytes": 4, "params": 1, "tried": 1, "best": ""}
 
 
-def _row(name: str, every: list[folds.Fold], models: list[dict]) -> dict:
-    row = {"model": name, **folds.facts(every)}
+def _row(name: str, config: dict, every: list[folds.Fold], models: list) -> dict:
+    row = {"model": name, **folds.facts(every, config)}
     row |= folds.quality([f.y["test"] for f in every], [m["test"] for m in models])
     row["val_auc"] = float(
         np.mean(
@@ -190,8 +191,8 @@ def _row(name: str, every: list[folds.Fold], models: list[dict]) -> dict:
     return row
 
 
-def _bayes(every: list[folds.Fold]) -> dict:
+def _bayes(config: dict, every: list[folds.Fold]) -> dict:
     parts = [{name: getattr(f.split, name).p for name in folds.PARTS} for f in every]
     logits = [{k: np.log(p) - np.log1p(-p) for k, p in part.items()} for part in parts]
     facts = {"bytes": 0, "params": 0, "tried": 0, "best": ""}
-    return _row("bayes", every, [{**one, **facts} for one in logits])
+    return _row("bayes", config, every, [{**one, **facts} for one in logits])

@@ -102,7 +102,9 @@ def _digits(column: str | None, more: int = 0) -> int | None:
 
 def _cell(value: object, digits: int | None) -> str:
     if isinstance(value, (list, tuple, np.ndarray)):
-        return json.dumps([round(float(v), 6) for v in value])
+        return json.dumps(
+            [v if isinstance(v, str) else round(float(v), 6) for v in value]
+        )
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, (bool, np.bool_, Integral)) or not isinstance(value, Real):
