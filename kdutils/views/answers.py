@@ -93,9 +93,14 @@ class Yardstick:
     def both(
         self, system: str, rows: pd.DataFrame, size: str, what: str, reason: str = ""
     ) -> dict[tuple[str, str], Measured]:
-        """Quality and bytes of the same rows; `reason` is why they cannot hold."""
+        """Quality and bytes of the same rows; `reason` is why they cannot hold.
+
+        The ends of bytes are the smallest and the largest file, not an interval.
+        """
         claim = self.claims[system.removesuffix("/as-published"), "bytes"]
-        result = stats.paired(rows[size].astype(float).tolist())
+        sizes = rows[size].astype(float)
+        result = stats.paired(sizes.tolist())
+        result = result._replace(low=sizes.min(), high=sizes.max())
         basis = (
             f"{size.replace('_', ' ')}: {result.mean / claim:.3f} of the published "
             f"{claim:,.0f}; {what}"

@@ -177,7 +177,8 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per source and compression step, in order: what it costs, what it saves.
 
     drop and to_teacher are paired at equal seed (and fold: columns `drops` and
-    `to_teachers`); shipped_bytes is the bundle where there is one, else the file.
+    `to_teachers`); shipped_bytes is the bundle, or the file where there is none and
+    for the published steps, which ship that.
     """
     lines = []
     for key, group in groups(rows, [*SETTING, "order", "step", "family", "precision"]):
@@ -187,6 +188,7 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
         line |= spread(group, "to_teacher", "to_teacher", "to_teachers")
         line |= means(group, SIZES)
         bundle = line["bundle_bytes"]
-        line["shipped_bytes"] = line["file_bytes"] if np.isnan(bundle) else bundle
+        file = np.isnan(bundle) or line["family"] == "published"
+        line["shipped_bytes"] = line["file_bytes"] if file else bundle
         lines.append(line | means(group, ("moved", "moved_plain")))
     return ordered(lines, "order")
