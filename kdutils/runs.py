@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +199,9 @@ def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, 
         if key in ("source", "order", "seed", "part") and value != ""
     )
     start = time.perf_counter()
-    with _locked(run.folder):
+    with _locked(run.folder), warnings.catch_warnings():
+        # what is wrong with a table is said once, by the notebook that reads it first
+        warnings.filterwarnings("ignore", module=r"kdutils\.data\.")
         if not run.done:
             record = recipe.compute(run.config, run)
             line = {
