@@ -92,8 +92,9 @@ def compute(config: dict, run) -> dict:
         pairs = zip(row["folds"], ensemble["folds"], strict=True)
         row["to_teachers"] = [mine - theirs for mine, theirs in pairs]
         if row["fixed"]:
-            scores, zero = ([one[f"{n}-test"] for one in results] for n in (number, 0))
-            row["drop_delong"] = folds.difference(truth, scores, zero)
+            pair = ([one[f"{n}-test"] for one in results] for n in (number, zero))
+            scores, first = pair
+            row["drop_delong"] = folds.difference(truth, scores, first)
             row["to_teacher_delong"] = folds.difference(truth, scores, teacher)
         rows.append(row)
     return {"rows": rows}
