@@ -86,7 +86,10 @@ def open(recipe: ModuleType, id: str) -> Run:
 
 
 def deliver(files: dict[str, bytes]) -> None:
-    """Write what an engineer takes away into the report's ship folder."""
+    """Let `files` be what the report's ship folder holds for an engineer to take."""
+    for old in paths.ship().glob("*"):
+        if old.name not in files:
+            old.unlink()
     for name, content in files.items():
         write_atomic(paths.ship() / name, content)
         print(paths.ship().name + "/" + name, f"{len(content):,} bytes")

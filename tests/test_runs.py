@@ -110,6 +110,13 @@ def test_fresh_ignores_the_ledger(toy, tmp_path, monkeypatch):
     assert len(ledger.lines(toy.STAGE)) == 1
 
 
+def test_only_what_is_delivered_last_is_shipped(toy, capsys):
+    runs.deliver({"student-a.kdb": b"12345"})
+    runs.deliver({"student-b.kdb": b"123"})
+    assert [path.name for path in paths.ship().iterdir()] == ["student-b.kdb"]
+    assert "ship/student-b.kdb 3 bytes" in capsys.readouterr().out
+
+
 def test_kill_9_repeats_at_most_one_run(tmp_path):
     """Six runs, killed in the middle, started again: one at most is computed twice."""
     program = (
