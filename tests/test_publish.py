@@ -270,3 +270,11 @@ def test_the_command_line_turns_a_valueerror_into_one_sentence(monkeypatch, caps
     monkeypatch.setattr("sys.argv", ["publish", "bake", "x"])
     assert publish.main() == 1
     assert "not 'bake x'" in capsys.readouterr().err
+
+
+def test_a_table_with_a_hyphen_in_its_name_is_filled(tmp_path):
+    tables = tmp_path / "paper" / "tables"
+    tables.mkdir(parents=True)
+    (tables / "ladder-short.csv").write_text("step,auc\nfirst,0.8123\n")
+    text = "<!-- table: ladder-short step auc -->\n<!-- end -->\n"
+    assert "| first | 0.8123 |" in sums.fill(text, tmp_path)

@@ -144,7 +144,7 @@ def number(text: str) -> float | None:
 
 
 TABLE = re.compile(
-    r"(<!-- table: (?P<name>\w+)(?P<columns>(?: +[\w-]+)*) -->\n).*?(<!-- end -->)",
+    r"(<!-- table: (?P<name>[\w-]+)(?P<columns>(?: +[\w-]+)*) -->\n).*?(<!-- end -->)",
     re.S,
 )
 
