@@ -11,7 +11,6 @@ optimizer, schedule and validation epochs. Only the ratio means something elsewh
 from __future__ import annotations
 
 import argparse
-import platform
 import re
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from kdutils import grid, models
+from kdutils import grid, ledger, models
 
 TOLERANCE = 0.001  # largest difference of validation AUC between the two ways
 
@@ -166,12 +165,7 @@ def grid_against_loop(
 
 def cpu() -> str:
     """The processor's name as a file may carry it: 'amd-epyc'."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as lines:
-            name = next(x for x in lines if x.startswith("model name")).split(":", 1)[1]
-    except (OSError, StopIteration):
-        pass
+    name = ledger.machine()["cpu"]
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 

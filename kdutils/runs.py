@@ -199,7 +199,7 @@ def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, 
     label = " ".join(
         f"{key}={value}"
         for key, value in run.config.items()
-        if key in ("source", "order", "seed", "part") and value != ""
+        if key in ("source", "seed")
     )
     start = time.perf_counter()
     with _locked(run.folder), warnings.catch_warnings():
