@@ -15,6 +15,7 @@ class Part:
     """Rows of one part of a split.
 
     X: float32 (n, d), NaN where a reading is missing; y: float32 (n,), 1 for a fail;
+    of images, X: uint8 (n, H, W); y: int64 (n,), the class from 0;
     group: int64 (n,), rows of one group (a lot, a duplicate) never cross parts;
     row: int64 (n,), where the row stood in its source;
     p: float64 (n,), the true P(fail | x) where the source knows it, else None.
