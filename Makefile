@@ -159,8 +159,8 @@ format: $(READY) ## bring code and notebooks into that style
 	$(BIN)/nbstripout --keep-id $(wildcard notebooks/*.ipynb)
 
 data: $(READY) ## fetch the data sets of the paper profile, checksums checked
-	$(python) -c 'from kdutils.data.sources import SOURCES, find; \
-	[print(find(name)) for name in SOURCES]'
+	$(python) -c 'from kdutils.data import images, sources; \
+	[print(of.find(name)) for of in (sources, images) for name in of.SOURCES]'
 
 bench: $(READY) ## time the grid against one student after another: measured/ of this profile
 	$(python) -m kdutils.bench --write
@@ -189,12 +189,16 @@ $(READY): $(S)/requirements.txt
 	@cp $< $@
 endif
 
-# A profile that reads generated data names their folder as secom_root; made once.
-ROOT := $(shell sed -n 's/^secom_root: *\(\.data[^ ]*\)/\1/p' params/$(PROFILE)/*.yaml | head -n 1)
-MINIATURE := $(ROOT:%=%/secom/GENERATED)
-ifneq ($(MINIATURE),)
-$(MINIATURE): | $(READY)
+# A profile that reads generated data names their folder as secom_root or images_root;
+# made once.
+ROOT := $(shell sed -n 's/^[a-z]*_root: *"*\(\.data[^ "]*\)"*/\1/p' params/$(PROFILE)/*.yaml | \
+  head -n 1)
+MINIATURE := $(ROOT:%=%/secom/GENERATED) $(ROOT:%=%/mnist/GENERATED)
+ifneq ($(ROOT),)
+$(ROOT)/secom/GENERATED: | $(READY)
 	@$(python) -c "from kdutils.data import sources; sources.write_miniature('$(ROOT)')"
+$(ROOT)/mnist/GENERATED: | $(READY)
+	@$(python) -c "from kdutils.data import miniatures; miniatures.write('$(ROOT)')"
 endif
 
 # FRESH=1: once for each make, before any stage.

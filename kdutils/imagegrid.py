@@ -1,23 +1,22 @@
 """imagegrid: the same fit for many small image students of one teacher.
 
-Import rule: from kdutils only imagebatches, multiclass, nets and train.
+Import rule: from kdutils only crowds, imagebatches, multiclass, nets and train.
 
-Perceptrons train all at once, as one `Crowd`: their first layers are one matrix, which
-meets each batch once, and the others one batched product. Convolutional students train
-one after another, a process for each core doing so (`runs.map`): a stack of grouped
-convolutions was measured slower than that.
+Students of one kind train side by side, as a crowd: each batch is made and met once for
+all of them, and their layers are a few large products instead of many small ones.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdutils import multiclass, nets, train
+from kdutils import crowds, multiclass, nets, train
 from kdutils.imagebatches import ImageBatches
 
 
@@ -27,6 +26,7 @@ class Cell:
 
     knob: what a loss has of its own, such as label smoothing or the beta of dkd.
     target: a key of the targets that `fit` is given; hint: the weight of the hint loss.
+    Raises ValueError for an alpha outside [0, 1] or a T that is not above 0.
     """
 
     method: str = "hard"
@@ -40,41 +40,12 @@ class Cell:
         multiclass.check(self.alpha, self.T)
 
 
-class Crowd(nn.Module):
-    """C perceptrons side by side: float32 images (B, H, W) -> logits (C, B, K).
-
-    All of them start as `nets.Perceptron` does under torch's current seed.
-    """
-
-    def __init__(self, C: int, side: int, classes: int, widths) -> None:
-        super().__init__()
-        one = nets.build("perceptron", side, classes, widths=widths)
-        self.names = list(one.state_dict())
-        own = list(one.state_dict().values())
-        self.W = nn.ParameterList([_repeat(w, C) for w in own[::2]])
-        self.b = nn.ParameterList([_repeat(b, C)[..., None] for b in own[1::2]])
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = self.W[0]
-        h = (first.flatten(0, 1) @ x.flatten(1).t()).view(*first.shape[:2], -1)
-        h = h + self.b[0]
-        for W, b in zip(self.W[1:], self.b[1:], strict=True):
-            h = torch.baddbmm(b.to(h.dtype), W, h.relu_())
-        return h.transpose(1, 2)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Weights by the names of a Perceptron's, each with a first axis of C."""
-        pairs = zip(self.W, self.b, strict=True)
-        values = [p for W, b in pairs for p in (W, b[..., 0])]
-        own = (p.detach().numpy().copy() for p in values)
-        return dict(zip(self.names, own, strict=True))
-
-
 class Hinted(nn.Module):
     """A student that also guesses its teacher's features, by a linear regressor."""
 
-    def __init__(self, net: nn.Module, size: int) -> None:
+    def __init__(self, net: nn.Module, size: int, seed: int) -> None:
         super().__init__()
+        torch.manual_seed(seed)
         self.net, self.guess = net, nn.Linear(net.last.in_features, size)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,49 +54,47 @@ class Hinted(nn.Module):
 
 
 def fit_crowd(
+    net: nn.Module,
     X: np.ndarray,
     labels: np.ndarray,
     targets: dict[str, np.ndarray],
     cells: list[Cell],
     *,
-    classes: int,
-    widths,
     epochs: int,
     batch: int,
     lr: float,
     seed: int,
     halved: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Perceptrons of every cell, trained at once; their last weights, stacked (C, ...).
+    """A copy of `net` for every cell, trained at once; last weights, stacked (C, ...).
 
     X: uint8 (n, H, W); labels: int64 (n,), -100 where a row has none; targets: name ->
-    teacher logits (n, K). AdamW without decay, a cosine to 0, order and initial weights
-    from the seed, the same for all cells. halved: products in bfloat16.
+    teacher logits (n, K). AdamW without decay, a cosine to 0, the order of images from
+    the seed, the same for all cells. halved: products in bfloat16.
     """
-    torch.manual_seed(seed)
-    crowd = Crowd(len(cells), X.shape[1], classes, tuple(widths))
-    losses = [(part, names, _loss(part)) for part, names in _groups(cells)]
+    parts, told = [], [torch.as_tensor(t).float() for t in targets.values()]
+    kind = crowds.of(net)
+    for start in range(0, len(cells), kind.together):
+        some = cells[start : start + kind.together]
+        crowd = kind(net, len(some))
+        _train(
+            crowd,
+            ImageBatches(X, labels, *told, batch=batch, seed=seed),
+            _together(some, list(targets)),
+            epochs=epochs,
+            lr=lr,
+            seed=seed,
+            halved=halved,
+        )
+        parts.append(crowd.arrays())
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def loss(z: Tensor, y: Tensor, *seen: Tensor) -> Tensor:
-        logits = dict(zip(targets, seen, strict=True))
-        total, start = 0.0, 0
-        for part, name, one in losses:
-            mine = z[start : start + len(part)]
-            total, start = (
-                total + one(mine, logits.get(name), y).sum(),
-                start + len(part),
-            )
-        return total
 
-    train.fit(
-        nets.Halved(crowd) if halved else crowd,
-        ImageBatches(X, labels, *_float(targets), batch=batch, seed=seed),
-        loss,
-        epochs=epochs,
-        optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=0.0, fused=True),
-        seed=seed,
-    )
-    return crowd.arrays()
+def ask_crowd(net: nn.Module, weights: dict[str, np.ndarray], X) -> np.ndarray:
+    """Logits (C, n, K) of stacked copies of `net` for uint8 images (n, H, W)."""
+    number = len(next(iter(weights.values())))
+    every = [{k: w[c] for k, w in weights.items()} for c in range(number)]
+    return np.stack([nets.ask(nets.load(net, own), X) for own in every])
 
 
 def fit_one(
@@ -150,57 +119,61 @@ def fit_one(
     every move, which then replace the cell's target. features: the teacher's (n, d),
     for cells with a hint.
     """
-    one = _loss([cell])
-    seen = [] if views is not None or cell.method == "hard" else _float(targets, cell)
-    seen += [] if features is None else [torch.as_tensor(features)]
-    told = None if views is None else torch.as_tensor(views)
-    torch.manual_seed(seed)
-    model = net if features is None else Hinted(net, features.shape[1])
+    one, told = _loss([cell]), []
+    if views is None and cell.method != "hard":
+        told = [torch.as_tensor(targets[cell.target]).float()]
+    if features is not None:
+        told += [torch.as_tensor(features).float()]
 
     def loss(out, y: Tensor, *seen: Tensor) -> Tensor:
         if features is None:
             return one(out[None], seen[0].float() if seen else None, y).sum()
-        z, guess = out
-        soft, felt = seen
-        hint = multiclass.hint(guess, felt.float())
-        return one(z[None], soft, y).sum() + cell.hint * hint
+        (z, guess), (t, felt) = out, seen
+        return one(z[None], t, y).sum() + cell.hint * multiclass.hint(guess, felt)
 
+    _train(
+        net if features is None else Hinted(net, features.shape[1], seed),
+        ImageBatches(
+            X, labels, *told, batch=batch, seed=seed, reach=reach, views=views
+        ),
+        loss,
+        epochs=epochs,
+        lr=lr,
+        seed=seed,
+        halved=halved,
+    )
+    return net
+
+
+def _train(model, batches, loss, *, epochs, lr, seed, halved) -> None:
     train.fit(
         nets.Halved(model) if halved else model,
-        ImageBatches(X, labels, *seen, batch=batch, seed=seed, reach=reach, views=told),
+        batches,
         loss,
         epochs=epochs,
         optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=0.0, fused=True),
         seed=seed,
     )
-    return net
 
 
-def crowd_logits(weights: dict[str, np.ndarray], X: np.ndarray) -> np.ndarray:
-    """Logits (C, n, K) of stacked perceptrons for uint8 images (n, H, W)."""
-    layers = list(weights.values())
-    pixels = X.reshape(len(X), -1).astype(np.float32).T / 255
-    h = pixels[None]
-    for number, (W, b) in enumerate(zip(layers[::2], layers[1::2], strict=True)):
-        h = (np.maximum(h, 0) if number else h).astype(np.float32)
-        h = np.matmul(W, h) + b[..., None]
-    return h.swapaxes(1, 2)
+def _together(cells: list[Cell], names: list[str]):
+    """(z (C, n, K), labels (n,), *logits by name) -> the sum of all cells' losses.
 
+    One call serves neighbours that share a method and a teacher.
+    """
+    groups = groupby(cells, key=lambda cell: (cell.method, cell.target))
+    parts = [(target, list(some)) for (_, target), some in groups]
+    calls = [(target, len(some), _loss(some)) for target, some in parts]
 
-def _repeat(p: Tensor, C: int) -> nn.Parameter:
-    return nn.Parameter(p.expand(C, *p.shape).clone())
+    def loss(z: Tensor, y: Tensor, *seen: Tensor) -> Tensor:
+        told, total, start = dict(zip(names, seen, strict=True)), 0.0, 0
+        for target, count, one in calls:
+            mine = z[start : start + count]
+            total = total + one(mine, told.get(target), y).sum()
+            start += count
+        return total
 
-
-def _groups(cells: list[Cell]) -> list[tuple[list[Cell], str]]:
-    """Neighbours that one call of one loss serves, and whose logits they read."""
-    groups: list[list[Cell]] = []
-    for cell in cells:
-        last = groups[-1][-1] if groups else None
-        if last and (last.method, last.target) == (cell.method, cell.target):
-            groups[-1].append(cell)
-        else:
-            groups.append([cell])
-    return [(group, group[0].target) for group in groups]
+    return loss
 
 
 def _loss(cells: list[Cell]):
@@ -210,8 +183,3 @@ def _loss(cells: list[Cell]):
         for name in ("alpha", "T", "knob")
     }
     return lambda z, t, y: multiclass.loss(cells[0].method, z, t, y, **knobs)
-
-
-def _float(targets: dict[str, np.ndarray], cell: Cell | None = None) -> list[Tensor]:
-    wanted = targets if cell is None else [cell.target]
-    return [torch.as_tensor(targets[name]).float() for name in wanted]

@@ -1,0 +1,158 @@
+"""recipes.hinton: the experiment of Hinton, Vinyals & Dean 2015, section 3, repeated.
+
+Import rule: core only.
+
+One run is one seed: a student of two layers without regularisation, alone and listening
+to the large teacher, on the same images in the same order for as many epochs. Then what
+moved images add, with and without a teacher who sees the same move (Beyer et al. 2022),
+and the digits that a student never saw, with their bias corrected.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from kdutils import imagegrid, nets, scores, stats
+from kdutils.imagegrid import Cell
+from kdutils.recipes import image_teachers
+
+STAGE = "03_kd_images"
+OMITTED = {"omit-3": [3], "only-7-8": [0, 1, 2, 3, 4, 5, 6, 9]}
+BIASES = np.arange(0, 25, 0.1)
+
+
+def plan(teacher_rows, **settings) -> list[dict]:
+    """One config per teacher that was trained on every image."""
+    first = teacher_rows[teacher_rows["rows"] == "all"].drop_duplicates("run")
+    return [
+        {"source": row.source, "seed": row.seed, "teacher": row.run, **settings}
+        for row in first.itertuples()
+    ]
+
+
+def digest(config: dict) -> str:
+    """The data are the teacher's: its id names them."""
+    return config["teacher"]
+
+
+def systems(config: dict) -> dict[str, dict]:
+    """Each student: its cell, epochs, reach, what is omitted, whose views it sees."""
+    alone = {"cell": Cell(), "epochs": config["epochs"]}
+    taught = {**alone, "cell": Cell("kd", config["alpha"], config["T"])}
+    moved = {"epochs": config["long_epochs"], "reach": config["reach"]}
+    near = Cell("kd", config["consistent_alpha"], config["consistent_T"])
+    return {
+        "student": alone,
+        "student-kd": taught,
+        "student-jitter": {"cell": Cell(), **moved},
+        "student-fixed": {"cell": near, **moved},
+        "student-consistent": {"cell": near, **moved, "same": True},
+        **{name: {**taught, "omit": digits} for name, digits in OMITTED.items()},
+    }
+
+
+BASES = {
+    "student": "teacher",
+    "student-kd": "student",
+    "student-jitter": "student",
+    "student-fixed": "student-jitter",
+    "student-consistent": "student-jitter",
+    "omit-3": "student-kd",
+    "only-7-8": "student-kd",
+}
+
+
+def compute(config: dict, run) -> dict:
+    """Train every system; one row each, with its pair and McNemar's test."""
+    source = run.need(image_teachers, config["teacher"])
+    parts, told = image_teachers.split(source.config), source.arrays("logits")
+    shared = image_teachers.facts(source.config, parts)
+    y, outputs, rows = parts.test.y, {"teacher": told["test"]}, []
+    for name, system in systems(config).items():
+        stored = run.step(
+            name, lambda system=system: student(config, system, parts, told["views"])
+        )
+        outputs[name] = stored["test"]
+    for name, logits in outputs.items():
+        base = BASES.get(name)
+        row = {"system": name, "base": base, **shared}
+        row |= scores.summary(y, logits, told["test"] if base else None)
+        row |= paired(y, logits, outputs[base]) if base else {}
+        if name in OMITTED:
+            told_apart = run.arrays(name)
+            row |= corrected(OMITTED[name], parts, told_apart["train"], logits)
+        rows.append(row)
+    return {"rows": rows}
+
+
+def student(config: dict, system: dict, parts, views: np.ndarray) -> dict:
+    """One system's logits on test images, on training images too if it omits digits.
+
+    views: the teacher's logits (V, n, K); the middle one is of the image as it is.
+    """
+    X, y, still = parts.train.X, parts.train.y, views[len(views) // 2]
+    keep = ~np.isin(y, system.get("omit", []))
+    torch.manual_seed(config["seed"])
+    size = {"widths": config["widths"]}
+    net = nets.build("perceptron", X.shape[1], views.shape[2], **size)
+    imagegrid.fit_one(
+        net,
+        X[keep],
+        y[keep],
+        {"teacher": still[keep]},
+        system["cell"],
+        epochs=system["epochs"],
+        reach=system.get("reach", 0),
+        views=views[:, keep] if system.get("same") else None,
+        batch=config["batch"],
+        lr=config["lr"],
+        seed=config["seed"],
+        halved=config["halved"],
+    )
+    found = {"test": nets.ask(net, parts.test.X)}
+    return found | ({"train": nets.ask(net, X)} if "omit" in system else {})
+
+
+def paired(y: np.ndarray, logits: np.ndarray, base: np.ndarray) -> dict:
+    """Images that only this system, or only its base, gets right, and McNemar's p."""
+    found = stats.mcnemar(logits.argmax(-1) == y, base.argmax(-1) == y)
+    return {
+        "only_mine": found.only_a,
+        "only_base": found.only_b,
+        "mcnemar_p": found.p,
+    }
+
+
+def corrected(omitted: list[int], parts, train: np.ndarray, test: np.ndarray) -> dict:
+    """Errors before and after one number is added to the logits of omitted digits.
+
+    The number is chosen on training images, most of which were never shown; `best_` is
+    chosen on the test images, as it was published.
+    """
+    y, gone = parts.test.y, np.isin(parts.test.y, omitted)
+    row = {
+        "omitted": " ".join(map(str, omitted)),
+        "n_omitted": int(gone.sum()),
+        "errors_omitted": scores.errors(y[gone], test[gone]),
+    }
+    for prefix, truth, logits in (
+        ("corrected", parts.train.y, train),
+        ("best", y, test),
+    ):
+        wrong = [scores.errors(truth, biased(logits, omitted, b)) for b in BIASES]
+        bias = float(BIASES[int(np.argmin(wrong))])
+        after = biased(test, omitted, bias)
+        row |= {
+            f"{prefix}_bias": bias,
+            f"{prefix}_errors": scores.errors(y, after),
+            f"{prefix}_omitted": scores.errors(y[gone], after[gone]),
+        }
+    return row
+
+
+def biased(logits: np.ndarray, classes: list[int], bias: float) -> np.ndarray:
+    """Logits (n, K) with `bias` added to those of `classes`."""
+    moved = logits.copy()
+    moved[:, classes] += np.float32(bias)
+    return moved
