@@ -169,13 +169,16 @@ def cpu() -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def rows_to_csv(rows: list[dict]) -> str:
-    """Write the rows of `grid_against_loop` under the report's measured/; the path."""
+def keep(rows: list[dict], what: str) -> str:
+    """Write measured rows to measured/<what>-<cpu>-t<threads>.csv; returns the path.
+
+    Each row has `cpu` and `threads`.
+    """
     import pandas as pd
 
     from kdutils import paths
 
-    path = paths.measured() / f"grid-{rows[0]['cpu']}-t{rows[0]['threads']}.csv"
+    path = paths.measured() / f"{what}-{rows[0]['cpu']}-t{rows[0]['threads']}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
     return str(path)
@@ -202,7 +205,7 @@ def main(words: list[str] | None = None) -> list[dict]:
         )
     print(f"largest difference of validation AUC: {found[0]['auc_difference']:.1e}")
     if write:
-        print(rows_to_csv(found))
+        print(keep(found, "grid"))
     return found
 
 

@@ -239,6 +239,6 @@ def test_the_bench_compares_like_with_like(tmp_path, monkeypatch):
     assert usual["times"] == 1.0 and whole["times"] > 3
     assert whole["auc_difference"] <= bench.TOLERANCE
     monkeypatch.setattr(paths, "measured", lambda: tmp_path)
-    path = bench.rows_to_csv(found)
+    path = bench.keep(found, "grid")
     assert path.endswith(f"grid-{whole['cpu']}-t{whole['threads']}.csv")
     assert pd.read_csv(path)["times"].tolist() == pytest.approx([1, whole["times"]])
