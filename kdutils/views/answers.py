@@ -6,7 +6,8 @@ A claim's row holds our best within the claim's bytes and data; the recipe exact
 published has a row of its own, `<system>/as-published`. The tester's published data
 are confidential, so its rows are measured on the simulator and an AUC is compared as a
 ratio: claimed = published AUC / best published teacher's, measured = AUC / our best
-teacher's, seed by seed. Quality and bytes of a system come from the same student: of
+teacher's, seed by seed. MNIST's counts stand as they are published, on the same test
+images. Quality and bytes of a system come from the same student: of
 the steps that may answer (OURS) and fit, the best on validation AUC.
 """
 
@@ -30,6 +31,13 @@ OURS = {  # which steps of ours may answer a claim: its kind of student, not its
     "tester/student-pruned": lambda steps: steps["sparsity"] > 0,
     "tester/student-int8": lambda steps: steps["precision"] == "int8",
 }
+OFFICIAL = 10_000  # MNIST's test images
+IMAGES = {  # which of our systems answers, fixed before any was measured; as published
+    "mnist/teacher": ("teacher", "teacher"),
+    "mnist/student": ("student-jitter", "student"),
+    "mnist/student-kd": ("student-consistent", "student-kd"),
+}
+HALVES = ("teacher", "student-subclass", "student-kd", "student")
 
 
 class Measured(NamedTuple):
@@ -128,6 +136,37 @@ class Yardstick:
         result = stats.paired((auc / top).tolist(), float(rows["rho"].iloc[0]))
         measured = Measured(claim / self.claim, result, seeds, data, basis, reason)
         return {(system, "roc_auc"): measured}
+
+
+def images(
+    hinton: pd.DataFrame | None, subclass: pd.DataFrame | None
+) -> pd.DataFrame | None:
+    """What stages 03 and 04 say to claims on MNIST: `more` of `scoreboard`.
+
+    hinton, subclass: rows of the recipes of those names, or None. Only rows of the real
+    data on all official test images count; None where there are none. The test images
+    have no say in which system or way answers: that is fixed in IMAGES and HALVES.
+    """
+    wanted = []
+    for claim, (ours, published) in IMAGES.items():
+        for system, name in ((claim, ours), (f"{claim}/as-published", published)):
+            wanted.append((hinton, system, "errors", {"system": name}))
+    for model in HALVES:
+        for end, way in (("", "ours"), ("/as-published", "published")):
+            which = {"model": model, "way": way}
+            wanted.append((subclass, f"mnist-halves/{model}{end}", "accuracy", which))
+    lines = []
+    for rows, system, metric, which in wanted:
+        if rows is None:
+            continue
+        where = {"source": "mnist", "kind": "real", "n_test": OFFICIAL, **which}
+        rows = rows[(rows[list(where)] == pd.Series(where)).all(axis=1)]
+        basis = ", ".join(f"{column} {value!r}" for column, value in which.items())
+        basis += f", on {OFFICIAL:,} test images"
+        line = {"system": system, "metric": metric, "data": "real", "basis": basis}
+        value = rows["errors" if metric == "errors" else "test_acc"]
+        lines.append(rows[["seed"]].assign(value=value, **line))
+    return pd.concat(lines) if sum(map(len, lines)) else None
 
 
 def others(

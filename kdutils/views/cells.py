@@ -16,9 +16,14 @@ import pandas as pd
 from kdutils import paths
 from kdutils.views import put
 
-WHOLE = {"bytes", "errors", "labels", "n", "nonzero", "order", "params", "tried"}
-SHORT = {"alpha", "T", "smoothing", "noise", "rho"}  # settings: as they were given
+WHOLE = {"bytes", "labels", "n", "nonzero", "order", "params", "tried"}
+WHOLE |= {"only_mine", "only_base", "n_train", "n_test", "n_omitted"}
+WHOLE |= {"mcnemar_seeds", "epochs", "subclass", "class", "count"}
+WHOLE |= {f"published_{c}" for c in ("errors", "omitted", "best", "best_omitted")}
+SHORT = {"alpha", "T", "knob", "smoothing", "noise", "rho"}  # settings: as given
 FINE = ("gain", "drop", "to_teacher", "gap", "kl")  # differences: one digit more
+COUNTED = ("errors", "fewer", "corrected_errors", "corrected_omitted")  # means
+COUNTED += ("best_errors", "best_omitted")
 JUDGED = {"claimed", "measured", "ci_low", "ci_high"}  # rounded as their row's metric
 
 
@@ -31,6 +36,11 @@ def write(frame: pd.DataFrame, name: str) -> Path:
 def read(name: str) -> pd.DataFrame:
     """tables/<name>.csv as a frame."""
     return pd.read_csv(paths.tables() / f"{name}.csv")
+
+
+def maybe(name: str) -> pd.DataFrame | None:
+    """The same; None where no stage of the profile writes such a table."""
+    return read(name) if (paths.tables() / f"{name}.csv").exists() else None
 
 
 def claimed() -> pd.DataFrame:
@@ -48,7 +58,7 @@ def text(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             column: [
-                _cell(value, _digits(m if column in JUDGED else column, more))
+                _cell(value, _digits(_kind(column, m), more))
                 for value, m in zip(frame[column], metric, strict=True)
             ]
             for column in frame
@@ -91,20 +101,33 @@ def show(frame: pd.DataFrame, columns: Iterable[str] | None = None) -> Plain:
     return Plain(shown)
 
 
+def _kind(column: str, metric: str | None) -> str | None:
+    """The column by which a cell is rounded: a claimed count is whole."""
+    if column not in JUDGED:
+        return column
+    return "n" if (column, metric) == ("claimed", "errors") else metric
+
+
 def _digits(column: str | None, more: int = 0) -> int | None:
     """Decimals of a kind of column; None where a number is printed as it was given."""
     if column in SHORT:
         return None
     if column in WHOLE or str(column).endswith("_bytes"):
         return 0
+    if str(column).startswith(COUNTED):
+        return 0 if more else 1
     return more + (5 if str(column).startswith(FINE) else 4)
+
+
+def _listed(values: object) -> object:
+    if isinstance(values, (list, tuple, np.ndarray)):
+        return [_listed(v) for v in values]
+    return values if isinstance(values, str) else round(float(values), 6)
 
 
 def _cell(value: object, digits: int | None) -> str:
     if isinstance(value, (list, tuple, np.ndarray)):
-        return json.dumps(
-            [v if isinstance(v, str) else round(float(v), 6) for v in value]
-        )
+        return json.dumps(_listed(value))
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, (bool, np.bool_, Integral)) or not isinstance(value, Real):

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdutils.views import style
-from kdutils.views.heatmap import PER_MILLE, gain_heatmap
+from kdutils.views.heatmap import gain_heatmap
 from kdutils.views.style import called, save
 from kdutils.views.trade import ladder, pareto
 
@@ -115,19 +115,20 @@ def insample(table: pd.DataFrame) -> Figure:
 
 
 @style.styled
-def methods(table: pd.DataFrame) -> Figure:
+def methods(table: pd.DataFrame, unit: style.Unit = style.AUC) -> Figure:
     """Paired gain over label-only of each method at the cell chosen on validation.
 
-    table: `tables.chosen`. Filled dots: the interval does not cross 0.
+    table: `tables.chosen`, or `images.chosen` with a panel per student. Filled dots:
+    the interval does not cross 0.
     """
     table = table[table["method"] != "label-only"]
     panels, title = style.sources(table), []
-    for source, _, group in panels:
+    for *_, group in panels:
         gains = group.set_index("method")["gain"]
         clear = int((group["gain_low"] > 0).sum())
         title.append(
-            f"{called(gains.idxmax())} {style.signed(gains.max(), 4)} AUC on "
-            f"{called(source)} ({clear} of {len(gains)} methods clearly above 0)"
+            f"{called(gains.idxmax())} {unit.gain(gains.max())} on "
+            f"{style.place(group)} ({clear} of {len(gains)} methods clearly above 0)"
         )
     listed = list(table["method"].unique())
     figure, axes = style.page(
@@ -143,13 +144,13 @@ def methods(table: pd.DataFrame) -> Figure:
             crosses = not (line.gain_low > 0 or line.gain_high < 0)
             style.interval(
                 ax,
-                *(PER_MILLE * v for v in (line.gain, line.gain_low, line.gain_high)),
+                *(unit.drawn * v for v in (line.gain, line.gain_low, line.gain_high)),
                 y=listed.index(line.method),
                 color=style.BLUE if line.gain > 0 else style.ORANGE,
                 markerfacecolor="white" if crosses else None,
             )
         ax.set_title(f"{name}\nn = {style.counts(group)}")
-        ax.set_xlabel("gain in test AUC × 1000")
+        ax.set_xlabel(f"gain in {unit.axis}")
         style.names(ax, listed)
     style.note(
         figure,

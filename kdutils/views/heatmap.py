@@ -14,26 +14,25 @@ from matplotlib.patches import Rectangle
 
 from kdutils.views import style
 
-PER_MILLE = 1000  # gains are drawn in thousandths of AUC
-
 
 @style.styled
-def gain_heatmap(table: pd.DataFrame, method: str = "kd") -> Figure:
+def gain_heatmap(
+    table: pd.DataFrame, method: str = "kd", unit: style.Unit = style.AUC
+) -> Figure:
     """Mean gain over label-only at the same seed, α × T, one panel per source.
 
-    table: `tables.sweep`. One colour scale, centred on 0. Hatched where the interval
-    crosses 0, a dot where p < .05 after Holm, framed the cell chosen on validation.
+    table: `tables.sweep`, or `images.sweep` with a panel per student too. One colour
+    scale, centred on 0. Hatched where the interval crosses 0, a dot where p < .05 after
+    Holm, framed the cell chosen on validation.
     """
     panels = style.sources(table[table["method"] == method])
     cells = pd.concat(group for *_, group in panels)
-    limit = max(PER_MILLE * float(cells["gain"].abs().max()), 0.1)
+    limit = max(unit.drawn * float(cells["gain"].abs().max()), 0.1)
     title = []
-    for source, _, group in panels:
-        best = group.loc[group["val_auc"].idxmax()]
+    for *_, group in panels:
+        best = _best(group, unit)
         crosses = " (interval crosses 0)" if _crosses(best) else ""
-        title.append(
-            f"{style.signed(best['gain'], 4)} AUC on {style.called(source)}{crosses}"
-        )
+        title.append(f"{unit.gain(best['gain'])} on {style.place(group)}{crosses}")
     across = min(len(panels), 2)
     down = -(-len(panels) // across)
     figure, axes = style.page(
@@ -46,29 +45,29 @@ def gain_heatmap(table: pd.DataFrame, method: str = "kd") -> Figure:
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     for ax, (_, name, group) in zip(axes.flat, panels, strict=False):
-        mesh = _heatmap(ax, group, limit)
+        mesh = _heatmap(ax, group, limit, unit)
         passed = f"{(group['p_holm'] < 0.05).sum()} of {len(group)} cells pass Holm"
         ax.set_title(f"{name}, n = {style.counts(group)}\n{passed}")
         ax.set_xlabel("temperature T")
     for row in axes:
         row[0].set_ylabel("α, the weight of the teacher")
     bar = figure.colorbar(mesh, ax=axes, shrink=0.85, pad=0.02, aspect=22)
-    bar.set_label("gain in test AUC × 1000")
+    bar.set_label(f"gain in {unit.axis}")
     bar.outline.set_visible(False)
     style.note(
         figure,
         "Gain over the label-only student at the same seed. Hatched: the 95 % interval "
-        "crosses 0. Dot: p < 0.05 after Holm. Frame: chosen on validation AUC. n: "
-        "seeds, or seeds × folds.",
+        f"crosses 0. Dot: p < 0.05 after Holm. Frame: chosen on validation "
+        f"{'AUC' if unit is style.AUC else 'accuracy'}. n: seeds, or seeds × folds.",
     )
     return figure
 
 
-def _heatmap(ax: Axes, group: pd.DataFrame, limit: float) -> QuadMesh:
+def _heatmap(ax: Axes, group: pd.DataFrame, limit: float, unit: style.Unit) -> QuadMesh:
     alphas, ts = (sorted(group[c].unique()) for c in ("alpha", "T"))
     grid = group.pivot(index="alpha", columns="T", values="gain").loc[alphas, ts]
     mesh = ax.pcolormesh(
-        PER_MILLE * grid.to_numpy(float),
+        unit.drawn * grid.to_numpy(float),
         cmap="RdBu",
         vmin=-limit,
         vmax=limit,
@@ -80,18 +79,19 @@ def _heatmap(ax: Axes, group: pd.DataFrame, limit: float) -> QuadMesh:
         crosses = _crosses(row._asdict())
         if crosses:
             ax.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", lw=0))
-        strong = abs(PER_MILLE * row.gain) > 0.6 * limit and not crosses
+        gain = unit.drawn * row.gain
+        strong = abs(gain) > 0.6 * limit and not crosses
         ax.text(
             x + 0.5,
             y + 0.5,
-            style.signed(PER_MILLE * row.gain, 1) + ("•" if row.p_holm < 0.05 else ""),
+            style.signed(gain, unit.drawn_digits) + ("•" if row.p_holm < 0.05 else ""),
             ha="center",
             va="center",
             fontsize=6.5,
             color="white" if strong else "black",
             bbox={"fc": "white", "ec": "none", "pad": 0.8} if crosses else None,
         )
-    best = group.loc[group["val_auc"].idxmax()]
+    best = _best(group, unit)
     corner = (ts.index(best["T"]), alphas.index(best["alpha"]))
     ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="black", lw=1.8, zorder=5))
     ax.set_xticks(np.arange(len(ts)) + 0.5, [f"{t:g}" for t in ts])
@@ -99,6 +99,10 @@ def _heatmap(ax: Axes, group: pd.DataFrame, limit: float) -> QuadMesh:
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return mesh
+
+
+def _best(group: pd.DataFrame, unit: style.Unit) -> pd.Series:
+    return group.loc[group[f"val_{unit.column}"].idxmax()]
 
 
 def _crosses(line: dict | pd.Series) -> bool:

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -35,8 +36,35 @@ NAMES = {  # as they are written; other names are printed as they are
     "kd-synthetic": "KD + synthetic rows",
     "secom": "SECOM",
     "secom-time": "SECOM by time",
+    "cnn": "CNN",
+    "dist": "DIST",
+    "dkd": "DKD",
+    "fitnet": "FitNet",
+    "mnist": "MNIST",
+    "pneumoniamnist": "PneumoniaMNIST",
+    "takd": "TAKD",
 }
 METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+
+
+class Unit(NamedTuple):
+    """How a quality and its gains are written (`said`) and drawn (`axis`)."""
+
+    column: str  # q of a table's q, q_low, q_high and val_q
+    said: str
+    scale: float
+    digits: int
+    axis: str
+    drawn: float
+    drawn_digits: int
+
+    def gain(self, value: float) -> str:
+        """A gain in a sentence: `+0.0087 AUC`, `+0.52 points`."""
+        return f"{signed(self.scale * value, self.digits)} {self.said}"
+
+
+AUC = Unit("auc", "AUC", 1, 4, "test AUC × 1000", 1000, 1)
+POINTS = Unit("acc", "points", 100, 2, "test accuracy, % points", 100, 2)
 
 
 class Page(Figure):
@@ -123,11 +151,22 @@ def counts(table: pd.DataFrame) -> str:
 
 
 def sources(frame: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """(source, its name with the kind of its data, its lines), in the frame's order."""
+    """(source, its name with the kind of its data, its lines), in the frame's order.
+
+    Where the frame tells students apart, so does the list; the name then says which.
+    """
+    keys = ["source", *({"student"} & set(frame))]
     return [
-        (source, f"{called(source)} ({group['kind'].iloc[0]} data)", group)
-        for source, group in frame.groupby("source", sort=False)
+        (key[0], f"{place(group)} ({group['kind'].iloc[0]} data)", group)
+        for key, group in frame.groupby(keys, sort=False)
     ]
+
+
+def place(group: pd.DataFrame) -> str:
+    """Where a panel's lines come from, in a sentence: `SECOM`, `MNIST, CNN`."""
+    first = group.iloc[0]
+    names = [first["source"], *([first["student"]] if "student" in group else [])]
+    return ", ".join(map(called, names))
 
 
 def interval(

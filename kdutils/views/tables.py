@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kdutils.views.cells import Plain, claimed, read, show, text, write
+from kdutils.views.cells import Plain, claimed, maybe, read, show, text, write
 from kdutils.views.scoreboard import scoreboard
 from kdutils.views.spread import (
     SETTING,
@@ -34,6 +34,7 @@ __all__ = [
     "contrast",
     "labels",
     "ladder",
+    "maybe",
     "read",
     "scoreboard",
     "show",
