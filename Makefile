@@ -162,8 +162,10 @@ data: $(READY) ## fetch the data sets of the paper profile, checksums checked
 	$(python) -c 'from kdutils.data import images, sources; \
 	[print(of.find(name)) for of in (sources, images) for name in of.SOURCES]'
 
-bench: $(READY) ## time the grid against one student after another: measured/ of this profile
+bench: $(READY) ## time many students at once against one after another: measured/
 	$(python) -m kdutils.bench --write
+	$(python) -m kdutils.bench_images --write \
+	  $(if $(filter paper,$(PROFILE)),--source mnist --halved)
 
 lock: ## write requirements.txt anew from pyproject.toml
 	$(if $(wildcard $(VENV)/bin/uv),$(BIN)/uv,uv) pip compile --quiet --universal --generate-hashes \

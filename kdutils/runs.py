@@ -199,12 +199,14 @@ def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, 
     label = " ".join(
         f"{key}={value}"
         for key, value in run.config.items()
-        if key in ("source", "seed")
+        if key in ("source", "rows", "student", "way", "seed")
     )
     start = time.perf_counter()
     with _locked(run.folder), warnings.catch_warnings():
         # what is wrong with a table is said once, by the notebook that reads it first
         warnings.filterwarnings("ignore", module=r"kdutils\.data\.")
+        # images as read are kept for the process's next run, so they are read-only
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         if not run.done:
             record = recipe.compute(run.config, run)
             line = {

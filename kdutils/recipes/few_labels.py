@@ -44,12 +44,13 @@ def compute(config: dict, run) -> dict:
     parts, told = image_teachers.split(source.config), source.arrays("logits")
     shared, y = image_teachers.facts(source.config, parts), parts.test.y
     order = np.random.default_rng([config["seed"], 3]).permutation(len(parts.train))
+    if max(config["sizes"]) > len(order):
+        raise ValueError(
+            f"label sizes hold {max(config['sizes'])}, but there are {len(order)} "
+            "training images"
+        )
     rows = []
     for labels in config["sizes"]:
-        if labels > len(order):
-            raise ValueError(
-                f"label sizes hold {labels}, but there are {len(order)} training images"
-            )
         found = run.step(
             f"labels-{labels}",
             lambda labels=labels: arms(

@@ -127,8 +127,8 @@ def paired(y: np.ndarray, logits: np.ndarray, base: np.ndarray) -> dict:
 def corrected(omitted: list[int], parts, train: np.ndarray, test: np.ndarray) -> dict:
     """Errors before and after one number is added to the logits of omitted digits.
 
-    The number is chosen on training images, most of which were never shown; `best_` is
-    chosen on the test images, as it was published.
+    The number is chosen on all training images, shown or not; `best_` on the test
+    images, as it was published.
     """
     y, gone = parts.test.y, np.isin(parts.test.y, omitted)
     row = {

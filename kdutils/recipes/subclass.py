@@ -57,8 +57,15 @@ def plan(
     ways: name -> {teacher_epochs, student_epochs, schedule, reach, select, models} and
     what else is its own; root: where images are; options: the simulated tester's lots
     and devices. select: keep the epoch of the best validation AUC, where there are
-    validation rows.
+    validation rows. Raises ValueError where `models` lacks one that another needs.
     """
+    for way, how in ways.items():
+        needed = {"teacher", "student-kd"}
+        needed |= {"teacher-plain"} if "student-kd-plain" in how["models"] else set()
+        if lacking := sorted(needed - set(how["models"])):
+            raise ValueError(
+                f"the models of way '{way}' need {' and '.join(lacking)} as well"
+            )
     return [
         {"source": source, "seed": seed, "way": way, **NETS[source], **rest, **how}
         | ({"options": options} if source == "tester" else {"root": root})
@@ -77,7 +84,7 @@ def compute(config: dict, run) -> dict:
     """Teachers with and without subclasses, then the students: a row per model."""
     data = materials.material(config)
     told, outputs = {}, {}
-    for name in config["models"]:
+    for name in sorted(config["models"], key=lambda name: name not in TEACHERS):
         if name in TEACHERS:
             told[name] = run.step(name, lambda name=name: teacher(config, data, name))
             outputs[name] = told[name]["test"]
@@ -179,7 +186,8 @@ def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> di
     """How many subclasses are used, and whether they are the hidden groups.
 
     ari_kmeans: the same agreement for k-means of a teacher without subclasses, of its
-    last hidden layer, in each class: what was there before anyone asked for it.
+    last hidden layer on these test rows, in each class that it predicts: what was there
+    before anyone asked for it.
     """
     used, each = s.argmax(-1), config["subclasses"] // CLASSES
     row = {

@@ -112,7 +112,7 @@ def hinton(rows: pd.DataFrame) -> pd.DataFrame:
             fewer = group["seed"].map(theirs) - group["errors"]
             line |= each(group.assign(fewer=fewer), "fewer", p="p") | mcnemar(group)
         line |= PUBLISHED.get(key["system"], {}) if official(group) else {}
-        line |= means(group, FIDELITY) | means(group, ("params",))
+        line |= means(group, FIDELITY)
         if "omitted" in group and group["omitted"].notna().all():
             line["omitted"] = group["omitted"].iloc[0]
             line |= means(group, ("n_omitted", "corrected_bias", "best_bias"))

@@ -1,0 +1,276 @@
+"""Crowds of image students against a plain torch loop, whoever trains beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from kdutils import crowds, imagegrid, multiclass, nets
+from kdutils.imagegrid import Cell
+
+CELLS = [
+    Cell(),
+    Cell("hard", knob=0.1),
+    Cell("kd", 0.5, 2.0),
+    Cell("kd", 1.0, 8.0),
+    Cell("kd", 0.9, 4.0, target="assistant"),
+    Cell("logit-mse", 0.3),
+    Cell("dkd", 0.5, 2.0, knob=4.0),
+    Cell("dkd", 0.5, 2.0, knob=1.0, target="assistant"),
+    Cell("logit-std", 0.6, 2.0),
+    Cell("dist", 0.9, 2.0),
+]
+KINDS = [
+    ("perceptron", 8, {"widths": (7, 6)}),
+    ("perceptron", 9, {"widths": (11,)}),
+    ("convolutional", 8, {"channels": 3}),
+    ("convolutional", 9, {"channels": 2}),
+    ("convolutional", 11, {"channels": 2}),
+]
+HOW = {"epochs": 6, "batch": 50, "lr": 0.03, "seed": 4}
+N, K = 170, 5
+SAME = 2e-3
+
+
+def rows(side, labelled=1.0):
+    """Images whose class is told by a bright block, and what two teachers say."""
+    rng = np.random.default_rng(side)
+    X = rng.integers(0, 160, (N, side, side)).astype(np.uint8)
+    y = rng.integers(0, K, N)
+    X[np.arange(N), 1 + y, 2] += 90
+    t = 3 * np.eye(K)[y] + rng.standard_normal((N, K))
+    a = 2 * np.eye(K)[(y + (rng.random(N) < 0.2)) % K] + rng.standard_normal((N, K))
+    known = np.where(rng.random(N) < labelled, y, -100)
+    return X, known, {"teacher": t.astype(np.float32), "assistant": a.astype("f2")}
+
+
+def fresh(kind, seed=3):
+    name, side, sizes = kind
+    torch.manual_seed(seed)
+    return nets.build(name, side, K, **sizes)
+
+
+def reference_loss(cell, z, t, y):
+    """Torch's own losses where it has them; unlabelled rows have no say in `hard`."""
+    known = y != -100
+    hard = F.cross_entropy(z[known], y[known]) if known.any() else z.sum() * 0
+    if cell.method == "hard":
+        return F.cross_entropy(z, y, label_smoothing=cell.knob)
+    if cell.method == "kd":
+        told, own = F.softmax(t / cell.T, -1), F.log_softmax(z / cell.T, -1)
+        soft = cell.T**2 * F.kl_div(own, told, reduction="batchmean")
+    elif cell.method == "logit-mse":
+        soft = F.mse_loss(z, t)
+    else:
+        how = {"alpha": cell.alpha, "T": cell.T, "knob": cell.knob}
+        return multiclass.loss(cell.method, z, t, y, **how)
+    return (1 - cell.alpha) * hard + cell.alpha * soft
+
+
+def one_student(kind, X, y, targets, cell, *, epochs, batch, lr, seed, felt=None):
+    """Logits of one net after a loop of torch's own parts, and its weights."""
+    net = fresh(kind)
+    x, y = torch.from_numpy(X).float() / 255, torch.from_numpy(y)
+    t, params = torch.from_numpy(targets[cell.target]).float(), list(net.parameters())
+    if felt is not None:
+        torch.manual_seed(seed)
+        guess = nn.Linear(net.last.in_features, felt.shape[1])
+        felt, params = torch.from_numpy(felt).float(), [*params, *guess.parameters()]
+    optimizer = torch.optim.Adam(params, lr=lr)
+    steps = epochs * -(-len(x) // batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    order = torch.Generator().manual_seed(seed)
+    for _ in range(epochs):
+        for some in torch.randperm(len(x), generator=order).split(batch):
+            loss = reference_loss(cell, net(x[some]), t[some], y[some])
+            if felt is not None:
+                away = guess(net.features(x[some])) - felt[some]
+                loss = loss + cell.hint * (away**2).mean() / 2
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return nets.ask(net, X)
+
+
+def away(found, expected):
+    """Mean difference over mean size: an unlucky kink of a rectifier moves one row."""
+    return np.abs(found - expected).mean() / np.abs(expected).mean()
+
+
+def crowd(kind, given, cells, **more):
+    """Logits (C, n, K) of a crowd."""
+    weights = imagegrid.fit_crowd(fresh(kind), *given, cells, **{**HOW, **more})
+    return imagegrid.ask_crowd(fresh(kind), weights, given[0])
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{kind[1]}")
+def trained(request):
+    kind = request.param
+    given = rows(kind[1], labelled=0.8)
+    return kind, given, crowd(kind, given, CELLS)
+
+
+def test_every_loss_equals_a_plain_loop(trained):
+    kind, given, found = trained
+    assert found.shape == (len(CELLS), N, K) and found.dtype == np.float32
+    for cell, z in zip(CELLS, found, strict=True):
+        assert away(z, one_student(kind, *given, cell, **HOW)) < SAME, cell
+    start = nets.ask(fresh(kind), given[0])
+    apart = [away(z, other) for z in found for other in (start, *found)]
+    assert sorted(apart)[len(CELLS)] > 10 * SAME  # each differs but from itself
+
+
+def test_one_alone_equals_its_place_in_the_crowd(trained):
+    kind, (X, y, targets), found = trained
+    for cell, z in zip(CELLS, found, strict=True):
+        net = imagegrid.fit_one(fresh(kind), X, y, targets, cell, **HOW)
+        assert not net.training
+        assert away(nets.ask(net, X), z) < SAME, cell
+
+
+def test_how_many_are_together_changes_nothing(trained, monkeypatch):
+    kind, given, found = trained
+    monkeypatch.setattr(crowds.of(fresh(kind)), "together", 3)
+    for step in (1, -1):
+        for again, z in zip(
+            crowd(kind, given, CELLS[::step]), found[::step], strict=True
+        ):
+            assert away(again, z) < SAME
+
+
+@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
+def test_a_crowd_says_what_its_members_say(kind):
+    alone = [fresh(kind, seed) for seed in range(4)]
+    many = crowds.of(alone[0])(alone[0], 4)
+    with torch.no_grad():
+        for p, *own in zip(many.p, *(net.parameters() for net in alone), strict=True):
+            p.copy_(torch.stack(own))
+    X = rows(kind[1])[0]
+    x = torch.from_numpy(X).float() / 255
+    expected = torch.stack([net(x) for net in alone])
+    assert torch.allclose(many(x), expected, atol=1e-5)
+    assert np.allclose(
+        imagegrid.ask_crowd(alone[0], many.arrays(), X),
+        expected.detach().numpy(),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
+def test_all_start_as_the_net_and_leave_it_alone(kind):
+    net, given = fresh(kind), rows(kind[1])
+    start = nets.arrays(net)
+    still = imagegrid.fit_crowd(net, *given, CELLS[:3], **{**HOW, "lr": 0.0})
+    other = imagegrid.fit_crowd(net, *given, CELLS[:3], **HOW)
+    for name, own in nets.arrays(net).items():
+        assert np.array_equal(own, start[name])
+        assert still[name].shape == (3, *own.shape)
+        assert (still[name] == own).all() and (other[name] != own).any()
+
+
+@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
+def test_the_same_call_gives_the_same_bits(kind):
+    given = rows(kind[1])
+    first = crowd(kind, given, CELLS[2:7])
+    torch.rand(5)
+    assert np.array_equal(crowd(kind, given, CELLS[2:7]), first)
+    assert not np.allclose(crowd(kind, given, CELLS[2:7], seed=5), first, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
+def test_halved_products_stay_close(kind):
+    given = rows(kind[1])
+    full, half = (crowd(kind, given, CELLS[:6], halved=h) for h in (False, True))
+    assert half.dtype == np.float32
+    assert 0 < away(half, full) < 0.1
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    net, given = fresh(KINDS[1]), rows(9)
+    torch.manual_seed(3)
+    imagegrid.fit_crowd(net, *given, CELLS[:2], **HOW)
+    imagegrid.fit_one(net, *given, CELLS[2], **HOW)
+    assert torch.equal(torch.rand(1), expected)
+
+
+# --- labels, hints and views ------------------------------------------------------
+
+
+def test_rows_without_a_label_teach_by_the_teacher_alone():
+    X, y, targets = rows(9)
+    hidden = np.where(np.arange(N) % 3, -100, y)
+    wrong = np.where(hidden == -100, -100, (y + 1) % K)
+    cells = [Cell("kd", 0.0, 2.0), Cell("kd", 1.0, 2.0)]
+    few, other = (crowd(KINDS[1], (X, own, targets), cells) for own in (hidden, wrong))
+    assert np.array_equal(few[1], other[1])  # at alpha 1 no label is read
+    assert not np.allclose(few[0], other[0], atol=0.1)
+    spoiled = {"teacher": targets["teacher"][::-1].copy()}
+    alone = crowd(KINDS[1], (X, hidden, spoiled), cells)
+    assert np.array_equal(few[0], alone[0])  # at alpha 0 no teacher is
+    assert not np.allclose(few[1], alone[1], atol=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
+def test_a_hint_equals_a_plain_loop(kind):
+    X, y, targets = rows(kind[1])
+    felt = np.random.default_rng(0).random((N, 6)).astype(np.float16)
+    found = {}
+    for hint in (0.0, 20.0):
+        cell = Cell("kd", 0.9, 4.0, hint=hint)
+        net = imagegrid.fit_one(fresh(kind), X, y, targets, cell, features=felt, **HOW)
+        found[hint] = nets.ask(net, X)
+        expected = one_student(kind, X, y, targets, cell, felt=felt, **HOW)
+        assert away(found[hint], expected) < SAME
+    plain = imagegrid.fit_one(fresh(kind), X, y, targets, cell, **HOW)
+    assert away(nets.ask(plain, X), found[0.0]) < SAME
+    assert away(found[20.0], found[0.0]) > 10 * SAME
+
+
+def test_views_take_the_targets_place_crop_by_crop():
+    X, y, targets = rows(9)
+    cell, how = Cell("kd", 1.0, 4.0), {**HOW, "reach": 1}
+    said = targets["teacher"]
+
+    def fitted(views, targets=targets):
+        net = imagegrid.fit_one(
+            fresh(KINDS[1]), X, y, targets, cell, views=views, **how
+        )
+        return nets.ask(net, X)
+
+    same = fitted(np.stack([said] * 9), targets={})
+    assert np.array_equal(same, fitted(None))
+    half = fitted(np.stack([said] * 9).astype(np.float16))
+    assert np.allclose(half, same, atol=0.02)
+    apart = np.stack([said if v == 4 else -said for v in range(9)])
+    assert not np.allclose(fitted(apart), same, atol=0.1)
+
+
+# --- what is refused --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [-0.01, 1.01, float("nan")])
+def test_a_weight_outside_0_to_1_is_refused(alpha):
+    with pytest.raises(ValueError, match=r"alpha is .* within \[0, 1\]"):
+        Cell("kd", alpha, 2.0)
+
+
+@pytest.mark.parametrize("T", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_temperature_that_is_not_above_0_is_refused(T):
+    with pytest.raises(ValueError, match=r"T is .* above 0 and finite"):
+        Cell("kd", 0.5, T)
+
+
+def test_what_has_no_crowd_and_an_unknown_loss_are_refused():
+    expected = "a Pooled has no crowd: expected a Perceptron or Convolutional"
+    with pytest.raises(ValueError, match=expected):
+        imagegrid.fit_crowd(nets.Pooled(14, K), *rows(14), CELLS, **HOW)
+    with pytest.raises(ValueError, match="method 'kl' is none of hard, kd"):
+        crowd(KINDS[1], rows(9), [Cell("kl", 0.5, 2.0)])
+    with pytest.raises(ValueError, match="smaller learning rate"):
+        crowd(KINDS[1], rows(9), [Cell("logit-mse", 1.0)], lr=1e30)
