@@ -300,7 +300,9 @@ def test_a_report_killed_in_a_notebook_goes_on_from_there(project):
 
 
 def test_bench_keeps_what_it_measured(built):
-    assert make(built, "-n", "bench").stdout.endswith("-m kdutils.bench --write\n")
+    shown = make(built, "-n", "bench").stdout
+    assert "-m kdutils.bench --write\n" in shown
+    assert "-m kdutils.bench_images --write" in shown
 
 
 def test_verify_reruns_all_and_names_the_one_row_that_differs(project):

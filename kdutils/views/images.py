@@ -10,6 +10,7 @@ its own (rho > 0) the interval is widened for the rows that the seeds share.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
@@ -111,6 +112,7 @@ def hinton(rows: pd.DataFrame) -> pd.DataFrame:
             theirs = errors[key["source"], key["kind"], base]
             fewer = group["seed"].map(theirs) - group["errors"]
             line |= each(group.assign(fewer=fewer), "fewer", p="p") | mcnemar(group)
+        line["published_errors"] = np.nan
         line |= PUBLISHED.get(key["system"], {}) if official(group) else {}
         line |= means(group, FIDELITY)
         if "omitted" in group and group["omitted"].notna().all():

@@ -37,8 +37,8 @@ def models(rows: pd.DataFrame) -> pd.DataFrame:
         line |= each(group, "gain", p="p") | each(group, "auc", "test_auc")
         line |= each(group, "auc_gain", p="auc_p") | mcnemar(group)
         line |= means(group, ("nll", "ece", "agreement", "n_test"))
-        if official(group):
-            line["published_acc"] = PUBLISHED.get(key["model"], np.nan)
+        known = PUBLISHED if official(group) else {}
+        line["published_acc"] = known.get(key["model"], np.nan)
         lines.append(line)
     return ordered(lines, "way", "model")
 
