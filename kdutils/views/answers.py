@@ -152,8 +152,8 @@ def images(
         for system, name in ((claim, ours), (f"{claim}/as-published", published)):
             wanted.append((hinton, system, "errors", {"system": name}))
     for model in HALVES:
-        for end, way in (("", "ours"), ("/as-published", "published")):
-            which = {"model": model, "way": way}
+        for end in ("", "/as-published"):
+            which = {"model": model, "way": "published"}
             wanted.append((subclass, f"mnist-halves/{model}{end}", "accuracy", which))
     lines = []
     for rows, system, metric, which in wanted:
