@@ -200,6 +200,7 @@ def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, 
         f"{key}={value}"
         for key, value in run.config.items()
         if key in ("source", "rows", "student", "way", "seed")
+        and not isinstance(value, dict)
     )
     start = time.perf_counter()
     with _locked(run.folder), warnings.catch_warnings():
