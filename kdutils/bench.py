@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,10 +157,26 @@ def grid_against_loop(
         {"way": "one after another", "students": len(sample), "seconds": end - middle},
         {"way": "grid", "students": len(pairs), "seconds": middle - start},
     ]
+    return compared(found, shared)
+
+
+def compared(found: list[dict], shared: dict) -> list[dict]:
+    """The ways with their students per second, as `times` the first way's too."""
     for row in found:
         row["per_second"] = row["students"] / row["seconds"]
         row["times"] = row["per_second"] / found[0]["per_second"]
     return [{**row, **shared} for row in found]
+
+
+def options(parser: argparse.ArgumentParser, way: Callable) -> None:
+    """A flag for each setting of a comparison, with its default."""
+    for name, default in way.__kwdefaults__.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(default, bool):
+            parser.add_argument(flag, action="store_true", default=default)
+        else:
+            parser.add_argument(flag, type=type(default), default=default)
+    parser.add_argument("--write", action="store_true", help="keep it under measured/")
 
 
 def cpu() -> str:
@@ -188,15 +204,12 @@ def main(words: list[str] | None = None) -> list[dict]:
     """The command line; the only place of this module that prints."""
     parser = argparse.ArgumentParser(prog="python -m kdutils.bench")
     parser.add_argument("what", nargs="?", choices=["grid"], default="grid")
-    for name, default in grid_against_loop.__kwdefaults__.items():
-        flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=type(default), default=default)
-    parser.add_argument("--write", action="store_true", help="keep it under measured/")
-    options = vars(parser.parse_args(words))
-    del options["what"]
-    write = options.pop("write")
+    options(parser, grid_against_loop)
+    given = vars(parser.parse_args(words))
+    del given["what"]
+    write = given.pop("write")
     torch.set_num_threads(1)
-    found = grid_against_loop(**options)
+    found = grid_against_loop(**given)
     for row in found:
         print(
             f"{row['way']:>17}: {row['students']:4d} students in "

@@ -85,8 +85,8 @@ def one_student(
 
 
 def crowd_against_loop(
+    student: str,
     *,
-    student: str = "mlp",
     source: str = "digits",
     alphas: int = 6,
     temperatures: int = 6,
@@ -152,29 +152,21 @@ def crowd_against_loop(
         {"way": "crowd", "students": len(cells), "seconds": middle - start},
     ]
     for row in found:
-        row["per_second"] = row["students"] / row["seconds"]
-        row["images_per_second"] = row["per_second"] * len(X) * epochs
-        row["times"] = row["per_second"] / found[0]["per_second"]
-    return [{**row, **shared} for row in found]
+        row["images_per_second"] = row["students"] * len(X) * epochs / row["seconds"]
+    return bench.compared(found, shared)
 
 
 def main(words: list[str] | None = None) -> list[dict]:
     """The command line; the only place of this module that prints."""
     parser = argparse.ArgumentParser(prog="python -m kdutils.bench_images")
     parser.add_argument("students", nargs="*", default=list(STUDENTS))
-    parser.add_argument("--source", default="digits", choices=list(images.SOURCES))
-    parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--baseline-cells", type=int, default=3)
-    parser.add_argument("--halved", action="store_true", help="products in bfloat16")
-    parser.add_argument("--write", action="store_true", help="keep it under measured/")
-    options = vars(parser.parse_args(words))
-    write, every = options.pop("write"), options.pop("students")
+    bench.options(parser, crowd_against_loop)
+    given = vars(parser.parse_args(words))
+    write, every = given.pop("write"), given.pop("students")
     torch.set_num_threads(1)
     found = []
     for student in every:
-        found += crowd_against_loop(student=student, **options)
+        found += crowd_against_loop(student, **given)
         for row in found[-2:]:
             print(
                 f"{row['student']} {row['way']:>15}: {row['students']:3d} students in "

@@ -406,6 +406,15 @@ def test_published_marks_are_drawn_beside_mnist_alone():
         ax = picture.hinton(images.hinton(rows)).axes[0]
         diamonds = [line for line in ax.lines if line.get_marker() == "D"]
         assert len(diamonds) == marks
+        said = " ".join(text.get_text() for text in ax.figure.texts)
+        assert ("Orange: published" in said) == bool(marks)
+
+
+@pytest.mark.parametrize("source, said", [("mnist", True), ("digits", False)])
+def test_a_published_mark_is_explained_only_where_there_is_one(source, said):
+    figure = inside.models(subclass.models(subclass_rows(source, "real")))
+    told = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert ("as published, one training" in told) == said
 
 
 def test_contingency_puts_subclasses_where_their_groups_are():

@@ -5,7 +5,7 @@ Import rule: core only.
 Müller, Kornblith & Hinton 2020, arXiv 2002.03936. One run is one seed of one source and
 one way: `published` repeats the authors' notebook for MNIST (Adam at its usual rate for
 12 epochs), `ours` the same nets with moved images, the same move for both, a schedule
-and more epochs. Every teacher and student of a run meets the same images.
+and epochs of its own. Every teacher and student of a run meets the same images.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def methods(table: pd.DataFrame, unit: style.Unit = style.AUC) -> Figure:
     for ax, (_, name, group) in zip(axes[0], panels, strict=True):
         ax.axvline(0, color=style.BLACK, lw=0.8)
         for line in group.itertuples():
-            crosses = not (line.gain_low > 0 or line.gain_high < 0)
+            crosses = style.crosses(line._asdict())
             style.interval(
                 ax,
                 *(unit.drawn * v for v in (line.gain, line.gain_low, line.gain_high)),

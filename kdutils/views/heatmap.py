@@ -31,7 +31,7 @@ def gain_heatmap(
     title = []
     for *_, group in panels:
         best = _best(group, unit)
-        crosses = " (interval crosses 0)" if _crosses(best) else ""
+        crosses = " (interval crosses 0)" if style.crosses(best) else ""
         title.append(f"{unit.gain(best['gain'])} on {style.place(group)}{crosses}")
     across = min(len(panels), 2)
     down = -(-len(panels) // across)
@@ -76,7 +76,7 @@ def _heatmap(ax: Axes, group: pd.DataFrame, limit: float, unit: style.Unit) -> Q
     )
     for row in group.itertuples():
         x, y = ts.index(row.T), alphas.index(row.alpha)
-        crosses = _crosses(row._asdict())
+        crosses = style.crosses(row._asdict())
         if crosses:
             ax.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", lw=0))
         gain = unit.drawn * row.gain
@@ -103,8 +103,3 @@ def _heatmap(ax: Axes, group: pd.DataFrame, limit: float, unit: style.Unit) -> Q
 
 def _best(group: pd.DataFrame, unit: style.Unit) -> pd.Series:
     return group.loc[group[f"val_{unit.column}"].idxmax()]
-
-
-def _crosses(line: dict | pd.Series) -> bool:
-    """Whether the interval does not exclude 0; so says one that is not there."""
-    return not (line["gain_low"] > 0 or line["gain_high"] < 0)

@@ -90,8 +90,7 @@ def models(table: pd.DataFrame) -> Figure:
         name, unit = (
             ("auc_gain", style.AUC) if source in BY_AUC else ("gain", style.POINTS)
         )
-        crosses = not (line[f"{name}_low"] > 0 or line[f"{name}_high"] < 0)
-        end = " (interval crosses 0)" if crosses else ""
+        end = " (interval crosses 0)" if style.crosses(line, name) else ""
         title.append(f"{unit.gain(line[name])} on {called(source)}{end}")
     listed = list(table["model"].unique())
     ways = [way for way in WAYS if way in set(table["way"])]
@@ -110,7 +109,7 @@ def models(table: pd.DataFrame) -> Figure:
             y = listed.index(line["model"])
             y += 0.24 * (ways.index(line["way"]) - (len(ways) - 1) / 2)
             style.interval(ax, *ends, y=y, color=color, marker=marker, ms=4)
-            published = line.get("published_acc", np.nan)
+            published = line["published_acc"]
             if published == published and line["way"] == ways[0]:
                 ax.plot([100 * published], [y - 0.22], "D", ms=3.5, color=style.ORANGE)
         ax.set_title(f"{name}\nn = {style.counts(group)}")
@@ -118,7 +117,7 @@ def models(table: pd.DataFrame) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(4))
         style.names(ax, listed)
     looks = {f"way: {way}": WAYS[way] for way in ways}
-    if "published_acc" in table:
+    if table["published_acc"].notna().any():
         looks["as published, one training"] = (style.ORANGE, "D")
     handles = [
         Line2D([], [], ls="none", color=color, marker=marker, label=name)

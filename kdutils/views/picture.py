@@ -66,7 +66,7 @@ def hinton(table: pd.DataFrame) -> Figure:
             seeds = [y - 0.22] * len(line.per_seed)
             ax.plot(line.per_seed, seeds, ".", color=style.GREY, ms=4, zorder=1)
             style.interval(ax, *ends, y=y, color=style.BLUE, zorder=3)
-            published = getattr(line, "published_errors", np.nan)
+            published = line.published_errors
             if published == published:
                 ends = binomial(int(published), int(line.n_test))
                 orange = {"color": style.ORANGE, "marker": "D", "ms": 3.5}
@@ -75,7 +75,7 @@ def hinton(table: pd.DataFrame) -> Figure:
         ax.set_xlabel(f"errors of {group['n_test'].iloc[0]:,.0f} test images")
         style.names(ax, listed)
     said = "Grey: seeds. Blue: their mean and its 95 % interval (another training). "
-    if "published_errors" in table:
+    if table["published_errors"].notna().any():
         said += (
             "Orange: published, one training, with its exact binomial interval (other "
             "test images)."

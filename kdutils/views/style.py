@@ -144,6 +144,11 @@ def signed(value: float, digits: int) -> str:
     return ("+" if value > 0 else "−") + number
 
 
+def crosses(line: dict | pd.Series, name: str = "gain") -> bool:
+    """Whether the interval does not exclude 0; so says one that is not there."""
+    return not (line[f"{name}_low"] > 0 or line[f"{name}_high"] < 0)
+
+
 def counts(table: pd.DataFrame) -> str:
     """n of a panel's lines: one number, or the least and the most."""
     low, high = int(table["n"].min()), int(table["n"].max())
