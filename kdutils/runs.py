@@ -31,6 +31,8 @@ from kdutils import code, ledger, paths
 from kdutils.files import write_atomic
 
 RECORD, DONE, LOCK = "record.json", "DONE", ".lock"
+# What a progress line says of a config.
+NAMES = ("source", "rows", "site", "group", "student", "way", "net", "seed")
 
 
 @dataclass(frozen=True)
@@ -199,8 +201,7 @@ def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, 
     label = " ".join(
         f"{key}={value}"
         for key, value in run.config.items()
-        if key in ("source", "rows", "student", "way", "seed")
-        and not isinstance(value, dict)
+        if key in NAMES and not isinstance(value, dict)
     )
     start = time.perf_counter()
     with _locked(run.folder), warnings.catch_warnings():

@@ -1,0 +1,87 @@
+"""recipes.wafer_answers: what teachers say, together, of the maps that students meet.
+
+Import rule: core only.
+
+One run is one set of teachers and one site. No label is read but to say, for the
+record, how often the answers are right. Students learn from the answers on the site's
+training maps and on `simulated` maps, drawn for them: neither needs a label.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kdutils import marks, turns
+from kdutils.recipes import wafer_teachers
+
+STAGE = "05_wafer_label_free"
+
+
+def plan(teachers, *, sites: dict, groups: dict) -> list[dict]:
+    """One config per group and seed.
+
+    teachers: rows of `wafer_teachers`; groups: name -> {teacher, site, views, together,
+    seeds, simulated}. together: 'one' asks the teacher of the seed, the first again
+    after the last, 'others' all but that one, 'all' every one, and averages what they
+    say. Of the simulated maps `simulated_views` copies are asked.
+    """
+    configs = []
+    for name, group in groups.items():
+        how = {"simulated": 0, "simulated_views": 1, **group}
+        seeds, together = how.pop("seeds"), how.pop("together")
+        mine = teachers[teachers["teacher"] == how.pop("teacher")]
+        mine = mine.drop_duplicates("run").set_index("seed")["run"]
+        for seed in range(seeds):
+            asked = {
+                "one": mine[mine.index == seed % max(1, len(mine))],
+                "others": mine[mine.index != seed],
+                "all": mine,
+            }[together]
+            if asked.empty:
+                raise ValueError(f"answers '{name}' ask no teacher for seed {seed}")
+            about = {"answers": name, **sites[how["site"]], "seed": seed}
+            configs.append({**about, "teachers": sorted(asked), **how})
+    return configs
+
+
+def digest(config: dict) -> str:
+    """The content of the site's source; the teachers' ids are in the config."""
+    return wafer_teachers.digest(config)
+
+
+def compute(config: dict, run) -> dict:
+    """Ask every teacher, average, keep; one row that says how good the answers are."""
+    parts = wafer_teachers.split(config)
+    sets = {name: getattr(parts, name).X for name in wafer_teachers.PARTS}
+    if config["simulated"]:
+        sets["added"] = wafer_teachers.drawn(config)[0]
+
+    def ask() -> dict[str, np.ndarray]:
+        total = {name: np.zeros((len(X), 8), np.float32) for name, X in sets.items()}
+        for id in config["teachers"]:
+            one = run.need(wafer_teachers, id)
+            for name, logits in said(config, one, sets).items():
+                total[name] += logits / len(config["teachers"])
+        return total
+
+    told = run.step("answers", ask)
+    row = {**wafer_teachers.facts(config, parts), "members": len(config["teachers"])}
+    row |= wafer_teachers.judged(parts, told)
+    train = marks.calibration(parts.train.y, told["train"])
+    row |= {f"train_{key}": train[key] for key in ("ece", "entropy", "pseudo_error")}
+    return {"rows": [row]}
+
+
+def said(config: dict, teacher, sets: dict) -> dict[str, np.ndarray]:
+    """A teacher's logits of each set of maps; those that it kept are looked up."""
+    same = wafer_teachers.same(teacher.config, config)
+    kept = teacher.arrays("answers") if same else {}
+    found, net = {}, None
+    for name, X in sets.items():
+        views = config["simulated_views" if name == "added" else "views"]
+        if (key := f"{name}{views}") in kept:
+            found[name] = kept[key]
+            continue
+        net = net or wafer_teachers.asked(teacher)
+        found[name] = turns.ask(net, X, views=views)
+    return found

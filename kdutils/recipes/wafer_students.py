@@ -1,0 +1,117 @@
+"""recipes.wafer_students: a small net that learns wafer maps from a teacher's answers.
+
+Import rule: core only.
+
+One run is one seed of one net and one way to learn. With labels = 0 no label is read
+until the record is written: the loss sees the teacher's answers, and what is chosen
+afterwards is chosen by `val_fidelity`, the share of validation maps on which the
+student repeats its teacher's verdict.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kdutils import marks, multilabel, nets, turns, waferpack
+from kdutils.recipes import wafer_answers, wafer_teachers
+
+STAGE = "05_wafer_label_free"
+LOSS = ("alpha", "beta", "T", "labels")
+DEFAULTS = {"alpha": 0.5, "beta": 0.5, "T": 0.0, "labels": 0.0, "real": None}
+
+
+def plan(answers, *, groups: dict, **settings) -> list[dict]:
+    """One config per student of each group and each seed of its answers.
+
+    answers: rows of `wafer_answers`; groups: name -> {answers: their name, seeds, net,
+    sizes, and what else is its own, over `settings`}, with lists `students` of such
+    settings for those that differ in them.
+    """
+    configs = []
+    for name, group in groups.items():
+        own = {key: value for key, value in group.items() if key != "students"}
+        for student in group.get("students", [{}]):
+            how = DEFAULTS | settings | own | student
+            rows = answers[answers["answers"] == how.pop("answers")]
+            if rows.empty:
+                raise ValueError(f"group '{name}' asks answers that nobody gave")
+            for row in rows.sort_values("seed").head(how.pop("seeds")).itertuples():
+                about = {"group": name, "site": row.site, "answers": row.run}
+                configs.append({**about, "seed": row.seed, **how})
+    return configs
+
+
+def digest(config: dict) -> str:
+    """The data are those of the answers: their id names them."""
+    return config["answers"]
+
+
+def compute(config: dict, run) -> dict:
+    """Train, pack into eight bits, ask both; one row."""
+    source = run.need(wafer_answers, config["answers"])
+    parts, told = wafer_teachers.split(source.config), source.arrays("answers")
+
+    def learn() -> dict[str, np.ndarray]:
+        net = wafer_teachers.build(config["net"], config["sizes"], config["seed"])
+        X, t, y = transfer(config, source, parts)
+        how = {"batch": config["batch"], "seed": config["seed"]}
+        batches = turns.TurnedBatches(X, t, y, turned=config["turned"], **how)
+        loss = multilabel.loss(**{key: config[key] for key in LOSS})
+        wafer_teachers.fit(config, net, batches, loss)
+        return nets.arrays(net)
+
+    run.step("weights", learn)
+    net = wafer_teachers.trained(run)
+    arguments = {"side": parts.test.X.shape[1], "patterns": parts.test.y.shape[1]}
+    file = waferpack.pack(net, config["net"], **arguments, **config["sizes"])
+    small = waferpack.unpack(file)
+
+    def ask() -> dict[str, np.ndarray]:
+        return {
+            "val": turns.ask(net, parts.val.X),
+            "test": turns.ask(net, parts.test.X),
+            "val8": turns.ask(small, parts.val.X),
+            "test8": turns.ask(small, parts.test.X),
+        }
+
+    said = run.step("answers", ask)
+    y, z = parts.test.y, said["test"]
+    row = {
+        **wafer_teachers.facts(source.config, parts),
+        "params": nets.parameters(net),
+        "torch_bytes": waferpack.torch_bytes(net),
+        "int8_bytes": len(file),
+        "teacher_exact": marks.exact(y, told["test"]),
+        "val_exact": marks.exact(parts.val.y, said["val"]),
+        "val_fidelity": marks.fidelity(told["val"], said["val"]),
+        "test_exact": marks.exact(y, z),
+        "test_fidelity": marks.fidelity(told["test"], z),
+        "int8_exact": marks.exact(y, said["test8"]),
+        "int8_fidelity": marks.fidelity(told["val"], said["val8"]),
+        "macro_f1": marks.macro_f1(y, z),
+        **marks.by_pattern(y, z),
+        **marks.follows(y, told["test"], z),
+        **marks.by_doubt(y, told["test"], z),
+    }
+    return {"rows": [row]}
+
+
+def transfer(config: dict, source, parts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Maps, answers and labels to learn from; `real`: so many real maps, None for all.
+
+    Added maps have no label: theirs are zeros that no label-free loss looks at.
+    """
+    told = source.arrays("answers")
+    rows = np.random.default_rng(config["seed"]).permutation(len(parts.train))
+    rows = np.sort(rows[: config["real"]])
+    X, t, y = parts.train.X[rows], told["train"][rows], parts.train.y[rows]
+    if "added" not in told:
+        return X, t, y
+    if config["labels"]:
+        raise ValueError("added maps have no labels: expected labels 0")
+    none = np.zeros((len(told["added"]), y.shape[1]), y.dtype)
+    return (
+        np.concatenate((X, wafer_teachers.drawn(source.config)[0])),
+        np.concatenate((t, told["added"])),
+        np.concatenate((y, none)),
+    )

@@ -1,0 +1,599 @@
+"""Wafer maps from teachers to students: who is asked, what is learnt, what is not read.
+
+Without labels a student's weights are the same whatever the labels say.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kdutils import marks, multilabel, nets, paths, runs, turns, wafernets, waferpack
+from kdutils.data import symmetry, wafers, wafersim
+from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
+
+# Normal, Center, Edge-Ring, both, Near-Full: learnt in a moment.
+EASY = np.zeros((5, 8), int)
+EASY[[1, 3], 0] = EASY[[2, 3], 3] = EASY[4, 5] = 1
+EASY = {"combinations": EASY.tolist(), "background_normal": [0, 0.02]}
+DRAWN = {"source": "simulated", "root": ""}
+SITES = {
+    "here": {
+        **DRAWN, "maps": [64, 20, 32], "options": {**EASY, "background": [0.01, 0.03]},
+    },
+    "there": {
+        **DRAWN, "maps": [48, 16, 24], "options": {**EASY, "background": [0.1, 0.2]},
+    },
+}  # fmt: skip
+TRAINING = {"batch": 8, "lr": 0.05, "decay": 0.02, "halved": False, "epochs": 10}
+OURS = {"net": "compact", "sizes": {"widths": [4, 8], "depth": 0}, "turned": True}
+TEACHERS = {
+    "ours": {**OURS, "site": "here", "simulated": 16, "seeds": 3},
+    "published": {
+        "net": "compact", "sizes": {"widths": [5, 7], "depth": 1}, "turned": False,
+        "site": "here", "seeds": 1, "halved": True,
+    },
+}  # fmt: skip
+ASKED = {
+    "published": {
+        "teacher": "published", "site": "here", "views": 1, "together": "one",
+        "seeds": 2,
+    },
+    "more": {
+        "teacher": "ours", "site": "here", "views": 8, "together": "others", "seeds": 2,
+        "simulated": 12, "simulated_views": 2,
+    },
+    "moved": {
+        "teacher": "ours", "site": "there", "views": 2, "together": "all", "seeds": 1,
+    },
+}  # fmt: skip
+LEARN = {**OURS, "T": 1.0, "seeds": 1}
+TAUGHT = {
+    "published": {
+        **OURS, "answers": "published", "turned": False, "seeds": 2, "alpha": 0.3,
+        "epochs": 8,
+    },
+    "real": {**LEARN, "answers": "published", "real": 40},
+    "ours": {
+        **LEARN, "answers": "more",
+        "students": [{"real": None}, {"real": 0}, {"sizes": {"widths": [3]}}],
+    },
+    "mixed": {**LEARN, "answers": "moved", "labels": 0.5},
+    "labels": {**LEARN, "answers": "moved", "labels": 1.0},
+}  # fmt: skip
+
+EACH = {"precision", "recall", "f1"}
+FACTS = {"run", "kind", "n_train", "n_val", "n_test", "rho", "seed"}
+ASKS = {"ece", "entropy", "pseudo_error", "reliability_p", "train_exact", "val_exact"}
+ASKS |= {"test_exact", "macro_f1", "source"} | EACH | FACTS
+STUDENT = {
+    "params", "torch_bytes", "int8_bytes", "teacher_exact", "val_exact", "test_exact",
+    "val_fidelity", "test_fidelity", "int8_exact", "int8_fidelity", "macro_f1",
+    "error_teacher_right", "error_teacher_wrong", "copied", "doubt",
+    "doubt_teacher_error", "doubt_student_error", "group", "answers",
+} | EACH | FACTS  # fmt: skip
+FREE = {  # what a student's record says without a label
+    "kind", "n_train", "n_val", "n_test", "rho", "params", "torch_bytes", "int8_bytes",
+    "val_fidelity", "test_fidelity", "int8_fidelity", "doubt",
+}  # fmt: skip
+
+
+def teacher_plan():
+    return wafer_teachers.plan(sites=SITES, teachers=TEACHERS, **TRAINING)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Everything once, in a folder of its own for reports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("study"))
+        patch.setenv("KD_REPORT", "tiny")
+        patch.delenv("KD_FRESH", raising=False)
+        yield everything()
+
+
+def everything():
+    found = {wafer_teachers: runs.map(wafer_teachers, teacher_plan(), workers=1)}
+    teachers = found[wafer_teachers]
+    configs = wafer_answers.plan(teachers, sites=SITES, groups=ASKED)
+    found[wafer_answers] = runs.map(wafer_answers, configs, workers=1)
+    configs = wafer_students.plan(found[wafer_answers], groups=TAUGHT, **TRAINING)
+    found[wafer_students] = runs.map(wafer_students, configs, workers=1)
+    return found
+
+
+def each(rows, recipe, column, value):
+    """The finished runs of the rows that have the value."""
+    frame = rows[recipe][rows[recipe][column] == value]
+    return [runs.open(recipe, id) for id in frame["run"].unique()]
+
+
+def recorded(recipe, id):
+    """The rows of a finished run as its record has them."""
+    record = (runs.open(recipe, id).folder / runs.RECORD).read_text()
+    return json.loads(record)["record"]["rows"]
+
+
+def spoilt(parts, only=None):
+    """The same maps with labels that are all wrong."""
+    wrong = {
+        name: replace(part, y=1 - part.y)
+        for name in only or wafer_teachers.PARTS
+        for part in [getattr(parts, name)]
+    }
+    return replace(parts, **wrong)
+
+
+def unread(monkeypatch, only=None):
+    """From now on every split's labels are wrong."""
+    own = wafer_teachers.split
+    monkeypatch.setattr(wafer_teachers, "split", lambda c: spoilt(own(c), only))
+
+
+def again(recipe, config, name):
+    """What `compute` makes of a config in a fresh folder, and where."""
+    run = runs.Run(recipe.STAGE, name, config)
+    torch.rand(3)
+    return recipe.compute(config, run)["rows"], run
+
+
+def equal(one, other):
+    return set(one) == set(other) and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+# --- teachers ---------------------------------------------------------------------
+
+
+def test_a_teacher_has_a_row_for_plain_and_one_for_averaged_answers(rows):
+    frame = rows[wafer_teachers]
+    assert set(frame) >= ASKS | {"views", "params", "torch_bytes", "teacher"}
+    assert frame["views"].tolist() == [1, 8] * 4
+    assert frame["teacher"].tolist() == ["ours"] * 6 + ["published"] * 2
+    assert frame["seed"].tolist() == [0, 0, 1, 1, 2, 2, 0, 0]
+    assert (frame["kind"] == "simulated").all() and (frame["n_test"] == 32).all()
+    assert (frame["rho"] == 32 / frame["n_train"]).all()
+    assert frame.groupby("teacher")["params"].unique().map(list).to_dict() == {
+        "ours": [25 * 2 * 4 + 2 * 4 + 9 * 4 * 8 + 2 * 8 + 9 * 8],
+        "published": [25 * 2 * 5 + 2 * 5 + 9 * (5 * 7 + 7 * 7) + 4 * 7 + 8 * 8],
+    }  # fmt: skip
+    ours = frame[frame["teacher"] == "ours"]
+    assert ours["entropy"].nunique() == 6
+    assert set(ours["f1"].map(len)) == set(ours["recall"].map(len)) == {8}
+    assert ours["macro_f1"].mean() > 0.5  # it has learnt something
+
+
+def test_a_teachers_record_is_what_its_kept_answers_say(rows):
+    for id, one in rows[wafer_teachers].groupby("run"):
+        run = runs.open(wafer_teachers, id)
+        parts, told = wafer_teachers.split(run.config), run.arrays("answers")
+        assert set(told) == {f"{p}{v}" for p in wafer_teachers.PARTS for v in (1, 8)}
+        for row in one.to_dict("records"):
+            for name in wafer_teachers.PARTS:
+                z, y = told[f"{name}{row['views']}"], getattr(parts, name).y
+                assert row[f"{name}_exact"] == ((z > 0) == (y == 1)).all(1).mean()
+            z = told[f"test{row['views']}"]
+            assert row["macro_f1"] == marks.macro_f1(parts.test.y, z)
+            assert row["f1"] == marks.by_pattern(parts.test.y, z)["f1"]
+            assert row["ece"] == marks.calibration(parts.test.y, z)["ece"]
+
+
+def test_kept_answers_are_those_of_the_kept_weights_turned_or_not(rows):
+    for name, atol in (("ours", 1e-5), ("published", 0)):
+        run = each(rows, wafer_teachers, "teacher", name)[0]
+        net, told = wafer_teachers.trained(run), run.arrays("answers")
+        assert not net.training
+        X = wafer_teachers.split(run.config).val.X
+        for views in (1, 8):
+            z = turns.ask(wafer_teachers.asked(run), X, views=views)
+            assert np.array_equal(told[f"val{views}"], z)
+            copies = symmetry.turned(X)[:views].copy()
+            z = np.mean([turns.ask(net, copy) for copy in copies], axis=0)
+            gap = np.abs(told[f"val{views}"] - z).max()
+            assert gap <= atol if atol else 0 < gap < 0.05 * np.abs(z).max()  # bfloat16
+
+
+def test_a_teachers_settings_are_read():
+    config = {**teacher_plan()[0], "epochs": 2}
+    parts = wafer_teachers.split(config)
+    X, y = parts.train.X, parts.train.y
+
+    def weights(**changed):
+        own = {**config, **changed}
+        net = wafer_teachers.build(own["net"], own["sizes"], own["seed"])
+        batches = turns.TurnedBatches(X, y, batch=16, seed=0, turned=own["turned"])
+        wafer_teachers.fit(own, net, batches, multilabel.labelled)
+        return np.concatenate([a.ravel() for a in nets.arrays(net).values()])
+
+    found = [weights(), weights(lr=0.01), weights(decay=0.5), weights(epochs=1)]
+    found += [weights(turned=False), weights(halved=True), weights(seed=1)]
+    assert np.array_equal(found[0], weights())
+    for i, one in enumerate(found):
+        for other in found[:i]:
+            assert np.abs(one - other).max() > 1e-5
+
+
+@pytest.mark.parametrize(("name", "turned"), [("ours", True), ("published", False)])
+def test_a_teachers_weights_are_those_of_its_training(rows, name, turned):
+    run = each(rows, wafer_teachers, "teacher", name)[-1]
+    config = run.config
+    net = wafer_teachers.build("compact", TEACHERS[name]["sizes"], config["seed"])
+    X, y = wafer_teachers.labelled(config, wafer_teachers.split(config))
+    assert len(X) == len(y) == 64 + (16 if name == "ours" else 0)
+    how = {"batch": 8, "seed": config["seed"], "turned": turned}
+    batches = turns.TurnedBatches(X, y, **how)
+    wafer_teachers.fit(config, net, batches, multilabel.labelled)
+    assert equal(nets.arrays(net), run.arrays("weights"))
+
+
+def test_simulated_maps_are_learnt_from_beside_the_sites_own():
+    config = teacher_plan()[1]
+    parts = wafer_teachers.split(config)
+    X, y = wafer_teachers.labelled(config, parts)
+    n = len(parts.train)
+    assert len(X) == len(y) == n + 16
+    assert np.array_equal(X[:n], parts.train.X) and np.array_equal(y[:n], parts.train.y)
+    added = wafersim.draw(16, seed=1001)
+    assert np.array_equal(X[n:], added[0]) and np.array_equal(y[n:], added[1])
+    assert len(wafer_teachers.labelled({**config, "simulated": 0}, parts)[0]) == n
+    own = np.concatenate([getattr(parts, name).X for name in wafer_teachers.PARTS])
+    assert not {x.tobytes() for x in X[n:]} & {x.tobytes() for x in own}
+
+
+def test_a_config_knows_where_its_maps_come_from():
+    config = teacher_plan()[0]
+    other = {**config, "options": {"ragged": 0.2}}
+    assert wafer_teachers.digest(config) != wafer_teachers.digest(other)
+    assert wafer_teachers.digest(config) == wafer_teachers.digest({**config, "lr": 9})
+    parts = wafer_teachers.split(config)
+    direct = wafers.split("simulated", seed=0, rows=[64, 20, 32], **config["options"])
+    assert np.array_equal(parts.test.X, direct.test.X)
+    another = wafer_teachers.split({**config, "seed": 1})
+    assert not np.array_equal(parts.test.X, another.test.X)
+    assert wafer_teachers.same(config, {**config, "lr": 9})
+    assert not wafer_teachers.same(config, {**config, "seed": 1})
+    assert not wafer_teachers.same(config, other)
+    file = {**config, "source": "mixedwm38"}  # one file for every seed
+    assert wafer_teachers.same(file, {**file, "seed": 1})
+    assert not wafer_teachers.same(file, {**file, "root": "elsewhere"})
+    assert wafer_teachers.facts(file, parts)["rho"] == 0
+
+
+# --- answers ----------------------------------------------------------------------
+
+
+def test_who_is_asked(rows):
+    teachers = rows[wafer_teachers].drop_duplicates("run")
+    ours = teachers[teachers["teacher"] == "ours"]["run"].tolist()
+    (published,) = teachers[teachers["teacher"] == "published"]["run"]
+    frame = rows[wafer_answers]
+    assert set(frame) >= ASKS | {"answers", "site", "teachers", "members", "train_ece"}
+    assert frame["answers"].tolist() == ["published"] * 2 + ["more"] * 2 + ["moved"]
+    assert frame["seed"].tolist() == [0, 1, 0, 1, 0]
+    assert frame["teachers"].tolist() == [
+        [published], [published], sorted(ours[1:]), sorted([ours[0], ours[2]]),
+        sorted(ours),
+    ]  # fmt: skip
+    assert frame["members"].tolist() == [1, 1, 2, 2, 3]
+    assert frame["simulated"].tolist() == [0, 0, 12, 12, 0]
+
+
+def test_the_first_teacher_is_asked_again_after_the_last(rows):
+    ours = rows[wafer_teachers].query("teacher == 'ours' and views == 1")
+    first, *others = ours.sort_values("seed")["run"]
+    how = {"site": "here", "views": 1, "together": "one", "seeds": 4, "teacher": "ours"}
+    plan = wafer_answers.plan(rows[wafer_teachers], sites=SITES, groups={"mine": how})
+    asked = [config["teachers"] for config in plan]
+    assert asked == [[first], *([id] for id in others), [first]]
+    assert [config["seed"] for config in plan] == [0, 1, 2, 3]
+
+
+def test_answers_are_the_mean_of_every_teachers(rows):
+    for run in (runs.open(wafer_answers, id) for id in rows[wafer_answers]["run"]):
+        config, told = run.config, run.arrays("answers")
+        parts = wafer_teachers.split(config)
+        sets = {name: getattr(parts, name).X for name in wafer_teachers.PARTS}
+        if config["simulated"]:
+            sets["added"] = wafersim.draw(12, seed=1000 + config["seed"])[0]
+        assert set(told) == set(sets)
+        for name, X in sets.items():
+            views = 2 if name == "added" else config["views"]
+            said = []
+            for id in config["teachers"]:
+                teacher = runs.open(wafer_teachers, id)
+                said.append(turns.ask(wafer_teachers.asked(teacher), X, views=views))
+            assert np.allclose(told[name], np.mean(said, axis=0), atol=1e-5)
+            assert told[name].dtype == np.float32
+        row = rows[wafer_answers].set_index("run").loc[run.id]
+        for name in wafer_teachers.PARTS:
+            exact = marks.exact(getattr(parts, name).y, told[name])
+            assert row[f"{name}_exact"] == exact
+        train = marks.calibration(parts.train.y, told["train"])
+        for key in ("ece", "entropy", "pseudo_error"):
+            assert row[f"train_{key}"] == train[key]
+
+
+def test_answers_that_a_teacher_kept_are_looked_up(rows, monkeypatch):
+    run, other = each(rows, wafer_answers, "answers", "published")
+    (teacher,) = each(rows, wafer_teachers, "teacher", "published")
+    parts = wafer_teachers.split(run.config)
+    monkeypatch.setattr(turns, "ask", lambda *a, **k: pytest.fail("asked again"))
+    for views in (1, 8):
+        config = {**run.config, "views": views}
+        found = wafer_answers.said(config, teacher, {"test": parts.test.X})
+        kept = teacher.arrays("answers")[f"test{views}"]
+        assert np.array_equal(found["test"], kept)
+    with pytest.raises(pytest.fail.Exception):  # another seed has other maps
+        wafer_answers.said(other.config, teacher, {"test": parts.test.X})
+
+
+def test_answers_read_no_label(rows, monkeypatch):
+    (run,) = each(rows, wafer_answers, "answers", "moved")
+    unread(monkeypatch)
+    (row,), other = again(wafer_answers, run.config, "answers-spoilt")
+    assert equal(other.arrays("answers"), run.arrays("answers"))
+    first = rows[wafer_answers].set_index("run").loc[run.id]
+    assert row["test_exact"] != first["test_exact"] and row["ece"] != first["ece"]
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ({"teacher": "nobody"}, "answers 'mine' ask no teacher for seed 0"),
+        ({"teacher": "nobody", "together": "all"}, "for seed 0"),
+        ({"teacher": "published", "together": "others"}, "for seed 0"),
+    ],
+)
+def test_answers_that_nobody_can_give_are_refused(rows, group, said):
+    how = {"site": "here", "views": 1, "together": "one", "seeds": 1, **group}
+    groups = {"mine": how}
+    with pytest.raises(ValueError) as error:
+        wafer_answers.plan(rows[wafer_teachers], sites=SITES, groups=groups)
+    assert str(error.value).startswith("answers 'mine' ask no teacher")
+    assert str(error.value).endswith(said)
+
+
+# --- students ---------------------------------------------------------------------
+
+
+def test_every_student_has_its_row(rows):
+    frame = rows[wafer_students]
+    assert set(frame) >= STUDENT
+    groups = ["published"] * 2 + ["real"] + ["ours"] * 3 + ["mixed", "labels"]
+    assert frame["group"].tolist() == groups and frame["run"].nunique() == 8
+    assert frame["seed"].tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+    assert frame["labels"].tolist() == [0.0] * 6 + [0.5, 1.0]
+    assert frame["site"].tolist() == ["here"] * 6 + ["there"] * 2
+    assert frame["beta"].eq(0.5).all()
+    assert frame["alpha"].tolist()[:3] == [0.3, 0.3, 0.5]
+    assert frame["params"].tolist()[5] == 25 * 2 * 3 + 2 * 3 + 4 * 8
+    kept = rows[wafer_answers].set_index("run")
+    for row in frame.to_dict("records"):
+        source = kept.loc[row["answers"]]
+        assert row["teacher_exact"] == source["test_exact"]
+        assert (row["seed"], row["n_train"]) == (source["seed"], source["n_train"])
+        assert row["int8_bytes"] < row["torch_bytes"]
+
+
+def test_a_students_record_is_what_its_kept_weights_say(rows):
+    for row in rows[wafer_students].to_dict("records"):
+        run = runs.open(wafer_students, row["run"])
+        source = runs.open(wafer_answers, run.config["answers"])
+        parts, told = wafer_teachers.split(source.config), source.arrays("answers")
+        net, said = wafer_teachers.trained(run), run.arrays("answers")
+        file = waferpack.pack(net, row["net"], 52, 8, **row["sizes"])
+        small = waferpack.unpack(file)
+        assert row["int8_bytes"] == len(file)
+        assert row["torch_bytes"] == waferpack.torch_bytes(net)
+        for part in ("val", "test"):
+            X = getattr(parts, part).X
+            assert np.array_equal(said[part], turns.ask(net, X))
+            assert np.array_equal(said[f"{part}8"], turns.ask(small, X))
+        y = parts.test.y
+        assert row["val_exact"] == marks.exact(parts.val.y, said["val"])
+        assert row["test_exact"] == marks.exact(y, said["test"])
+        assert row["int8_exact"] == marks.exact(y, said["test8"])
+        for key, part in (("val", "val"), ("test", "test"), ("int8", "val8")):
+            whose = told[part.removesuffix("8")] > 0
+            same = (whose == (said[part] > 0)).all(axis=1).mean()
+            assert row[f"{key}_fidelity"] == same
+        assert row["macro_f1"] == marks.macro_f1(y, said["test"])
+        (first,) = recorded(wafer_students, row["run"])
+        expected = marks.by_doubt(y, told["test"], said["test"])
+        expected |= marks.follows(y, told["test"], said["test"])
+        expected |= marks.by_pattern(y, said["test"])
+        assert {key: first[key] for key in expected} == expected
+    assert rows[wafer_students]["test_fidelity"].nunique() > 3
+
+
+LOSSES = {
+    "published": lambda z, t, y: multilabel.published(z, t, alpha=0.3, beta=0.5),
+    "real": lambda z, t, y: multilabel.soft(z, t),
+    "mixed": lambda z, t, y: (multilabel.soft(z, t) + multilabel.labelled(z, y)) / 2,
+    "labels": lambda z, t, y: multilabel.labelled(z, y),
+}
+
+
+@pytest.mark.parametrize("group", LOSSES)
+def test_a_students_weights_are_those_of_its_training(rows, group):
+    run = each(rows, wafer_students, "group", group)[-1]
+    config, source = run.config, runs.open(wafer_answers, run.config["answers"])
+    data = wafer_students.transfer(config, source, wafer_teachers.split(source.config))
+    net = wafer_teachers.build("compact", OURS["sizes"], config["seed"])
+    how = {"batch": 8, "seed": config["seed"], "turned": group != "published"}
+    batches = turns.TurnedBatches(*data, **how)
+    wafer_teachers.fit(config, net, batches, LOSSES[group])
+    weights = run.arrays("weights")
+    for key, value in nets.arrays(net).items():
+        assert np.allclose(value, weights[key], atol=1e-3), key
+
+
+def test_without_labels_every_students_record_ignores_them(rows, monkeypatch):
+    """Weights, answers and every column that needs no label are the same, bit by bit;
+    with training labels alone spoilt, the whole record is."""
+    frame = rows[wafer_students]
+    kept = frame[frame["labels"] == 0]
+    with monkeypatch.context() as patch:
+        unread(patch, ["train"])
+        for row in kept.to_dict("records"):
+            config = runs.open(wafer_students, row["run"]).config
+            found, _ = again(wafer_students, config, "train-" + row["run"])
+            assert found == recorded(wafer_students, row["run"])
+    first = runs.open(wafer_students, kept["run"].iloc[-1])
+    unread(monkeypatch)
+    (found,), run = again(wafer_students, first.config, "all")
+    row = kept.set_index("run").loc[first.id]
+    for step in ("weights", "answers"):
+        assert equal(run.arrays(step), first.arrays(step))
+    assert {k: row[k] for k in FREE} == {k: found[k] for k in FREE}
+    assert found["teacher_exact"] != row["teacher_exact"]
+
+
+@pytest.mark.parametrize("group", ["mixed", "labels"])
+def test_with_labels_a_student_reads_them(rows, monkeypatch, group):
+    (run,) = each(rows, wafer_students, "group", group)
+    unread(monkeypatch, ["train"])
+    _, other = again(wafer_students, run.config, f"{group}-spoilt")
+    assert not equal(other.arrays("weights"), run.arrays("weights"))
+
+
+def test_with_labels_alone_no_teacher_is_heard(rows, monkeypatch):
+    (run,) = each(rows, wafer_students, "group", "labels")
+    own = wafer_students.transfer
+    monkeypatch.setattr(
+        wafer_students, "transfer", lambda *a: [f(v) for f, v in zip(
+            (np.array, np.negative, np.array), own(*a), strict=True)]
+    )  # fmt: skip
+    _, other = again(wafer_students, run.config, "deaf")
+    assert equal(other.arrays("weights"), run.arrays("weights"))
+    (run,) = each(rows, wafer_students, "group", "mixed")
+    _, other = again(wafer_students, run.config, "hearing")
+    assert not equal(other.arrays("weights"), run.arrays("weights"))
+
+
+def test_what_a_student_is_shown(rows):
+    source = each(rows, wafer_answers, "answers", "more")[1]
+    parts, told = wafer_teachers.split(source.config), source.arrays("answers")
+    n, added = len(parts.train), wafersim.draw(12, seed=1001)[0]
+
+    def shown(**config):
+        how = {"seed": 1, "real": None, "labels": 0.0, **config}
+        return wafer_students.transfer(how, source, parts)
+
+    X, t, y = shown()
+    assert np.array_equal(X, np.concatenate((parts.train.X, added)))
+    assert np.array_equal(t, np.concatenate((told["train"], told["added"])))
+    assert np.array_equal(y[:n], parts.train.y) and not y[n:].any()
+    assert len(y) == len(X) == n + 12
+    X, t, _ = shown(real=0)
+    assert np.array_equal(X, added) and np.array_equal(t, told["added"])
+    few, many, other = shown(real=10), shown(real=20), shown(real=10, seed=2)
+    assert [len(a[0]) for a in (few, many, other)] == [22, 32, 22]
+    names = [x.tobytes() for x in parts.train.X]
+    first, more = ([names.index(x.tobytes()) for x in a[0][:-12]] for a in (few, many))
+    assert set(first) < set(more) and not np.array_equal(few[0], other[0])
+    assert np.array_equal(many[1][:20], told["train"][more])
+    assert np.array_equal(many[2][:20], parts.train.y[more])
+    plain = each(rows, wafer_answers, "answers", "published")[0]
+    own = wafer_teachers.split(plain.config)
+    config = {"seed": 0, "real": 10**6, "labels": 0.5}  # more than there are
+    X, t, y = wafer_students.transfer(config, plain, own)
+    assert np.array_equal(X, own.train.X) and np.array_equal(y, own.train.y)
+    assert np.array_equal(t, plain.arrays("answers")["train"])
+
+
+def test_added_maps_have_no_labels_to_learn_from(rows):
+    run = each(rows, wafer_students, "group", "ours")[0]
+    config = {**run.config, "labels": 0.5}
+    with pytest.raises(ValueError) as error:
+        again(wafer_students, config, "refused")
+    assert str(error.value) == "added maps have no labels: expected labels 0"
+
+
+def test_answers_that_nobody_gave_are_refused(rows):
+    groups = {"mine": {**LEARN, "answers": "none"}}
+    with pytest.raises(ValueError) as error:
+        wafer_students.plan(rows[wafer_answers], groups=groups, **TRAINING)
+    assert str(error.value) == "group 'mine' asks answers that nobody gave"
+
+
+@pytest.mark.parametrize(("key", "value"), [("alpha", 2.0), ("beta", 1.0)])
+def test_a_loss_outside_its_ranges_is_refused(rows, key, value):
+    run = each(rows, wafer_students, "group", "real")[0]
+    with pytest.raises(ValueError, match=f"^{key} is {value}: expected"):
+        again(wafer_students, {**run.config, key: value}, f"refused-{key}")
+
+
+def test_plans_say_everything_that_a_run_needs(rows):
+    plan = wafer_students.plan(rows[wafer_answers], groups=TAUGHT, **TRAINING)
+    for config in plan:
+        assert set(config) == {
+            "group", "site", "answers", "seed", *wafer_students.LOSS, "real", "net",
+            "sizes", "turned", "batch", "lr", "decay", "halved", "epochs",
+        }  # fmt: skip
+        assert wafer_students.digest(config) == config["answers"]
+        assert config["net"] in wafernets.NETS
+        assert config["epochs"] == (8 if config["group"] == "published" else 10)
+    plan = wafer_answers.plan(rows[wafer_teachers], sites=SITES, groups=ASKED)
+    digests = {config["site"]: wafer_answers.digest(config) for config in plan}
+    assert digests["here"] == wafer_teachers.digest(teacher_plan()[0])
+    assert digests["here"] != digests["there"]
+    for config in teacher_plan():
+        assert config["simulated"] == (16 if config["teacher"] == "ours" else 0)
+        assert config["halved"] == (config["teacher"] == "published")
+        assert "seeds" not in config
+
+
+# --- all of them ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "column", "value"),
+    [
+        (wafer_teachers, "teacher", "ours"),
+        (wafer_students, "group", "ours"),
+    ],
+)
+def test_a_killed_run_goes_on_after_its_last_finished_step(
+    rows, recipe, column, value, monkeypatch
+):
+    run = each(rows, recipe, column, value)[0]
+    killed = runs.Run(recipe.STAGE, f"killed-{value}-{column}", run.config)
+
+    def kill(*args, **how):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # after the weights, before the answers
+        patch.setattr(turns, "ask", kill)
+        with pytest.raises(KeyboardInterrupt):
+            recipe.compute(run.config, killed)
+    assert [path.name for path in killed.folder.iterdir()] == ["weights.npz"]
+    with monkeypatch.context() as patch:
+        patch.setattr(wafer_teachers, "fit", kill)
+        found = recipe.compute(run.config, killed)["rows"]
+    patch.setattr(turns, "ask", kill)
+    patch.setattr(wafer_teachers, "fit", kill)
+    assert recipe.compute(run.config, killed)["rows"] == found  # nothing is done twice
+    patch.undo()
+    for step in ("weights", "answers"):
+        assert equal(killed.arrays(step), run.arrays(step))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "column", "value"),
+    [
+        (wafer_teachers, "teacher", "published"),
+        (wafer_answers, "answers", "more"),
+        (wafer_students, "group", "ours"),
+    ],
+)
+def test_the_same_seed_gives_the_same_bits(rows, recipe, column, value):
+    run = each(rows, recipe, column, value)[0]
+    found, other = again(recipe, run.config, f"again-{value}")
+    assert found == recorded(recipe, run.id)
+    for path in run.folder.glob("*.npz"):
+        assert equal(other.arrays(path.stem), run.arrays(path.stem))
+    assert len(list(run.folder.glob("*.npz"))) == (1 if recipe is wafer_answers else 2)
