@@ -166,6 +166,7 @@ bench: $(READY) ## time many students at once against one after another: measure
 	$(python) -m kdutils.bench --write
 	$(python) -m kdutils.bench_images --write \
 	  $(if $(filter paper,$(PROFILE)),--source mnist --halved)
+	$(python) -m kdutils.bench_wafers --write
 
 lock: ## write requirements.txt anew from pyproject.toml
 	$(if $(wildcard $(VENV)/bin/uv),$(BIN)/uv,uv) pip compile --quiet --universal --generate-hashes \
@@ -191,16 +192,18 @@ $(READY): $(S)/requirements.txt
 	@cp $< $@
 endif
 
-# A profile that reads generated data names their folder as secom_root or images_root;
-# made once.
+# A profile that reads generated data names their folder as secom_root, images_root or
+# wafers_root; made once.
 ROOT := $(shell sed -n 's/^[a-z]*_root: *"*\(\.data[^ "]*\)"*/\1/p' params/$(PROFILE)/*.yaml | \
   head -n 1)
-MINIATURE := $(ROOT:%=%/secom/GENERATED) $(ROOT:%=%/mnist/GENERATED)
+MINIATURE := $(foreach name,secom mnist mixedwm38,$(ROOT:%=%/$(name)/GENERATED))
 ifneq ($(ROOT),)
 $(ROOT)/secom/GENERATED: | $(READY)
 	@$(python) -c "from kdutils.data import sources; sources.write_miniature('$(ROOT)')"
 $(ROOT)/mnist/GENERATED: | $(READY)
 	@$(python) -c "from kdutils.data import miniatures; miniatures.write('$(ROOT)')"
+$(ROOT)/mixedwm38/GENERATED: | $(READY)
+	@$(python) -c "from kdutils.data import waferminiatures as made; made.write('$(ROOT)')"
 endif
 
 # FRESH=1: once for each make, before any stage.

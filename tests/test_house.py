@@ -97,7 +97,7 @@ def test_the_ground_floor_stands_alone(name):
 def test_only_recipes_bring_data_and_training_together():
     training = {"models", "losses", "train", "grid", "teachers", "compress"}
     for path in MODULES:
-        if part(path) not in ("recipes", "bench", "bench_images"):
+        if part(path) not in ("recipes", "bench", "bench_images", "bench_wafers"):
             assert not ("data" in inside(path) and inside(path) & training), path
         if part(path) != "recipes":
             assert "recipes" not in inside(path), path
