@@ -35,6 +35,8 @@ NAMES = {  # as they are written; other names are printed as they are
     "kd-insample": "KD, in-sample targets",
     "kd-synthetic": "KD + synthetic rows",
     "secom": "SECOM",
+    "mixedwm38": "MixedWM38",
+    "wm811k": "WM-811K",
     "secom-time": "SECOM by time",
     "cnn": "CNN",
     "dist": "DIST",

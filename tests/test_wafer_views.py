@@ -1,0 +1,354 @@
+"""Tables and figures of the wafer stage, by hand and against what they must refuse."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import Rectangle
+
+from kdutils import paths, stats
+from kdutils.data import Part, Split
+from kdutils.views import (
+    style,
+    tables,
+    trust,
+    waferclaims,
+    waferdots,
+    wafermaps,
+    wafers,
+)
+
+PATTERNS = ("Center", "Donut", "Loc")
+SITE = {"site": "mixedwm38", "source": "mixedwm38", "kind": "real", "rho": 0.0}
+BINS = {"reliability_p": [0.1, None, 0.9], "reliability_share": [0.2, None, 0.8]}
+SMALL, LARGE = {"widths": [4, 8], "depth": 0}, {"widths": [8, 16], "depth": 1}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "tables", lambda: tmp_path / "tables")
+    return tmp_path
+
+
+def teacher_rows(**more):
+    rows = []
+    for teacher, plain in {"ours": 0.97, "published": 0.985}.items():
+        for seed in range(3):
+            for views in (1, 8):
+                exact = plain + 0.001 * seed + 0.01 * (views == 8)
+                row = {**SITE, "teacher": teacher, "net": "resnet18", "sizes": {}}
+                row |= {"seed": seed, "views": views, "test_exact": exact}
+                row |= {"val_exact": exact - 0.001, "train_exact": 1.0, "ece": 0.01}
+                row |= {"macro_f1": exact, "entropy": 0.1, "pseudo_error": 1 - exact}
+                row |= {"pseudo_error_pattern": 0.002, "params": 9, "torch_bytes": 99}
+                rows.append(row | BINS | {"reliability_n": [10 + seed, 0, 30]} | more)
+    return wafers.tidy(pd.DataFrame(rows))
+
+
+def answer_rows(**more):
+    rows = teacher_rows().query("teacher == 'ours' and views == 8")
+    rows = rows.drop(columns=["teacher", "model", "params", "torch_bytes"])
+    kept = [rows.assign(answers="ensemble", members=2, simulated=0, test_exact=0.99)]
+    kept += [kept[0].assign(answers="more", simulated=100)]
+    kept += [kept[0].assign(answers=name, members=1) for name in ("published", "moved")]
+    kept[0]["val_exact"] = 0.992
+    return pd.concat(kept, ignore_index=True).assign(**more)
+
+
+def student(group, net, exact, *, sizes=None, torch_bytes=9000, seeds=3, **more):
+    """Rows of one group: test exact match per seed as given, or exact + seed / 1000."""
+    rows = []
+    for seed in range(seeds):
+        value = exact[seed] if isinstance(exact, list) else exact + seed / 1000
+        row = {**SITE, "group": group, "net": net, "sizes": sizes or {}, "seed": seed}
+        row |= {"labels": 0.0, "alpha": 0.5, "beta": 0.5, "T": 0.0, "real": None}
+        row |= {"test_exact": value, "int8_exact": value - 0.001, "val_exact": value}
+        row |= {"val_fidelity": value, "int8_fidelity": value - 0.001}
+        row |= {"test_fidelity": value, "teacher_exact": 0.99, "macro_f1": value}
+        row |= {"params": torch_bytes // 4, "torch_bytes": torch_bytes}
+        row |= {"int8_bytes": torch_bytes // 4, "copied": None}
+        row |= {"error_teacher_right": 0.01, "error_teacher_wrong": 0.5}
+        row |= {"doubt": [0.1, 0.5], "doubt_teacher_error": [0.0, 0.1 + seed / 100]}
+        row |= {"doubt_student_error": [0.01, 0.2], "f1": [0.9, None, 0.8 + seed / 10]}
+        row |= {"precision": [0.9, None, 0.7], "recall": [0.9, 0.0, 0.6]}
+        rows.append(row | more)
+    return pd.DataFrame(rows)
+
+
+def student_rows(**more):
+    parts = [
+        student("published", "student1", 0.93, torch_bytes=248_000),
+        student("published", "student2", [0.76, 0.78, 0.77], torch_bytes=21_000),
+        student("published-labels", "student1", 0.95, torch_bytes=248_000),
+        student("published-labels", "student2", [0.79, 0.80, 0.81], torch_bytes=21_000),
+        student("ours", "compact", 0.98, sizes=LARGE, torch_bytes=80_000, T=1.0),
+        student("ours", "compact", 0.92, sizes=SMALL, torch_bytes=8_000, T=1.0),
+    ]
+    surface = {(0.0, 0.5): 0.75, (0.5, 0.5): 0.82, (1.0, 0.5): 0.80}
+    parts += [
+        student("surface", "student2", exact, alpha=a, beta=b, torch_bytes=21_000)
+        for (a, b), exact in surface.items()
+    ]
+    rows = pd.concat(parts, ignore_index=True)
+    return wafers.tidy(rows.assign(**more))
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    "net, sizes, name",
+    [
+        ("student1", {}, "student1"),
+        ("compact", {"widths": [8, 16], "depth": 0}, "8-16"),
+        ("compact", {"widths": [8, 16], "depth": 2, "head": 32}, "8-16 x2 +32"),
+        ("compact", "{'widths': [8.0, 16.0], 'depth': 1}", "8-16 x1"),
+    ],
+)
+def test_a_net_is_called_by_its_sizes(net, sizes, name):
+    assert wafers.called(net, sizes) == name
+
+
+def test_tidy_rows_can_be_written_and_say_the_same_when_read():
+    rows = student_rows()
+    assert set(rows["source"]) == {"mixedwm38"} and "file" in rows
+    tables.write(rows.assign(run="a"), "rows")
+    read = tables.read("rows")
+    for table in (wafers.students, trust.doubt):
+        pd.testing.assert_frame_equal(table(read), table(rows), check_dtype=False)
+
+
+def test_data_counts_copies_of_files_alone():
+    y = np.array([[0, 0, 0], [0, 0, 0], [1, 0, 0]])
+    part = Part(y, y, None, np.arange(3))
+    split = Split(part, part, part, (), (), "a", "real")
+    found = {"exact_across": 1, "symmetric_across": 4, "labels_differ": 2}
+    found |= {"within": {"train": 5, "test": 1}, "dropped": {"train": 3}}
+    table = wafers.data({"a": split, "b": split}, {"a": found}).set_index("source")
+    assert table.loc["a", ["symmetric_across", "within", "dropped"]].tolist() == [
+        4,
+        6,
+        3,
+    ]
+    assert table.loc["b", ["symmetric_across", "within"]].isna().all()
+    assert table["commonest"].tolist() == pytest.approx([2 / 3, 2 / 3])
+
+
+def test_teachers_have_a_line_for_each_way_of_asking_and_for_those_together():
+    table = wafers.teachers(teacher_rows(), answer_rows())
+    table = table.set_index(["teacher", "views", "members"])
+    line = table.loc["published", 1, 1]
+    expected = stats.paired([0.985, 0.986, 0.987])
+    assert line[["exact", "exact_low", "n"]].tolist() == pytest.approx(
+        [expected.mean, expected.low, 3]
+    )
+    assert line["published_exact"] == 0.98
+    assert table["published_exact"].notna().sum() == 1
+    assert table.loc["ensemble", 8, 2]["exact"] == pytest.approx(0.99)
+    assert table.loc["ensemble", 8, 2]["asked"] == "ensemble of 2, 8 ×"
+    assert "moved, 8 ×" in set(table["asked"]) and table["asked"].is_unique
+    assert len(table) == 6, "neither the simulated maps' answers nor a lone teacher's"
+
+
+@pytest.mark.parametrize("other", [{"kind": "generated"}, {"site": "wm811k"}])
+def test_published_values_stand_beside_the_real_maps_alone(other):
+    assert wafers.students(student_rows())["published_exact"].notna().sum() == 2
+    table = wafers.students(student_rows(**other))
+    assert table[["published_exact", "published_bytes"]].isna().all(axis=None)
+    rows = wafers.teachers(teacher_rows(**other), answer_rows(**other))
+    assert rows["published_exact"].isna().all()
+    more = waferclaims.scored(teacher_rows(**other), answer_rows(), student_rows())
+    assert "mixedwm38/teacher/as-published" not in set(more["system"])
+
+
+def test_gains_are_paired_by_net_and_seed():
+    table = wafers.against(student_rows(), {"published-labels": ["published", "ours"]})
+    assert table["model"].tolist() == ["student1", "student2"], "ours has no pair"
+    line = table.iloc[1]
+    expected = stats.paired([-0.03, -0.02, -0.04])
+    assert line[["gain", "gain_low", "gain_high", "p"]].tolist() == pytest.approx(
+        [expected.mean, expected.low, expected.high, expected.p]
+    )
+    assert line["value"] == pytest.approx(0.77) and line["over"] == "published-labels"
+
+
+def test_a_claim_says_its_interval_where_it_has_one():
+    table = wafers.students(student_rows()).query("model == 'student2'")
+    assert wafers.said(table.iloc[0], "exact") == "77.00 % [74.52, 79.48], n = 3"
+    alone = wafers.students(student_rows().query("seed == 0")).iloc[0]
+    assert wafers.said(alone, "exact") == "93.00 %, n = 1"
+    gain = wafers.against(student_rows(), {"published-labels": ["published"]}).iloc[1]
+    assert wafers.said(gain, "gain") == "−3.00 points [−5.48, −0.52], n = 3"
+
+
+def test_seeds_that_share_maps_have_wider_intervals():
+    narrow, wide = (
+        wafers.against(student_rows(rho=rho), {"published-labels": ["published"]})
+        for rho in (0.0, 0.4)
+    )
+    assert wide["gain_low"].iloc[1] < narrow["gain_low"].iloc[1]
+
+
+def test_fidelity_chooses_alpha_and_beta_not_the_test_maps():
+    rows = student_rows()
+    best = rows["group"].eq("surface") & rows["alpha"].eq(1.0)
+    rows.loc[best, "val_fidelity"] = 0.99
+    table = wafers.surface(rows, "published-labels").set_index("alpha")
+    assert table["chosen"].tolist() == [False, False, True]
+    assert table["exact"].idxmax() == 0.5
+    assert table.loc[0.5, "gain"] == pytest.approx(0.821 - 0.80)
+    rows["val_fidelity"] = 1.0
+    assert wafers.surface(rows, "published-labels")["chosen"].sum() == 1
+
+
+def test_within_the_bytes_fidelity_chooses_by_each_way_of_counting():
+    rows = student_rows()
+    large = rows["model"] == "8-16 x1"
+    rows.loc[large, "int8_bytes"] = 21_505  # one byte too many
+    table = wafers.students(rows)
+    limits = {net: waferclaims.PUBLISHED[net][1] for net in ("student1", "student2")}
+    found = waferclaims.within(table, limits).set_index(["limit_bytes", "counted"])
+    ours = found[found["group"] == "ours"]["model"]
+    assert ours[253_952].tolist() == ["8-16 x1", "8-16 x1"]
+    assert ours[21_504].tolist() == ["4-8", "4-8"]
+    line = found[found["group"] == "ours"].loc[21_504, "int8 file"]
+    assert (line["file_bytes"], line["exact"]) == (2000, pytest.approx(0.92))
+
+
+def test_patterns_are_means_over_the_seeds_that_have_them():
+    rows = student_rows().query("model == '8-16 x1'")
+    table = wafers.patterns(rows, PATTERNS).set_index("pattern")
+    assert np.isnan(table.loc["Donut", "f1"]) and table.loc["Donut", "recall"] == 0
+    assert table.loc["Loc", "f1"] == pytest.approx(0.9)
+    assert table.loc["Loc", "f1_sd"] == pytest.approx(0.1)
+
+
+def test_reliability_weighs_seeds_by_their_answers():
+    rows = teacher_rows()
+    rows.loc[rows["seed"] == 2, "reliability_share"] = pd.Series(
+        [[0.5, np.nan, 0.8]] * len(rows)
+    )
+    table = trust.reliability(rows).set_index(["teacher", "views", "bin"])
+    assert table.loc["ours", 1, 0]["answers"] == 10 + 11 + 12
+    share = (0.2 * 10 + 0.2 * 11 + 0.5 * 12) / 33
+    assert table.loc["ours", 1, 0]["share"] == pytest.approx(share)
+    assert set(table.index.get_level_values("bin")) == {0, 2}
+
+
+def test_doubt_has_a_line_for_each_fifth():
+    table = trust.doubt(student_rows().query("group == 'ours'"))
+    line = table.query("model == '4-8' and bin == 1").iloc[0]
+    assert line[["doubt", "teacher", "student"]].tolist() == pytest.approx(
+        [0.5, 0.11, 0.2]
+    )
+    assert line["teacher_low"] < 0.11 < line["teacher_high"] and line["n"] == 3
+
+
+# Scoreboard
+
+CLAIMED = """system,metric,claimed
+mixedwm38/teacher,accuracy,0.98
+mixedwm38/student-60k,accuracy,0.9333
+mixedwm38/student-60k,bytes,253952
+mixedwm38/student-4k,accuracy,0.7711
+mixedwm38/student-4k,bytes,21504
+"""
+
+
+def board(*rows):
+    claimed = pd.read_csv(io.StringIO(CLAIMED))
+    more = waferclaims.scored(*rows)
+    frame = tables.scoreboard(claimed, None, None, None, {}, more)
+    return frame.set_index(["system", "metric"])
+
+
+def test_scoreboard_answers_with_the_file_and_as_published():
+    frame = board(teacher_rows(), answer_rows(), student_rows())
+    small = "mixedwm38/student-4k"
+    ours, published = (frame.loc[small + e, "accuracy"] for e in ("", "/as-published"))
+    assert (ours["verdict"], published["verdict"]) == ("beaten", "reproduced")
+    assert ours["measured"] == pytest.approx(0.98), "80,000 bytes are 20,000 as a file"
+    assert frame.loc[small, "bytes"]["measured"] == 20_000
+    assert published["measured"] == pytest.approx(0.77)
+    assert frame.loc[f"{small}/as-published", "bytes"]["measured"] == 21_000
+    teacher = frame.loc["mixedwm38/teacher", "accuracy"]
+    assert "'published', asked 8 x" in teacher["basis"], "the best on validation maps"
+    plain = frame.loc["mixedwm38/teacher/as-published", "accuracy"]
+    assert plain["measured"] == pytest.approx(0.986)
+
+
+def test_nothing_is_scored_where_nothing_is_real():
+    assert waferclaims.scored(None, None, None) is None
+    other = {"kind": "simulated"}
+    rows = (teacher_rows(**other), answer_rows(**other), student_rows(**other))
+    assert waferclaims.scored(*rows) is None
+    assert set(board(*rows)["verdict"]) == {"not-run"}
+    others = pd.DataFrame({"system": ["a"]})
+    assert waferclaims.scored(*rows, others)["system"].tolist() == ["a"]
+
+
+# Figures
+
+
+def drawn() -> dict:
+    rows, lines = student_rows(), wafers.teachers(teacher_rows(), answer_rows())
+    students = wafers.students(rows)
+    X = np.random.default_rng(0).integers(0, 3, (6, 52, 52), np.uint8)
+    y = np.array([[0, 0, 0], *np.eye(3, dtype=int), [1, 0, 1], [1, 1, 1]])
+    doubts = trust.doubt(rows).query("model == '4-8'")
+    claim = "published_exact"
+    gains = wafers.against(rows, {"published-labels": ["published"]})
+    return {
+        "maps": wafermaps.maps({"a": (X, y), "b": (X[:4], y[:4])}, PATTERNS),
+        "surface": wafermaps.surface(wafers.surface(rows, "published-labels")),
+        "teachers": waferdots.dots(lines, "teacher", "exact", "said", "%", claim),
+        "gains": waferdots.dots(gains, "model", "gain", "said", "points"),
+        "capacity": waferdots.capacity(students),
+        "trust": trust.diagram(trust.reliability(teacher_rows()), lines, doubts, "4-8"),
+    }
+
+
+def test_figures_repeat_their_bytes():
+    first, again = (
+        {name: style.render(figure, "svg") for name, figure in drawn().items()}
+        for _ in range(2)
+    )
+    assert first == again and len(set(first.values())) == 6
+
+
+def test_titles_say_what_is_seen():
+    says = {name: repr(figure) for name, figure in drawn().items()}
+    assert "6 sets of patterns: normal, one alone, up to 3 at once" in says["maps"]
+    assert "82.1 % of its teacher's verdicts at α = 0.5, β = 0.5" in says["surface"]
+    assert "its gain over labels is +2.10 points" in says["surface"]
+    assert "above 90 %: 2,000 bytes, above 95 %: 20,000 bytes" in says["capacity"]
+    assert "4-8 errs in 20.0 % of the maps where its teacher is torn" in says["trust"]
+
+
+def test_the_chosen_cell_is_framed_and_chance_is_hatched():
+    rows = student_rows()
+    flat = rows["group"].eq("surface") & rows["alpha"].eq(1.0)
+    rows.loc[flat, "test_exact"] = [0.70, 0.80, 0.90]
+    figure = wafermaps.surface(wafers.surface(rows, "published-labels"))
+    for ax, hatched in zip(figure.axes[:2], ([], [(0, 1), (0, 2)]), strict=True):
+        boxes = [p for p in ax.patches if isinstance(p, Rectangle)]
+        assert [p.get_xy() for p in boxes if p.get_hatch()] == hatched
+        assert [p.get_xy() for p in boxes if not p.get_hatch()] == [(0, 1)]
+
+
+def test_a_set_of_patterns_that_a_site_lacks_stays_empty():
+    rows = drawn()["maps"].axes
+    shown = [bool(ax.images) for ax in rows]
+    assert shown == [True] * 6 + [True] * 4 + [False] * 2
+
+
+@pytest.mark.parametrize("kind, marks", [("real", 1), ("simulated", 0)])
+def test_published_marks_are_drawn_beside_the_real_maps_alone(kind, marks):
+    lines = wafers.teachers(teacher_rows(kind=kind), answer_rows(kind=kind))
+    claim = "published_exact"
+    figure = waferdots.dots(lines, "teacher", "exact", "said", "%", claim)
+    diamonds = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
+    assert len(diamonds) == marks
+    told = " ".join(text.get_text() for text in figure.texts)
+    assert ("as published" in told) == bool(marks)
