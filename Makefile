@@ -159,8 +159,8 @@ format: $(READY) ## bring code and notebooks into that style
 	$(BIN)/nbstripout --keep-id $(wildcard notebooks/*.ipynb)
 
 data: $(READY) ## fetch the data sets of the paper profile, checksums checked
-	$(python) -c 'from kdutils.data import images, sources; \
-	[print(of.find(name)) for of in (sources, images) for name in of.SOURCES]'
+	$(python) -c 'from kdutils.data import images, sources, wafersources; \
+	[print(of.find(name)) for of in (sources, images, wafersources) for name in of.SOURCES]'
 
 bench: $(READY) ## time many students at once against one after another: measured/
 	$(python) -m kdutils.bench --write
