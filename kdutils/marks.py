@@ -47,8 +47,9 @@ def by_pattern(y: np.ndarray, logits: np.ndarray) -> dict[str, list[float | None
 
 
 def macro_f1(y: np.ndarray, logits: np.ndarray) -> float:
-    """Mean F1 over the patterns that are there or said at least once."""
-    return float(np.mean([f for f in by_pattern(y, logits)["f1"] if f is not None]))
+    """Mean F1 over the patterns that are there or said at least once; 1 if none is."""
+    known = [f for f in by_pattern(y, logits)["f1"] if f is not None]
+    return float(np.mean(known)) if known else 1.0
 
 
 def doubt(logits: np.ndarray) -> np.ndarray:

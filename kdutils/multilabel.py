@@ -39,7 +39,7 @@ def soft(z: Tensor, t: Tensor, *, T: float = 1.0) -> Tensor:
     Hinton et al. 2015, section 2, with a sigmoid for each pattern. T = 1 has it match
     probabilities, a large T approaches the mean squared error of logits.
     """
-    if T <= 0:
+    if not T > 0:
         raise ValueError(f"T is {T}: expected a number above 0")
     return T**2 * entropy(z / T, torch.sigmoid(t / T))
 
@@ -63,6 +63,8 @@ def loss(
     """
     if not 0 <= labels <= 1:
         raise ValueError(f"labels is {labels}: expected 0 to 1")
+    if not T >= 0:
+        raise ValueError(f"T is {T}: expected 0, for none, or a number above it")
     check(alpha, beta)
 
     def told(z: Tensor, t: Tensor, y: Tensor) -> Tensor:

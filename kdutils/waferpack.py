@@ -32,13 +32,18 @@ class PackError(ValueError):
 
 
 def folded(net: nn.Module) -> nn.Module:
-    """A copy in which each convolution has its batch normalisation's work to do."""
+    """A copy in which each convolution has its batch normalisation's work to do.
+
+    Raises PackError for a normalisation that does not follow a convolution.
+    """
     net = copy.deepcopy(net).eval()
-    for layers in [m for m in net.modules() if isinstance(m, nn.Sequential)]:
-        for (name, a), (after, b) in list(pairwise(layers._modules.items())):
+    for part in list(net.modules()):
+        for (name, a), (after, b) in pairwise(list(part.named_children())):
             if isinstance(a, nn.Conv2d) and isinstance(b, nn.BatchNorm2d):
-                layers._modules[name] = fuse_conv_bn_eval(a, b)
-                layers._modules[after] = nn.Identity()
+                setattr(part, name, fuse_conv_bn_eval(a, b))
+                setattr(part, after, nn.Identity())
+    if any(isinstance(m, nn.BatchNorm2d) for m in net.modules()):
+        raise PackError("a normalisation that follows no convolution cannot be folded")
     return net
 
 
@@ -62,6 +67,15 @@ def pack(net: nn.Module, name: str, side: int, patterns: int, **sizes) -> bytes:
 
 def unpack(data: bytes) -> nn.Module:
     """The net of a file that `pack` wrote, ready to be asked; PackError otherwise."""
+    try:
+        return _read(data)
+    except PackError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        raise PackError(f"a packed wafer net cannot be read ({error})") from None
+
+
+def _read(data: bytes) -> nn.Module:
     if len(data) < 10 or data[:4] != MAGIC:
         raise PackError("this is no packed wafer net: it does not begin with KDW")
     if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
@@ -80,6 +94,10 @@ def unpack(data: bytes) -> nn.Module:
                 bias = np.frombuffer(data, "<f2", rows, at).astype(np.float32)
                 layer.bias.copy_(torch.from_numpy(bias))
                 at += 2 * rows
+    if at != len(data) - 4:
+        raise PackError(
+            f"a packed wafer net has {len(data)} bytes where {at + 4} were expected"
+        )
     return net
 
 

@@ -179,20 +179,22 @@ def test_repeating_the_teacher_is_best(how):
         ({"beta": math.nan}, "beta is nan: expected a probability between 0 and 1"),
         ({"labels": -0.5}, "labels is -0.5: expected 0 to 1"),
         ({"labels": 2}, "labels is 2: expected 0 to 1"),
+        ({"T": -1.0}, "T is -1.0: expected 0, for none, or a number above it"),
+        ({"T": math.nan}, "T is nan: expected 0, for none, or a number above it"),
     ],
 )
 def test_settings_outside_their_ranges_are_refused_before_any_training(how, said):
     with pytest.raises(ValueError) as error:
         multilabel.loss(**how)
     assert str(error.value) == said
-    if "labels" not in how:
+    if not {"labels", "T"} & set(how):
         full = {"alpha": 0.5, "beta": 0.5, **how}
         with pytest.raises(ValueError) as error:
             multilabel.published(tensor(Z), tensor(TEACHER), **full)
         assert str(error.value) == said
 
 
-@pytest.mark.parametrize("T", [0, -1.0])
+@pytest.mark.parametrize("T", [0, -1.0, math.nan])
 def test_a_temperature_that_is_none_is_refused(T):
     with pytest.raises(ValueError, match=rf"^T is {T}: expected a number above 0$"):
         multilabel.soft(tensor(Z), tensor(TEACHER), T=T)

@@ -236,7 +236,7 @@ def test_simulated_maps_are_learnt_from_beside_the_sites_own():
     n = len(parts.train)
     assert len(X) == len(y) == n + 16
     assert np.array_equal(X[:n], parts.train.X) and np.array_equal(y[:n], parts.train.y)
-    added = wafersim.draw(16, seed=1001)
+    added = wafersim.draw(16, seed=1001, **config["options"])
     assert np.array_equal(X[n:], added[0]) and np.array_equal(y[n:], added[1])
     assert len(wafer_teachers.labelled({**config, "simulated": 0}, parts)[0]) == n
     own = np.concatenate([getattr(parts, name).X for name in wafer_teachers.PARTS])
@@ -354,6 +354,16 @@ def test_answers_that_nobody_can_give_are_refused(rows, group, said):
         wafer_answers.plan(rows[wafer_teachers], sites=SITES, groups=groups)
     assert str(error.value).startswith("answers 'mine' ask no teacher")
     assert str(error.value).endswith(said)
+
+
+def test_another_way_to_ask_together_is_refused(rows):
+    group = {"teacher": "ours", "site": "here", "views": 1, "together": "some"}
+    with pytest.raises(
+        ValueError, match="together is 'some': expected one, others, all"
+    ):
+        wafer_answers.plan(
+            rows[wafer_teachers], sites=SITES, groups={"mine": {**group, "seeds": 1}}
+        )
 
 
 # --- students ---------------------------------------------------------------------

@@ -208,3 +208,38 @@ def test_other_files_are_refused(data):
     with pytest.raises(waferpack.PackError) as error:
         waferpack.unpack(data)
     assert str(error.value) == NONE and isinstance(error.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("separable", {"widths": [3, 4, 5], "depth": 1}), ("resnet18", {})],
+)
+def test_nets_of_nets_are_folded_and_packed_as_well(name, sizes):
+    net, X = trained(name, sizes=sizes), maps()
+    assert torch.allclose(say(waferpack.folded(net), X), say(net, X), atol=1e-4)
+    again = say(waferpack.unpack(packed(name, sizes=sizes, net=net)), X)
+    assert (again - say(net, X)).abs().mean() < 0.05 * say(net, X).std()
+
+
+def sealed(held):
+    """A file whose checksum is right, whatever it says."""
+    return held + struct.pack("<I", zlib.crc32(held))
+
+
+def test_a_file_with_a_right_checksum_and_a_wrong_content_is_refused():
+    held = packed("compact", 20, {"widths": [4], "depth": 0})[:-4]
+    end = 6 + int.from_bytes(held[4:6], "little")
+    wrong = {
+        "bytes where": held + b"\0\0",
+        "cannot be read|bytes where": held[:-2],
+        "cannot be read": held[:6] + b"{" * (end - 6) + held[end:],
+    }
+    for said, file in wrong.items():
+        with pytest.raises(waferpack.PackError, match=said):
+            waferpack.unpack(sealed(file))
+
+
+def test_a_normalisation_without_a_convolution_is_refused():
+    net = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1))
+    with pytest.raises(waferpack.PackError, match="no convolution"):
+        waferpack.folded(net)

@@ -32,11 +32,16 @@ def plan(teachers, *, sites: dict, groups: dict) -> list[dict]:
         mine = teachers[teachers["teacher"] == how.pop("teacher")]
         mine = mine.drop_duplicates("run").set_index("seed")["run"]
         for seed in range(seeds):
-            asked = {
+            ways = {
                 "one": mine[mine.index == seed % max(1, len(mine))],
                 "others": mine[mine.index != seed],
                 "all": mine,
-            }[together]
+            }
+            if together not in ways:
+                raise ValueError(
+                    f"together is '{together}': expected {', '.join(ways)}"
+                )
+            asked = ways[together]
             if asked.empty:
                 raise ValueError(f"answers '{name}' ask no teacher for seed {seed}")
             about = {"answers": name, **sites[how["site"]], "seed": seed}

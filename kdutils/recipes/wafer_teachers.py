@@ -111,8 +111,12 @@ def labelled(config: dict, parts: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawn(config: dict) -> tuple[np.ndarray, np.ndarray]:
-    """The simulated maps of a config, and the patterns that they were drawn with."""
-    return wafersim.draw(config["simulated"], seed=1000 + config["seed"])
+    """The simulated maps of a config, and the patterns that they were drawn with.
+
+    A simulated site's are drawn as its own maps are.
+    """
+    options, seed = config["options"], 1000 + config["seed"]
+    return wafersim.draw(config["simulated"], seed=seed, **options)
 
 
 def asked(run) -> torch.nn.Module:

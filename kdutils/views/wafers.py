@@ -39,11 +39,12 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def called(net: str, sizes: dict | str) -> str:
-    """A net with its sizes in a word: `student1`, `8-16-24`, `8-16-24 x2 +32`."""
+    """A net in a word: `student1`, `8-16-24 x2 +32`; `dw 8-16-24` if separable."""
     sizes = ast.literal_eval(sizes) if isinstance(sizes, str) else sizes
     if not sizes:
         return net
     name = "-".join(f"{width:g}" for width in sizes["widths"])
+    name = f"dw {name}" if net == "separable" else name
     name += f" x{sizes['depth']}" if sizes.get("depth") else ""
     return name + (f" +{sizes['head']}" if sizes.get("head") else "")
 
