@@ -1,0 +1,104 @@
+"""edge.__main__: the command line: watch an inbox, or play the tester that fills one.
+
+Import rule: standard library, numpy, `kdutils.bundle` and this package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from kdutils.bundle import BundleError
+from kdutils.edge import model, simulate, verdicts
+from kdutils.edge.alarm import Alarm
+from kdutils.edge.growing import Growing
+from kdutils.edge.reader import Limits
+from kdutils.edge.status import Status
+from kdutils.edge.watcher import Refused, Watcher, lock
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0 when asked to end, 2 and one sentence if it cannot start."""
+    chosen = parser().parse_args(arguments)
+    try:
+        return (watch if chosen.command == "watch" else play)(chosen)
+    except (BundleError, Refused, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """Both commands and their options."""
+    whole = argparse.ArgumentParser(prog="python -m kdutils.edge")
+    commands = whole.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("watch", help="judge what the tester writes")
+    other = commands.add_parser("simulate", help="write lots as a tester would")
+    for command in (one, other):
+        command.add_argument("--bundle", required=True, help="a student to serve")
+        command.add_argument("--inbox", required=True, type=Path)
+    add = one.add_argument
+    add("--outbox", required=True, type=Path, help="on the same file system as inbox")
+    add("--grow", action="append", default=[], metavar="NAME", help="a growing file")
+    add("--empty", action="store_true", help="an empty cell is a test that was not run")
+    add("--timer", action="store_true", help="use no events, look twice a second")
+    add("--settle", type=float, default=2.0, help="quiet seconds = closed, if unknown")
+    add("--patience", type=float, default=10.0, help="seconds for an unended last line")
+    add("--max-bytes", type=int, default=Limits.bytes, help="of a lot")
+    add("--max-rows", type=int, default=Limits.rows, help="of a lot")
+    for name, kind, default, said in simulate.OPTIONS:
+        other.add_argument(f"--{name}", type=kind, default=default, help=said)
+    return whole
+
+
+def watch(chosen) -> int:
+    """Serve until SIGTERM or Ctrl-C; the file in hand is finished first."""
+    student = model.load(chosen.bundle)
+    inbox, outbox = chosen.inbox, chosen.outbox
+    if not inbox.is_dir():
+        raise Refused(f"the inbox {inbox} is not a folder")
+    for name in chosen.grow:
+        if "/" in name or sum(other.startswith(name) for other in chosen.grow) > 1:
+            raise Refused(f"--grow {name}: expected a name in the inbox, no path, once")
+    verdicts.folders(outbox)
+    if inbox.stat().st_dev != outbox.stat().st_dev:
+        raise Refused(f"{inbox} and {outbox} must be on the same file system")
+    if inbox.resolve() in [outbox.resolve(), *outbox.resolve().parents]:
+        raise Refused(f"the outbox {outbox} must not be inside the inbox {inbox}")
+    held = [lock(outbox / "lock"), lock(inbox)]
+    verdicts.sweep(outbox)
+    live = sys.stderr.isatty()
+    status = Status(outbox, student.digest, log=sys.stdout, live=live)
+    alarm = Alarm(inbox, events=not chosen.timer)
+    how = {"empty": chosen.empty, "settle": chosen.settle}
+    growing = [Growing(n, inbox, outbox, student, status, **how) for n in chosen.grow]
+    limits = Limits(chosen.max_bytes, chosen.max_rows)
+    rest = {"patience": chosen.patience, "limits": limits, "growing": growing}
+    watcher = Watcher(student, inbox, outbox, status, alarm, **how, **rest)
+    signal.signal(signal.SIGTERM, watcher.stop)
+    signal.signal(signal.SIGINT, watcher.stop)
+    events = "a timer" if alarm.observer is None else "watchdog and a timer"
+    status.line(f"watching {inbox} with {events}, bundle {student.digest[:12]}")
+    status.show(now=True)
+    watcher.run()
+    alarm.close()
+    status.line(f"ended after the file in hand: {status.short()}, {len(held)} locks")
+    return 0
+
+
+def play(chosen) -> int:
+    """Write simulated lots and print one line for each: name, kind, rows."""
+    student = model.load(chosen.bundle)
+    if not chosen.inbox.is_dir():
+        raise Refused(f"the inbox {chosen.inbox} is not a folder")
+    options = {name: getattr(chosen, name) for name, *_ in simulate.OPTIONS}
+    print("name,kind,rows")
+    for lot in simulate.lots(student, **options):
+        simulate.write(chosen.inbox, lot)
+        print(f"{lot.name},{lot.kind},{lot.rows}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

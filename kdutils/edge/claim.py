@@ -1,0 +1,131 @@
+"""edge.claim: which file of the inbox is a whole lot, and making it ours.
+
+Import rule: standard library and `edge.malformed`.
+
+A lot is whole when nobody has it open for writing and its last line is ended. The first
+is asked of the kernel: a read lease is granted only where there is no writer (Linux,
+own files or root). Elsewhere a file counts as closed once it has been quiet.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import signal
+import stat
+import time
+from pathlib import Path
+
+from kdutils.edge.malformed import Malformed
+
+UNFINISHED = (".part", ".tmp", ".partial", ".swp", "~")
+SPECIAL = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class Busy(Exception):
+    """Not now: a writer has the file open, or its last line may still come."""
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, sorted; hidden and unfinished names are not ours."""
+    try:
+        found = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(
+        name
+        for name in found
+        if not name.startswith(".") and not name.endswith(UNFINISHED)
+    )
+
+
+def opened(path: Path) -> int:
+    """An open descriptor of a plain file; Malformed says what it is instead.
+
+    Never follows a link and never waits for a FIFO. OSError where it cannot be opened.
+    """
+    kind = stat.S_IFMT(os.lstat(path).st_mode)
+    if kind == stat.S_IFREG:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(path, flags)
+        except OSError as problem:
+            if problem.errno != errno.ELOOP:
+                raise
+            kind = stat.S_IFLNK
+        else:
+            kind = stat.S_IFMT(os.fstat(fd).st_mode)
+            if kind == stat.S_IFREG:
+                return fd
+            os.close(fd)
+    found = SPECIAL.get(kind, "something else")
+    raise Malformed("file", None, None, found, "a plain file")
+
+
+def unwritten(fd: int, settle: float) -> bool:
+    """Whether nobody has the open file open for writing.
+
+    settle: seconds without a change that stand for it where there are no leases.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # ignored unless asked for
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except AttributeError:
+        return quiet(fd) >= settle
+    except OSError as problem:
+        if problem.errno in (errno.EAGAIN, errno.EBUSY):
+            return False
+        return quiet(fd) >= settle
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return True
+
+
+def quiet(fd: int) -> float:
+    """Seconds since the file was last changed, by the kernel's own clock."""
+    return time.time() - os.fstat(fd).st_ctime
+
+
+def ended(fd: int) -> bool:
+    """Whether the last byte is a line feed; an empty file is not ended."""
+    size = os.fstat(fd).st_size
+    return size > 0 and os.pread(fd, 1, size - 1) == b"\n"
+
+
+def take(path: Path, work: Path, settle: float, patience: float) -> None:
+    """Rename a whole lot from the inbox into work/; Busy if it must wait.
+
+    patience: seconds after which a file that nobody writes, and whose last line has no
+    end, is taken as it is. What is no plain file is taken at once, to be refused.
+    """
+    target = work / path.name
+    try:
+        fd = opened(path)
+    except Malformed:
+        fd = None
+    try:
+        if fd is not None and not unwritten(fd, settle):
+            raise Busy
+        if fd is not None and not ended(fd) and quiet(fd) < patience:
+            raise Busy
+        if os.path.lexists(target):
+            raise Busy  # the earlier one of that name first
+        os.rename(path, target)
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def identity(path: Path) -> str:
+    """A name for what is not read: the same until it changes, 64 hex digits."""
+    seen = os.lstat(path)
+    what = f"{seen.st_ino} {seen.st_mtime_ns} {seen.st_size}"
+    return hashlib.sha256(what.encode()).hexdigest()

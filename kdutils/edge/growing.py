@@ -1,0 +1,245 @@
+"""edge.growing: one file that the tester appends to, judged row by row.
+
+Import rule: standard library and this package.
+
+Its verdicts grow beside it, one file for each generation of it: verdicts/NAME.G.csv
+with `end,id,score,verdict,reason`, where `end` is the byte behind the row in NAME. So
+the last whole line of the verdicts *is* the durable offset: a row is judged once, and a
+killed run goes on behind it. A refused row has the verdict `refused` and its reason.
+
+A new generation begins when NAME is another file (rotated: the old one is first read to
+its end, wherever in the inbox it was renamed to), when it became shorter or its
+beginning changed (truncated), or when another bundle reads it.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import json
+import os
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from kdutils.edge import claim, reader, verdicts
+from kdutils.edge.malformed import Malformed
+from kdutils.edge.rows import Rows
+
+HEAD, BLOCK, KEPT = 4096, 1 << 18, 100
+COLUMNS = b"end,id,score,verdict,reason\n"
+
+
+class Growing:
+    """A growing file of the inbox; `step` judges what was appended since."""
+
+    def __init__(self, name: str, inbox, outbox, model, status, **how):
+        self.name, self.inbox, self.outbox = name, Path(inbox), Path(outbox)
+        self.model, self.status = model, status
+        self.empty, self.settle = how.get("empty", False), how.get("settle", 2.0)
+        self.state: dict | None = None
+        self.fd, self.end, self.crlf = None, 0, None
+        self.rows = Rows(model, empty=self.empty)
+
+    def owns(self, name: str) -> bool:
+        """Whether a name of the inbox is the file or one rotated away: NAME...."""
+        return name.startswith(self.name)
+
+    def step(self) -> int:
+        """Judge the whole lines there are, at most a block; 1 if there were any.
+
+        OSError where something cannot be read or written; nothing is then lost.
+        """
+        try:
+            return self._step()
+        except OSError:
+            self._close()  # what is on the disk counts
+            raise
+
+    def _step(self) -> int:
+        if self.fd is None and not self._open():
+            return 0
+        if self._replaced():
+            self._begin(os.dup(self.fd))
+        if self._advance():
+            return 1
+        if self._rotated():
+            self._finish()
+            self._close()
+            return 1
+        return 0
+
+    def _close(self) -> None:
+        if self.fd is not None:
+            os.close(self.fd)
+        self.fd = None
+
+    # --- which file ------------------------------------------------------------------
+
+    def _open(self) -> bool:
+        """Go on with the file of the saved state, or begin; False if there is none."""
+        path = self.outbox / "state" / f"{self.name}.json"
+        if self.state is None and path.exists():
+            self.state = json.loads(path.read_text())
+        fd = self._find()
+        if fd is None:
+            return False
+        if self.state is None or self.state["inode"] != _inode(fd):
+            self._begin(fd)
+            return True
+        self.fd = fd
+        self._resume()
+        if self.state["model"] != self.model.digest:
+            self._begin(os.dup(fd), self.end)
+        return True
+
+    def _find(self) -> int | None:
+        """The file of the state, else the oldest that was not read to its end."""
+        found: dict[tuple, int] = {}
+        for name in claim.names(self.inbox):
+            if self.owns(name):
+                with suppress(FileNotFoundError, Malformed):
+                    fd = claim.opened(self.inbox / name)
+                    age = (name == self.name, os.fstat(fd).st_mtime_ns, name)
+                    found[age] = fd
+        best = min((age for age in found if not self._known(found[age])), default=None)
+        for age, fd in found.items():
+            if self.state is not None and _inode(fd) == self.state["inode"]:
+                best = age
+        chosen = found.pop(best, None)
+        for fd in found.values():
+            os.close(fd)
+        return chosen
+
+    def _known(self, fd: int) -> bool:
+        """Whether a file was read to its end and rotated away."""
+        return self.state is not None and _signature(fd) in self.state["finished"]
+
+    def _begin(self, fd: int, start: int = 0) -> None:
+        """A new generation, read from byte `start`."""
+        self._close()
+        self.fd, self.end, self.crlf = fd, start, None
+        self.rows = Rows(self.model, empty=self.empty)
+        old = self.state or {"generation": -1, "finished": []}
+        self.state = {
+            "generation": old["generation"] + 1,
+            "finished": old["finished"][-KEPT:],
+            "inode": _inode(fd),
+            "model": self.model.digest,
+            "start": start,
+            "head": None,
+        }
+        while self._verdicts.exists():  # of a state that somebody removed
+            self.state["generation"] += 1
+
+    def _replaced(self) -> bool:
+        """Whether the open file was truncated or written anew from its beginning."""
+        if os.fstat(self.fd).st_size < self.end:
+            return True
+        head = self.state["head"]
+        return head is not None and head != _head(self.fd, head[0])
+
+    def _rotated(self) -> bool:
+        """Whether NAME is another file now, and nobody writes to the open one."""
+        try:
+            now = os.lstat(self.inbox / self.name)
+        except FileNotFoundError:
+            return False
+        other = [now.st_dev, now.st_ino] != _inode(self.fd)
+        return other and claim.unwritten(self.fd, self.settle)
+
+    # --- what it says ----------------------------------------------------------------
+
+    @property
+    def _verdicts(self) -> Path:
+        name = f"{self.name}.{self.state['generation']}.csv"
+        return self.outbox / "verdicts" / name
+
+    def _advance(self) -> bool:
+        at = self.end
+        data = os.pread(self.fd, BLOCK, at)
+        whole, newline, _ = data.rpartition(b"\n")
+        if not newline:
+            if len(data) == BLOCK:
+                raise OSError(errno.EFBIG, f"a line of {self.name} has no end")
+            return False
+        body, start = whole + newline, at
+        if self.crlf is None:
+            body, start = self._header(body, at)
+        rows, fails = self.rows.count, self.rows.fails
+        content = self.rows.judge(body, start, bool(self.crlf))
+        self._publish(content, at + len(whole) + 1)
+        self._tell(rows, fails)
+        return True
+
+    def _tell(self, rows: int, fails: int) -> None:
+        """Show what was published since there were so many rows and fails."""
+        for place, wrong, digest in self.rows.refused():
+            self.status.refused(f"{self.name} byte {place}", wrong, digest)
+        rows, fails = self.rows.count - rows, self.rows.fails - fails
+        self.status.grown(self.name, rows, fails, self.end)
+
+    def _header(self, data: bytes, at: int):
+        """The bytes below the header, and where they begin."""
+        first = data if at == 0 else os.pread(self.fd, BLOCK, 0)
+        try:
+            self.crlf, below = reader.head(first, self.model.features)
+        except Malformed as wrong:
+            raise OSError(errno.EINVAL, f"{self.name}, {wrong}") from None
+        return (data, at) if at else (below, len(data) - len(below))
+
+    def _publish(self, content: bytes, end: int) -> None:
+        if self.state["head"] is None:
+            self.state["head"] = _head(self.fd, min(end, HEAD))
+            self._save()
+        if content:
+            verdicts.extend(self._verdicts, COLUMNS, content)
+        self.end = end
+
+    def _finish(self) -> None:
+        """Note that a rotated file is read; refuse what has no line end behind it."""
+        rest = os.pread(self.fd, BLOCK, self.end)
+        if rest and self.crlf is not None:
+            rows = self.rows.count
+            content = self.rows.cut_short(rest, self.end)
+            self._publish(content, self.end + len(rest))
+            self._tell(rows, self.rows.fails)
+        self.state["finished"].append(_signature(self.fd))
+        self.state["inode"] = None
+
+    def _save(self) -> None:
+        content = json.dumps(self.state).encode()
+        verdicts.replace(self.outbox, "state", f"{self.name}.json", content)
+
+    def _resume(self) -> None:
+        """Take the offset from the verdicts; a torn last line never was a verdict."""
+        self.end, self.crlf = self.state["start"], None
+        self.rows = Rows(self.model, empty=self.empty)
+        if not self._verdicts.exists():
+            return
+        verdicts.sync(self._verdicts.parent)
+        with open(self._verdicts, "r+b") as file:
+            whole = 0
+            for line in file:
+                whole += len(line) if line.endswith(b"\n") else 0
+            file.truncate(whole)
+        with open(self._verdicts, encoding="utf-8", newline="") as file:
+            for row in islice(csv.reader(file), 1, None):
+                self.end = int(row[0])
+                self.rows.remember([row[1]])
+
+
+def _inode(fd: int) -> list[int]:
+    seen = os.fstat(fd)
+    return [seen.st_dev, seen.st_ino]
+
+
+def _head(fd: int, size: int) -> list:
+    """How many bytes, and the SHA-256 of so many from the beginning."""
+    return [size, hashlib.sha256(os.pread(fd, size, 0)).hexdigest()]
+
+
+def _signature(fd: int) -> list:
+    """A file that is not written any more; an inode alone may be used again."""
+    return [*_inode(fd), os.fstat(fd).st_size, *_head(fd, HEAD)]

@@ -1,0 +1,155 @@
+"""edge.status: how the watcher is: log lines, a live line, health and counters.
+
+Import rule: standard library only. Nothing here may stop the watcher: a log that cannot
+be written is counted, not raised.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+PARTS = ("event", "read", "parse", "model", "publish")
+BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+EVERY = 1.0
+
+
+class Status:
+    """Counts what happens and shows it: `health.json`, `metrics.prom`, lines.
+
+    log: a text file that is already open; live: rewrite one line on stderr.
+    """
+
+    def __init__(self, outbox: Path, digest: str, *, log=None, live: bool = False):
+        self.outbox, self.digest, self.log, self.live = outbox, digest, log, live
+        self.counts: Counter = Counter()
+        self.seconds: Counter = Counter()
+        self.troubles: dict[str, str] = {}
+        self.waiting = 0
+        self.started, self.shown = time.time(), 0.0
+        self.buckets: Counter = Counter()
+
+    def verdict(self, name: str, lot, seconds: Counter) -> None:
+        """A lot was judged; seconds by part, from the event to the durable verdict."""
+        self.counts["verdicts"] += 1
+        self.counts["rows"] += lot.rows
+        self.counts["fails"] += lot.fails
+        total = self._spent(seconds)
+        parts = " ".join(f"{part} {1e3 * seconds[part]:.2f}" for part in PARTS)
+        self.line(
+            f"verdict {json.dumps(name)} rows {lot.rows} fails {lot.fails}"
+            f" lot {lot.digest[:16]} latency {1e3 * total:.2f} ms ({parts})"
+        )
+
+    def grown(self, name: str, rows: int, fails: int, end: int) -> None:
+        """Rows of a growing file were judged, up to byte `end`."""
+        self.counts["rows"] += rows
+        self.counts["fails"] += fails
+        self.line(f"grown {json.dumps(name)} rows {rows} fails {fails} end {end}")
+
+    def refused(self, name: str, wrong, digest: str) -> None:
+        """A lot or a row went into quarantine."""
+        self.counts[f'refused{{kind="{wrong.kind}"}}'] += 1
+        reason = json.dumps(str(wrong))
+        self.line(f"refused {json.dumps(name)} lot {digest[:16]} {reason}")
+
+    def trouble(self, name: str, problem: OSError, pause: float) -> None:
+        """Something could not be read or written and is tried again."""
+        code = errno.errorcode.get(problem.errno, "other")
+        self.counts[f'retries{{error="{code}"}}'] += 1
+        self.troubles[name] = f"{code}: {problem.strerror or problem}"
+        self.line(f"retry {json.dumps(name)} in {pause:.1f} s: {self.troubles[name]}")
+
+    def solved(self, name: str) -> None:
+        """It is no trouble any more."""
+        self.troubles.pop(name, None)
+
+    def line(self, text: str) -> None:
+        """One line of the log, with the time in UTC."""
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        self._say(self.log, f"{stamp}.{int(now % 1 * 1000):03d}Z {text}\n")
+
+    def show(self, *, now: bool = False) -> None:
+        """Rewrite the health and counter files and the live line, once a second."""
+        if not now and time.monotonic() - self.shown < EVERY:
+            return
+        self.shown = time.monotonic()
+        texts = {"health.json": self.health(), "metrics.prom": self.prom()}
+        for name, text in texts.items():
+            part = self.outbox / f".{name}.part"
+            try:
+                part.write_text(text)
+                os.replace(part, self.outbox / name)
+            except OSError:
+                self.counts["unshown"] += 1
+        if self.live:
+            self._say(sys.stderr, f"\r\x1b[K{self.short()}")
+
+    def short(self) -> str:
+        """The live line."""
+        refused = sum(self.counts[k] for k in self.counts if k.startswith("refused"))
+        text = " ".join(f"{self.counts[k]} {k}," for k in ("verdicts", "rows", "fails"))
+        text += f" {refused} refused, {self.waiting} waiting"
+        return text + (f", {len(self.troubles)} in trouble" if self.troubles else "")
+
+    def health(self) -> str:
+        """JSON for a person or a supervisor: alive means `time` is recent."""
+        first = dict(list(self.troubles.items())[:20])
+        record = {
+            "ok": not self.troubles,
+            "time": time.time(),
+            "started": self.started,
+            "pid": os.getpid(),
+            "bundle": self.digest,
+            "waiting": self.waiting,
+            "counts": dict(sorted(self.counts.items())),
+            "troubles": first,
+        }
+        return json.dumps(record, indent=1) + "\n"
+
+    def prom(self) -> str:
+        """The counters in Prometheus' text format; latency in seconds."""
+        lines, known = [], set()
+        plain = dict.fromkeys(("verdicts", "rows", "fails"), 0) | dict(self.counts)
+        for name, value in sorted(plain.items()):
+            bare, brace, labels = name.partition("{")
+            if bare not in known:
+                lines.append(f"# TYPE kd_edge_{bare}_total counter")
+                known.add(bare)
+            lines.append(f"kd_edge_{bare}_total{brace}{labels} {value}")
+        lines += ["# TYPE kd_edge_waiting gauge", f"kd_edge_waiting {self.waiting}"]
+        lines.append("# TYPE kd_edge_part_seconds_total counter")
+        for part in PARTS:
+            value = f"{self.seconds[part]:.6f}"
+            lines.append(f'kd_edge_part_seconds_total{{part="{part}"}} {value}')
+        lines.append("# TYPE kd_edge_latency_seconds histogram")
+        for edge in BUCKETS:
+            count = self.buckets[edge]
+            lines.append(f'kd_edge_latency_seconds_bucket{{le="{edge}"}} {count}')
+        count = self.buckets["count"]
+        lines.append(f'kd_edge_latency_seconds_bucket{{le="+Inf"}} {count}')
+        lines.append(f"kd_edge_latency_seconds_sum {self.seconds['total']:.6f}")
+        lines.append(f"kd_edge_latency_seconds_count {count}")
+        return "\n".join(lines) + "\n"
+
+    def _spent(self, seconds: Counter) -> float:
+        total = sum(seconds[part] for part in PARTS)
+        self.seconds.update(seconds)
+        self.seconds["total"] += total
+        self.buckets["count"] += 1
+        self.buckets.update(edge for edge in BUCKETS if total <= edge)
+        return total
+
+    def _say(self, file, text: str) -> None:
+        try:
+            if file is not None:
+                file.write(text)
+                file.flush()
+        except (OSError, ValueError):
+            self.counts["unshown"] += 1

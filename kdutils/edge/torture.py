@@ -1,0 +1,186 @@
+"""edge.torture: kill -9 at random moments; is any verdict lost, doubled or wrong?
+
+Import rule: standard library, numpy and this package.
+
+    python -m kdutils.edge.torture --bundle student.kdb --files 20000 --kills 500
+
+Writes lots (one in ten malformed) and rows of a growing file that is rotated now and
+then, while a watcher is started and killed; lets the last one finish; compares all that
+it left with what it had to leave. Prints one JSON object; exit code 1 if they differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from kdutils.edge import __main__ as command
+from kdutils.edge import claim, model, reader, simulate, verdicts
+
+GROWING = "grow.csv"
+
+
+def start(bundle: str, inbox: Path, outbox: Path, *options: str) -> int:
+    """Fork a watcher that logs beside the outbox; returns its process id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 3
+    try:
+        with open(f"{outbox}.log", "a") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            folders = ["--inbox", str(inbox), "--outbox", str(outbox)]
+            arguments = ["watch", "--bundle", bundle, *folders, *options]
+            code = command.main([*arguments, "--patience", "0.2", "--grow", GROWING])
+    finally:
+        os._exit(code)
+
+
+class Line:
+    """The growing file's tester: appends in pieces, rotates; remembers all rows."""
+
+    def __init__(self, student, inbox: Path, rng):
+        self.student, self.path, self.rng = student, inbox / GROWING, rng
+        self.ids, self.refused, self.rotated = [], 0, 0
+
+    def add(self, rows: int) -> None:
+        """Append rows, now and then a bad one, the last in two pieces."""
+        cells = simulate.content(self.student, self.rng, rows)
+        data = b"" if self.path.exists() else simulate.joined(cells[:1])
+        for row in cells[1:]:
+            row[0] = f"g{len(self.ids):07d}"
+            good = self.rng.random() >= 0.1
+            row[1] = row[1] if good else "NaN"
+            self.refused += not good
+            self.ids.append(row[0] if good else "")
+            data += simulate.joined([row])
+        with open(self.path, "ab", buffering=0) as file:
+            file.write(data[:-9])
+            file.write(data[-9:])
+        if self.rng.random() < 0.05:
+            self.rotated += 1
+            os.rename(self.path, f"{self.path}.{self.rotated}")
+
+    def check(self, outbox: Path) -> list[str]:
+        """What differs: every row once, in the order in which it was written."""
+        found = []
+        for path in (outbox / "verdicts").glob(f"{GROWING}.*.csv"):
+            rows = path.read_text().splitlines()[1:]
+            place = int(path.name.split(".")[-2])
+            found.append((place, [row.split(",")[1] for row in rows]))
+        ids = [id for _, part in sorted(found) for id in part]
+        return [] if ids == self.ids else [f"grow: {len(ids)} of {len(self.ids)} rows"]
+
+
+def run(bundle: str, folder: Path, *, files: int, kills: int, seed: int = 0) -> dict:
+    """Write, kill, drain, compare. `wrong` lists what differs, at most 20 sentences."""
+    student, rng = model.load(bundle), np.random.default_rng(seed)
+    inbox, outbox = folder / "inbox", folder / "outbox"
+    inbox.mkdir(parents=True)
+    how = {"files": files, "rows": 1, "rate": 0, "garbage": 0.09, "crash": 0.01}
+    lots, line = (
+        list(simulate.lots(student, seed=seed, **how)),
+        Line(student, inbox, rng),
+    )
+    cuts = np.sort(rng.integers(0, files + 1, kills))
+    began = time.time()
+    for part in np.split(np.arange(files), cuts):
+        child = start(bundle, inbox, outbox, "--timer")
+        until = time.monotonic() + rng.exponential(0.03)
+        for i in part:
+            simulate.write(inbox, lots[i])
+        line.add(int(rng.integers(1, 4)))
+        time.sleep(max(0.0, until - time.monotonic()))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    line.add(1)
+    wrong = drain(bundle, inbox, outbox, line)
+    wrong += compare(student, lots, outbox, folder) + line.check(outbox)
+    return {
+        "files": files,
+        "malformed": sum(lot.kind != "good" for lot in lots),
+        "kills": len(cuts) + 1,
+        "rows appended": len(line.ids),
+        "rotated": line.rotated,
+        "seconds": round(time.time() - began, 1),
+        "wrong": wrong[:20],
+    }
+
+
+def drain(bundle, inbox: Path, outbox: Path, line, limit: float = 600.0) -> list[str]:
+    """A last watcher until nothing is left, then SIGTERM; what was not as it should."""
+    child, end = start(bundle, inbox, outbox), time.monotonic() + limit
+    while time.monotonic() < end:
+        left = [name for name in os.listdir(inbox) if not name.startswith(GROWING)]
+        if not left and not claim.names(outbox / "work") and not line.check(outbox):
+            break
+        time.sleep(0.05)
+    os.kill(child, signal.SIGTERM)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return [f"exit code {code} after SIGTERM"] if code else []
+
+
+def compare(student, lots, outbox: Path, folder: Path) -> list[str]:
+    """Every lot against what is in done/, quarantine/ and verdicts/."""
+    wrong, wanted = [], {"done": set(), "quarantine": set(), "verdicts": set()}
+    for lot in lots:
+        judged = judge(student, lot.content, folder / "lot")
+        kept = verdicts.kept(judged.digest, lot.name)
+        if lot.kind == "good":
+            name = verdicts.key(judged.digest, student.digest) + ".csv"
+            wanted["done"].add(kept)
+            wanted["verdicts"].add(name)
+            path, content = outbox / "verdicts" / name, judged.content
+            if not path.exists() or path.read_bytes() != content:
+                wrong.append(f"{lot.name}: verdict lost or wrong")
+        else:
+            wanted["quarantine"] |= {kept, kept + verdicts.REASON}
+            path = outbox / "quarantine" / (kept + verdicts.REASON)
+            said = json.loads(path.read_text()) if path.exists() else {}
+            place = tuple(said.get(name) for name in ("kind", "row", "column"))
+            if place != (lot.kind, lot.row, lot.column):
+                wrong.append(f"{lot.name}: {place} instead of {lot.kind}")
+    for name, names in wanted.items():
+        there = {entry for entry in os.listdir(outbox / name) if GROWING not in entry}
+        wrong += [f"{name}/{entry} is too much" for entry in there - names]
+        wrong += [f"{name}/{entry} is missing" for entry in names - there]
+    return wrong + [f"tmp/{name}" for name in os.listdir(outbox / "tmp")]
+
+
+def judge(student, content: bytes, path: Path) -> reader.Lot:
+    """The same bytes without a watcher."""
+    path.write_bytes(content)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return reader.judge(fd, student, reader.Limits())
+    finally:
+        os.close(fd)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; everything lies in a temporary folder, or in --folder."""
+    parser = argparse.ArgumentParser(prog="python -m kdutils.edge.torture")
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", help="where, e.g. on the disk to be tried")
+    chosen = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
+        how = {"files": chosen.files, "kills": chosen.kills, "seed": chosen.seed}
+        found = run(chosen.bundle, Path(folder), **how)
+    print(json.dumps(found, indent=1))
+    return 1 if found["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""edge.verdicts: what leaves the watcher, durable and exactly once.
+
+Import rule: standard library only.
+
+    verdicts/KEY.csv        id,score,verdict; KEY = content digest . bundle digest
+    done/KEY16-NAME         the lot as it came
+    quarantine/KEY16-NAME   a refused lot, and KEY16-NAME.reason.json beside it
+
+The same lot and bundle give the same name and content, so work that is done again after
+a crash finds its verdict there and changes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+LONGEST = 255
+REASON = ".reason.json"
+FOLDERS = ("work", "done", "quarantine", "verdicts", "state", "tmp")
+
+
+def folders(outbox: Path) -> None:
+    """Make what is missing of the outbox."""
+    for name in FOLDERS:
+        (outbox / name).mkdir(parents=True, exist_ok=True)
+
+
+def sweep(outbox: Path) -> None:
+    """Remove what a killed run left half written."""
+    for path in (outbox / "tmp").iterdir():
+        path.unlink()
+
+
+def key(lot: str, model: str) -> str:
+    """The name of a verdict, from two SHA-256 digests: 32 and 12 hex digits."""
+    return f"{lot[:32]}.{model[:12]}"
+
+
+def publish(outbox: Path, folder: str, name: str, content: bytes) -> bool:
+    """Write, fsync, link, fsync the folder; False if that name is there already.
+
+    OSError leaves nothing behind under that name.
+    """
+    target, part = outbox / folder / name, outbox / "tmp" / "part"
+    if target.exists():
+        sync(target.parent)
+        return False
+    try:
+        write(part, content)
+        link(part, target)
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
+    sync(target.parent)
+    return True
+
+
+def replace(outbox: Path, folder: str, name: str, content: bytes) -> None:
+    """The same for a file that may change: the old or the new, never half of one."""
+    part = outbox / "tmp" / "state"
+    write(part, content)
+    os.replace(part, outbox / folder / name)
+    sync(outbox / folder)
+
+
+def write(path: Path, content: bytes) -> None:
+    """All bytes on the disk, or OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o644)
+    try:
+        append(fd, content)
+    finally:
+        os.close(fd)
+
+
+def append(fd: int, content: bytes) -> None:
+    """Write at the descriptor's place and fsync."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.fsync(fd)
+
+
+def extend(path: Path, header: bytes, content: bytes) -> None:
+    """Append to a file and fsync, all or nothing; a new one begins with the header."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o644)
+    try:
+        size = os.fstat(fd).st_size
+        try:
+            append(fd, (b"" if size else header) + content)
+        except OSError:
+            os.ftruncate(fd, size)
+            raise
+    finally:
+        os.close(fd)
+    if size == 0:
+        sync(path.parent)
+
+
+def link(part: Path, target: Path) -> None:
+    """Give a written file its name, unless the name is taken."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        return
+    except OSError as problem:  # a file system without links, such as exFAT
+        if problem.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+            raise
+        os.rename(part, target)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def kept(digest: str, name: str) -> str:
+    """The name of a lot in done/ or quarantine/; a long one loses its beginning."""
+    start = f"{digest[:16]}-"
+    room = LONGEST - len(start) - len(REASON)
+    return start + os.fsdecode(os.fsencode(name)[-room:])
+
+
+def refuse(outbox: Path, name: str, digest: str, wrong) -> None:
+    """Put a lot of work/ into quarantine/, its reason first."""
+    reason = json.dumps({"file": name} | wrong.record(), indent=1) + "\n"
+    publish(outbox, "quarantine", kept(digest, name) + REASON, reason.encode())
+    move(outbox, name, "quarantine", digest)
+
+
+def move(outbox: Path, name: str, folder: str, digest: str) -> None:
+    """Move a lot out of work/; the same content again replaces the first."""
+    os.rename(outbox / "work" / name, outbox / folder / kept(digest, name))

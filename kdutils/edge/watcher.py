@@ -1,0 +1,208 @@
+"""edge.watcher: the loop: look at the folders and settle what is due.
+
+Import rule: standard library and this package.
+
+Level-triggered: each scan starts from what lies in work/ (a killed run's lots too) and
+then in the inbox, so there is no recovery beside the ordinary way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from time import monotonic, perf_counter
+
+from kdutils.edge import claim, reader, verdicts
+from kdutils.edge.malformed import Malformed
+from kdutils.edge.reader import Limits, Lot
+
+TICK, FIRST, LONGEST = 0.5, 0.25, 30.0
+
+
+class Refused(Exception):
+    """The watcher cannot start: one sentence."""
+
+
+class Stalled(Exception):
+    """Nothing can be published now; its cause is the OSError."""
+
+
+class Retries:
+    """When to try again what failed: after .25 s, then twice as long, at most 30 s."""
+
+    def __init__(self):
+        self.pauses: dict[str, float] = {}
+        self.at: dict[str, float] = {}
+
+    def due(self, name: str) -> bool:
+        """Whether a name may be tried now."""
+        return self.at.get(name, 0.0) <= monotonic()
+
+    def failed(self, name: str) -> float:
+        """Note a failure; returns the pause in seconds."""
+        pause = min(LONGEST, 2 * self.pauses.get(name, FIRST / 2))
+        self.pauses[name], self.at[name] = pause, monotonic() + pause
+        return pause
+
+    def forget(self, name: str) -> None:
+        """It worked, or it is gone."""
+        self.pauses.pop(name, None)
+        self.at.pop(name, None)
+
+
+class Watcher:
+    """Serves one bundle to one inbox.
+
+    settle, patience: seconds, see `claim`; empty: an empty cell is a test that was not
+    run; growing: objects with `name` and `step()` for files that are appended to.
+    """
+
+    def __init__(self, model, inbox, outbox, status, alarm, **chosen):
+        self.model, self.status, self.alarm = model, status, alarm
+        self.inbox, self.outbox = Path(inbox), Path(outbox)
+        self.settle = chosen.get("settle", 2.0)
+        self.patience = chosen.get("patience", 10.0)
+        self.limits = chosen.get("limits", Limits())
+        self.empty = chosen.get("empty", False)
+        self.growing = chosen.get("growing", ())
+        self.retries, self.stopped = Retries(), False
+
+    def stop(self, *_) -> None:
+        """End after the file in hand; a signal handler, so it touches no lock."""
+        self.stopped = True
+
+    def run(self) -> None:
+        """Scan at each alarm and every half second, until `stop`."""
+        while not self.stopped:
+            busy = self.scan()
+            self.status.show()
+            if not self.stopped and not busy:
+                self.alarm.wait(TICK)
+        self.status.show(now=True)
+
+    def scan(self) -> int:
+        """Settle everything that is due; returns the number of lots settled."""
+        self.alarm.attend()
+        if not self.retries.due(""):
+            return 0
+        settled = 0
+        try:
+            verdicts.folders(self.outbox)
+            settled += self._folder(self.outbox / "work")
+            settled += self._folder(self.inbox)
+            for one in self.growing:
+                if self.retries.due(one.name) and not self.stopped:
+                    settled += self._try(one.name, one.step)
+        except (Stalled, OSError) as problem:
+            cause = problem.__cause__ if isinstance(problem, Stalled) else problem
+            self.status.trouble("", cause, self.retries.failed(""))
+        else:
+            self.retries.forget("")
+            self.status.solved("")
+        return settled
+
+    def _folder(self, folder: Path) -> int:
+        names = claim.names(folder)
+        if folder == self.inbox:
+            self._forget(set(names))
+            ours = [one.owns for one in self.growing]
+            names = [name for name in names if not any(own(name) for own in ours)]
+        settled = 0
+        for place, name in enumerate(names):
+            if self.stopped:
+                break
+            self.status.waiting = len(names) - place
+            if self.retries.due(name):
+                settled += self._try(name, lambda name=name: self._one(folder, name))
+            self.status.show()
+        self.status.waiting = len(names) - settled
+        return settled
+
+    def _forget(self, there: set[str]) -> None:
+        """Drop the troubles of names that are gone."""
+        for name in set(self.retries.at) - there - {""}:
+            if not os.path.lexists(self.outbox / "work" / name):
+                self.retries.forget(name)
+                self.status.solved(name)
+
+    def _try(self, name: str, step) -> int:
+        try:
+            done = step()
+        except claim.Busy:
+            return 0
+        except FileNotFoundError:
+            return 0  # withdrawn, or the inbox itself: the next scan sees
+        except OSError as problem:
+            self.status.trouble(name, problem, self.retries.failed(name))
+            return 0
+        self.retries.forget(name)
+        self.status.solved(name)
+        return done
+
+    def _one(self, folder: Path, name: str) -> int:
+        event = None
+        if folder == self.inbox:
+            work = self.outbox / "work"
+            claim.take(folder / name, work, self.settle, self.patience)
+            event = self.alarm.closed(name)
+        self._settle(name, event)
+        return 1
+
+    def _settle(self, name: str, event: float | None) -> None:
+        """Judge a lot of work/, publish, and move it on. Stalled, OSError or Busy."""
+        path, start = self.outbox / "work" / name, monotonic()
+        try:
+            fd = claim.opened(path)
+        except Malformed as wrong:
+            self._refuse(name, claim.identity(path), wrong)
+            return
+        try:
+            waited = start - event if event is not None else _age(fd)
+            if not claim.unwritten(fd, self.settle):
+                raise claim.Busy
+            if os.fstat(fd).st_size > self.limits.bytes:
+                wrong = reader.too_large(os.fstat(fd).st_size, self.limits)
+                lot = Lot(claim.identity(path), wrong=wrong)
+            else:
+                lot = reader.judge(fd, self.model, self.limits, empty=self.empty)
+        finally:
+            os.close(fd)
+        if lot.wrong is not None:
+            self._refuse(name, lot.digest, lot.wrong)
+            return
+        begin = perf_counter()
+        try:
+            target = verdicts.key(lot.digest, self.model.digest) + ".csv"
+            verdicts.publish(self.outbox, "verdicts", target, lot.content)
+            lot.seconds["publish"] = perf_counter() - begin
+            verdicts.move(self.outbox, name, "done", lot.digest)
+        except OSError as problem:
+            raise Stalled from problem
+        lot.seconds["event"] = max(0.0, waited)
+        self.status.verdict(name, lot, lot.seconds)
+
+    def _refuse(self, name: str, digest: str, wrong: Malformed) -> None:
+        try:
+            verdicts.refuse(self.outbox, name, digest, wrong)
+        except OSError as problem:
+            raise Stalled from problem
+        self.status.refused(name, wrong, digest)
+
+
+def _age(fd: int) -> float:
+    """Seconds since the last write, as far as the file system's clock shows it."""
+    return time.time() - os.fstat(fd).st_mtime
+
+
+def lock(path: Path) -> int:
+    """Hold a file or folder against a second watcher; Refused if one is at work."""
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise Refused(f"another watcher is at work on {path.absolute()}") from None
+    return fd

@@ -1,0 +1,236 @@
+"""A growing file: every row once, whatever is cut, rotated, truncated or replaced."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from toy_edge import HEADER, Place, save
+
+from kdutils.edge import growing, model, rows
+
+NAME = "grow.csv"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def place(tmp_path, path):
+    return Place(tmp_path, path, grow=[NAME])
+
+
+def append(place, *ids, end="\n", name=NAME):
+    """Rows with these ids; `end` of the last may be missing."""
+    text = "\n".join(f"{id},400,5,.1" for id in ids) + end
+    with open(place.inbox / name, "ab") as file:
+        file.write((b"" if file.tell() else HEADER) + text.encode())
+
+
+def scan(place, times=3):
+    for _ in range(times):
+        place.watcher.scan()
+
+
+def ids(place):
+    """All ids that have a verdict, generation after generation."""
+    found = []
+    for name in sorted(place.names("verdicts"), key=lambda n: int(n.split(".")[-2])):
+        text = (place.outbox / "verdicts" / name).read_text()
+        assert text.startswith("end,id,score,verdict,reason\n")
+        found.append([line.split(",")[1] for line in text.splitlines()[1:]])
+    return found
+
+
+def test_rows_are_judged_as_they_come_and_the_file_stays(place):
+    append(place, "a", "b")
+    scan(place)
+    append(place, "c", end="")
+    scan(place)
+    assert ids(place) == [["a", "b"]]
+    append(place, end="")
+    with open(place.inbox / NAME, "ab") as file:
+        file.write(b"\n")
+    scan(place)
+    assert ids(place) == [["a", "b", "c"]] and os.listdir(place.inbox) == [NAME]
+    assert place.status.counts["rows"] == 3 and place.counts()[1:] == (0, 0)
+
+
+def test_the_end_of_each_row_is_its_byte(place):
+    append(place, "a", "bcd")
+    scan(place)
+    lines = (place.outbox / "verdicts" / f"{NAME}.0.csv").read_text().splitlines()
+    data = (place.inbox / NAME).read_bytes()
+    ends = [int(line.split(",")[0]) for line in lines[1:]]
+    assert ends == [data.index(b"\nbcd") + 1, len(data)]
+    wanted = place.student.bundle.score([[400, 5, 0.1]])[0]
+    assert np.float32(lines[1].split(",")[2]) == wanted
+
+
+@pytest.mark.parametrize("torn", [0, 1, 9])
+def test_a_new_watcher_goes_on_behind_the_last_whole_verdict(
+    place, tmp_path, path, torn
+):
+    append(place, "a", "b", "c")
+    scan(place)
+    file = place.outbox / "verdicts" / f"{NAME}.0.csv"
+    whole = file.read_bytes()
+    os.truncate(file, len(whole) - torn)
+    append(place, "d", "a")
+    again = Place(tmp_path, path, grow=[NAME])
+    scan(again)
+    assert ids(again) == [["a", "b", "c", "d", ""]], "an id twice is refused"
+    assert file.read_bytes().startswith(whole)
+
+
+def test_a_bad_row_is_refused_alone_with_its_reason(place):
+    append(place, "a", "b", end="")
+    with open(place.inbox / NAME, "ab") as file:
+        file.write(b"0\nx,1,NaN,3\n\xff\xfe\nq,1\n")
+    append(place, "c", "a", "d")
+    scan(place)
+    assert ids(place) == [["a", "b", "", "", "", "c", "", "d"]]
+    text = (place.outbox / "verdicts" / f"{NAME}.0.csv").read_text()
+    for word in ("row 3, column 'idd_uA'", "UTF-8", "row 5: found 2 cells", "each id"):
+        assert word in text
+    assert sum("refused" in line for line in text.splitlines()) == 4
+    assert place.log.getvalue().count("refused") == 4
+
+
+def test_a_rotated_file_is_read_to_its_end_first(place):
+    append(place, "a")
+    scan(place)
+    append(place, "b", "c", end="")
+    os.rename(place.inbox / NAME, place.inbox / f"{NAME}.1")
+    append(place, "d")
+    scan(place, 6)
+    assert ids(place) == [["a", "b", ""], ["d"]] and place.counts()[1:] == (0, 0)
+    assert "whole last line" in place.log.getvalue()
+    append(place, "e")
+    scan(place)
+    assert ids(place)[1] == ["d", "e"]
+
+
+def test_a_rotated_file_that_is_still_written_is_waited_for(place):
+    append(place, "a")
+    scan(place)
+    with open(place.inbox / NAME, "ab") as writer:
+        os.rename(place.inbox / NAME, place.inbox / f"{NAME}.1")
+        append(place, "c")
+        scan(place)
+        assert ids(place) == [["a"]]
+        writer.write(b"b,1,2,3\n")
+    scan(place, 6)
+    assert ids(place) == [["a", "b"], ["c"]]
+
+
+def test_rotated_twice_while_no_watcher_was_there(place, tmp_path, path):
+    append(place, "a")
+    scan(place)
+    append(place, "b")
+    for number, new in ((1, "c"), (2, "d")):
+        os.rename(place.inbox / NAME, place.inbox / f"{NAME}.{number}")
+        append(place, new)
+        os.utime(place.inbox / f"{NAME}.{number}", (number, number))
+    again = Place(tmp_path, path, grow=[NAME])
+    scan(again, 9)
+    assert ids(again) == [["a", "b"], ["c"], ["d"]]
+    last = Place(tmp_path, path, grow=[NAME])
+    scan(last, 9)
+    assert ids(last) == [["a", "b"], ["c"], ["d"]], "finished ones stay finished"
+
+
+@pytest.mark.parametrize("new", [["c"], ["c", "d", "e", "f"]])
+def test_a_truncated_file_begins_again_even_if_it_is_longer(place, new):
+    append(place, "a", "b")
+    scan(place)
+    os.truncate(place.inbox / NAME, 0)
+    append(place, *new)
+    scan(place)
+    assert ids(place) == [["a", "b"], new]
+
+
+def test_another_bundle_goes_on_where_the_first_one_stopped(place, tmp_path, path):
+    append(place, "a")
+    scan(place)
+    append(place, "b")
+    again = Place(tmp_path, path, grow=[NAME])
+    other = model.Model(
+        again.student.bundle, "f" * 64, again.student.low, again.student.high
+    )
+    again.watcher.growing[0].model = other
+    scan(again)
+    append(place, "c")
+    scan(again)
+    assert ids(again) == [["a"], ["b", "c"]]
+    state = json.loads((place.outbox / "state" / f"{NAME}.json").read_text())
+    assert state["model"] == "f" * 64
+
+
+def test_a_wrong_header_is_trouble_until_it_is_replaced(place):
+    (place.inbox / NAME).write_bytes(b"id,a,b\n1,2,3\n")
+    scan(place)
+    assert "EINVAL" in place.status.health() and ids(place) == []
+    (place.inbox / NAME).unlink()
+    append(place, "a")
+    place.watcher.retries.at.clear()
+    scan(place)
+    assert ids(place) == [["a"]] and not place.status.troubles
+
+
+def test_a_full_disk_loses_no_row_and_doubles_none(place, monkeypatch):
+    append(place, "a")
+    scan(place)
+    append(place, "b")
+    written = os.write
+
+    def full(fd, data):
+        written(fd, bytes(data)[:5])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        scan(place)
+    assert ids(place) == [["a"]] and "ENOSPC" in place.status.health()
+    place.watcher.retries.at.clear()
+    append(place, "c")
+    scan(place)
+    assert ids(place) == [["a", "b", "c"]]
+
+
+def test_small_blocks_change_nothing(place, monkeypatch):
+    monkeypatch.setattr(growing, "BLOCK", 64)
+    names = [f"i{i}" for i in range(40)]
+    append(place, *names)
+    scan(place, 60)
+    assert ids(place) == [names]
+
+
+def test_ids_are_remembered_up_to_a_limit(place, monkeypatch):
+    monkeypatch.setattr(rows, "REMEMBERED", 2)
+    append(place, "a", "b", "c", "d")
+    scan(place)
+    append(place, "c", "a")
+    scan(place)
+    assert ids(place) == [["a", "b", "c", "d", "", "a"]]
+
+
+def test_crlf_and_a_byte_order_mark(place):
+    data = b"\xef\xbb\xbf" + HEADER + b"a,1,2,3\n"
+    (place.inbox / NAME).write_bytes(data.replace(b"\n", b"\r\n"))
+    scan(place)
+    with open(place.inbox / NAME, "ab") as file:
+        file.write(b"b,1,2,3\r\nc,1,2,3\n")
+    scan(place)
+    assert ids(place) == [["a", "b", ""]]
+
+
+def test_a_lost_state_never_appends_to_old_verdicts(place, tmp_path, path):
+    append(place, "a")
+    scan(place)
+    (place.outbox / "state" / f"{NAME}.json").unlink()
+    again = Place(tmp_path, path, grow=[NAME])
+    scan(again)
+    assert ids(again) == [["a"], ["a"]]

@@ -1,0 +1,237 @@
+"""The watcher's reader: what is refused, with its row, column and reason."""
+
+import hashlib
+import os
+
+import numpy as np
+import pytest
+from toy_edge import FEATURES, HEADER, save
+
+from kdutils import bundle
+from kdutils.edge import claim, malformed, model, parse, reader, simulate
+from kdutils.edge.malformed import Malformed
+from kdutils.edge.reader import Limits
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def student(path):
+    return model.load(path)
+
+
+GOOD = HEADER + b"a,400,5,.1\nb,401.5,-4.75e0,+1E-1\nc,1.,2,3\n"
+
+
+def judge(tmp_path, student, data, **how):
+    path = tmp_path / "lot"
+    path.write_bytes(data)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return reader.judge(fd, student, how.pop("limits", Limits()), **how)
+    finally:
+        os.close(fd)
+
+
+def test_a_lot_is_judged_as_the_bundle_judges(tmp_path, student):
+    lot = judge(tmp_path, student, GOOD)
+    scores = student.bundle.score([[400, 5, 0.1], [401.5, -4.75, 0.1], [1, 2, 3]])
+    rows = [line.split(",") for line in lot.content.decode().splitlines()]
+    assert rows[0] == ["id", "score", "verdict"]
+    assert [row[0] for row in rows[1:]] == ["a", "b", "c"]
+    assert np.array_equal(np.float32([row[1] for row in rows[1:]]), scores)
+    said = ["fail" if score > np.float32(0.05) else "pass" for score in scores]
+    assert [row[2] for row in rows[1:]] == said and lot.fails == said.count("fail")
+    assert lot.digest == hashlib.sha256(GOOD).hexdigest() and lot.rows == 3
+
+
+@pytest.mark.parametrize(
+    "data", [reader.BOM + GOOD, GOOD.replace(b"\n", b"\r\n")], ids=["BOM", "CRLF"]
+)
+def test_a_byte_order_mark_and_crlf_say_the_same(tmp_path, student, data):
+    lot = judge(tmp_path, student, data)
+    assert lot.wrong is None
+    assert lot.content == judge(tmp_path, student, GOOD).content
+
+
+def row(text):
+    return HEADER + b"a,1,2,3\n" + text + b"\nz,1,2,3\n"
+
+
+NINE = HEADER + b"".join(b"%d,1,2,3\n" % i for i in range(9))
+WRONG = {
+    "one_thousand": (row(b"b,1_0,2,3"), "number", 2, "vdd_mV"),
+    "nan": (row(b"b,1,nan,3"), "number", 2, "idd_uA"),
+    "NaN": (row(b"b,1,2,NaN"), "number", 2, "leak_nA"),
+    "inf": (row(b"b,1,2,-inf"), "number", 2, "leak_nA"),
+    "empty": (row(b"b,1,,3"), "number", 2, "idd_uA"),
+    "all empty": (row(b"b,,,"), "number", 2, "vdd_mV"),
+    "space": (row(b"b, 1,2,3"), "number", 2, "vdd_mV"),
+    "hexadecimal": (row(b"b,0x1F,2,3"), "number", 2, "vdd_mV"),
+    "exponent alone": (row(b"b,1,2,e5"), "number", 2, "leak_nA"),
+    "two signs": (row(b"b,--1,2,3"), "number", 2, "vdd_mV"),
+    "arabic digits": (row("b,١,2,3".encode()), "number", 2, "vdd_mV"),
+    "1e400": (row(b"b,1e400,2,3"), "range", 2, "vdd_mV"),
+    "-1e400": (row(b"b,1,-1e400,3"), "range", 2, "idd_uA"),
+    "above float32": (row(b"b,1,2,3.5e38"), "range", 2, "leak_nA"),
+    "short row": (row(b"b,1,2"), "cells", 2, None),
+    "long row": (row(b"b,1,2,3,4"), "cells", 2, None),
+    "blank line": (row(b""), "cells", 2, None),
+    "semicolons": (row(b"b;1;2;3"), "cells", 2, None),
+    "quotes": (row(b'"b",1,2,3'), "id", 2, "id"),
+    "no id": (row(b",1,2,3"), "id", 2, "id"),
+    "escape": (row(b"\x1b[2J,1,2,3"), "id", 2, "id"),
+    "NUL": (row(b"b\x00,1,2,3"), "id", 2, "id"),
+    "long id": (row(b"b" * 65 + b",1,2,3"), "id", 2, "id"),
+    "twice": (row(b"a,1,2,3"), "duplicate", 2, "id"),
+    "not UTF-8": (row(b"\xff,1,2,3"), "encoding", 2, None),
+    "junk": (bytes(range(256)) * 50, "header", 0, "id"),
+    "random junk": (b"\x7fELF\x00\x01" * 99, "short", 0, None),
+    "order": (GOOD.replace(b"vdd_mV,idd_uA", b"idd_uA,vdd_mV"), "header", 0, "idd_uA"),
+    "no such column": (GOOD.replace(b"vdd", b"VDD"), "header", 0, "vdd_mV"),
+    "missing column": (b"id,vdd_mV,leak_nA\na,1,2\n", "header", 0, "idd_uA"),
+    "column twice": (b"id,vdd_mV,vdd_mV,leak_nA\n", "header", 0, "vdd_mV"),
+    "unknown column": (b"id,vdd_mV,idd_uA,leak_nA,bin\n", "header", 0, "bin"),
+    "extra in all rows": (GOOD.replace(b"\n", b",0\n"), "header", 0, "0"),
+    "extra below": (HEADER + b"a,1,2,3,0\nb,1,2,3,0\n", "cells", 1, None),
+    "no header": (b"a,1,2,3\nb,1,2,3\n", "header", 0, "id"),
+    "mixed ends": (row(b"b,1,2,3\r"), "cells", 2, None),
+    "carriage returns": (GOOD.replace(b"\n", b"\r"), "short", 0, None),
+    "cut": (GOOD[:-3], "short", 3, None),
+    "nothing": (b"", "short", None, None),
+    "header alone": (HEADER, "short", None, None),
+    "too many rows": (NINE, "size", None, None),
+    "too large": (HEADER + b"a,1,2,3\n" * 999, "size", None, None),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_malformed_is_refused_with_its_place(tmp_path, student, name):
+    data, kind, row, column = WRONG[name]
+    rows = 5 if name == "too many rows" else 100
+    lot = judge(tmp_path, student, data, limits=Limits(bytes=20_000, rows=rows))
+    if name == "too large":
+        lot = judge(tmp_path, student, data, limits=Limits(bytes=2000))
+    wrong = lot.wrong
+    assert (wrong.kind, wrong.row, wrong.column) == (kind, row, column), str(wrong)
+    assert "expected" in str(wrong) and "\n" not in str(wrong)
+    assert lot.content == b"" and set(wrong.record()) >= {"row", "column", "reason"}
+    if name != "too large":
+        assert lot.digest == hashlib.sha256(data).hexdigest()
+
+
+def test_an_empty_cell_is_a_test_not_run_only_where_it_is_allowed(tmp_path, student):
+    data = row(b"b,,2,")
+    lot = judge(tmp_path, student, data, empty=True)
+    wanted = student.bundle.score([[np.nan, 2, np.nan]])[0]
+    assert np.float32(lot.content.splitlines()[2].split(b",")[1]) == wanted
+    assert judge(tmp_path, student, data).wrong.kind == "number"
+    assert judge(tmp_path, student, row(b"b,nan,2,"), empty=True).wrong.column
+
+
+def test_legal_ranges_of_a_bundle_are_kept(tmp_path, student):
+    class Ranged:
+        features = FEATURES
+        ranges = ((0, 500), (np.nan, 10), (np.nan, np.nan))
+
+    low, high = model.legal(Ranged)
+    assert low.tolist() == [0, -model.LARGEST, -model.LARGEST]
+    assert high.tolist() == [500, 10, model.LARGEST]
+    strict = model.Model(student.bundle, student.digest, low, high)
+    assert judge(tmp_path, strict, row(b"b,500,10,1")).wrong is None
+    wrong = judge(tmp_path, strict, row(b"b,500.1,10,1")).wrong
+    assert (wrong.kind, wrong.row, wrong.column) == ("range", 2, "vdd_mV")
+    assert "from 0 to 500" in str(wrong)
+
+
+def test_the_fast_and_the_exact_way_agree(student):
+    """Mutated rows: what the bulk parser takes is what the grammar takes."""
+    rng = np.random.default_rng(3)
+    line, taken = b"b7,401.5,-4.75e0,+1E-1", 0
+    letters = np.frombuffer(b'0123456789+-.eE,_ nifax"\r\t#;', np.uint8)
+    for _ in range(1500):
+        data = bytearray(line)
+        for _ in range(rng.integers(1, 4)):
+            data[rng.integers(len(data))] = rng.choice(letters)
+        for empty in (False, True):
+            text = data.decode()
+            wrong = malformed.explain(
+                [text], 1, student, set(), empty=empty, crlf=False
+            )
+            try:
+                ids, X = parse.rows(bytes(data) + b"\n", 1, student, set(), empty=empty)
+            except Malformed as problem:
+                assert wrong is not None and str(wrong) == str(problem), data
+            else:
+                assert wrong is None, data
+                taken += 1
+                cells = text.split(",")
+                numbers = [float(cell) if cell else np.nan for cell in cells[1:]]
+                assert ids == cells[:1]
+                assert np.array_equal(X[0], numbers, equal_nan=True)
+    assert 200 < taken < 2800
+
+
+def test_blocks_change_nothing(tmp_path, student, monkeypatch):
+    rng = np.random.default_rng(1)
+    data = simulate.joined(simulate.content(student, rng, 200))
+    whole = judge(tmp_path, student, data)
+    monkeypatch.setattr(reader, "BLOCK", 1000)
+    assert judge(tmp_path, student, data).content == whole.content
+    broken = data.replace(b"d0150,", b"d0001,")
+    wrong = judge(tmp_path, student, broken).wrong
+    assert (wrong.kind, wrong.row) == ("duplicate", 150)
+    wrong = judge(tmp_path, student, HEADER + b"x" * 5000).wrong
+    assert wrong.kind == "cells" and "line" in str(wrong)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_simulated_tester_knows_what_is_wrong(tmp_path, student, seed):
+    options = {"garbage": 0.5, "crash": 0.2, "files": 12, "rate": 0, "seed": seed}
+    for made in simulate.lots(student, rows=4, **options):
+        wrong = judge(tmp_path, student, made.content).wrong
+        if made.kind == "good":
+            assert wrong is None
+        else:
+            place = (made.kind, made.row, made.column)
+            assert (wrong.kind, wrong.row, wrong.column) == place, str(wrong)
+
+
+def test_the_same_seed_writes_the_same_lots(student):
+    options = {"garbage": 0.3, "files": 20, "rate": 0, "rows": 3}
+    first, again, other = (
+        list(simulate.lots(student, seed=seed, **options)) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+    assert len({lot.content for lot in first}) > 15
+
+
+def test_a_bundle_that_changes_while_it_is_read_is_refused(path, monkeypatch):
+    before = path.read_bytes()
+    load = bundle.load
+
+    def changed(name):
+        loaded = load(name)
+        path.write_bytes(before + b"!")
+        return loaded
+
+    monkeypatch.setattr(bundle, "load", changed)
+    with pytest.raises(bundle.BundleError, match="changed while"):
+        model.load(path)
+    path.write_bytes(before)
+
+
+def test_who_writes_is_asked_of_the_kernel(tmp_path):
+    path = tmp_path / "lot"
+    with open(path, "wb") as writer:
+        writer.write(b"x\n")
+        writer.flush()
+        fd = claim.opened(path)
+        assert not claim.unwritten(fd, settle=60.0)
+    if not claim.unwritten(fd, settle=60.0):
+        pytest.skip("this file system grants no leases")
+    assert claim.ended(fd)
+    os.close(fd)

@@ -1,0 +1,252 @@
+"""The watcher as a process: events, signals, memory, kill -9, its command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from toy_edge import lot, save
+
+from kdutils.edge import __main__ as command
+from kdutils.edge import alarm, status
+
+ROOT = Path(__file__).parents[1]
+DEVICE = """
+import sys
+names = "torch sklearn pandas scipy xgboost joblib matplotlib"
+for name in names.split() + {more}:
+    sys.modules[name] = None
+import runpy
+sys.argv = ["kdutils.edge", *sys.argv[1:]]
+runpy.run_module("kdutils.edge", run_name="__main__")
+"""
+LIMIT = 120.0
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def start(tmp_path, path):
+    """Start watchers; what still runs at the end is killed."""
+    (tmp_path / "in").mkdir()
+    running = []
+
+    def begin(*options, more=()):
+        folders = ["--inbox", tmp_path / "in", "--outbox", tmp_path / "out"]
+        code = DEVICE.format(more=list(more))
+        words = [sys.executable, "-c", code, "watch", "--bundle", path, *folders]
+        log = open(tmp_path / "log", "a")  # noqa: SIM115
+        child = subprocess.Popen(
+            [*map(str, words), *options],
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        log.close()
+        running.append(child)
+        return child
+
+    yield begin
+    for child in running:
+        child.kill()
+        child.wait()
+
+
+def until(true, what):
+    """Wait for something that a slow machine may take its time for."""
+    end = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.005)
+
+
+def listed(folder):
+    return sorted(os.listdir(folder)) if folder.is_dir() else []
+
+
+def memory(child):
+    """Peak resident memory in MB."""
+    text = Path(f"/proc/{child.pid}/status").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1000
+
+
+@pytest.mark.parametrize("events", [True, False], ids=["watchdog", "timer"])
+def test_a_whole_life(start, tmp_path, events):
+    """Files before, during and after the inbox is replaced; then SIGTERM."""
+    inbox, out = tmp_path / "in", tmp_path / "out"
+    (inbox / "before.csv").write_bytes(lot("0,0,0"))
+    child = start(more=() if events else ("watchdog",))
+    until(lambda: len(listed(out / "done")) == 1, "files from before it began")
+    word = "watchdog and a timer" if events else "with a timer"
+    assert word in (tmp_path / "log").read_text()
+    (inbox / ".hidden.part").write_bytes(lot("1,1,1"))
+    os.rename(inbox / ".hidden.part", inbox / "renamed.csv")
+    (tmp_path / "elsewhere.csv").write_bytes(lot("2,2,2"))
+    os.rename(tmp_path / "elsewhere.csv", inbox / "moved.csv")
+    until(lambda: len(listed(out / "done")) == 3, "renamed and moved in")
+    inbox.rmdir()
+    time.sleep(0.05)
+    inbox.mkdir()
+    (inbox / "after.csv").write_bytes(lot("3,3,3"))
+    until(lambda: len(listed(out / "done")) == 4, "after the inbox was replaced")
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(LIMIT) == 0
+    health = json.loads((out / "health.json").read_text())
+    assert health["ok"] and health["counts"]["verdicts"] == 4
+    assert "kd_edge_verdicts_total 4" in (out / "metrics.prom").read_text()
+    assert len(listed(out / "verdicts")) == 4
+    assert "ended after the file in hand" in (tmp_path / "log").read_text()
+
+
+def test_a_burst_keeps_memory_below_100_mb(start, tmp_path):
+    """1,000 files (EDGE_BURST=20000 for the whole demand) and one large one."""
+    inbox, out = tmp_path / "in", tmp_path / "out"
+    child = start("--max-rows", "1000000")
+    count = int(os.environ.get("EDGE_BURST", "1000"))
+    for number in range(count):
+        (inbox / f"{number}.csv").write_bytes(lot(f"{number},2,3"))
+    rows = [f"{number},2,3" for number in range(60_000)]
+    (inbox / "large.csv").write_bytes(lot(*rows))
+    end = LIMIT * max(1, count / 1000)
+    began = time.monotonic()
+    while len(listed(out / "done")) <= count and time.monotonic() < began + end:
+        time.sleep(0.1)
+    assert len(listed(out / "done")) == len(listed(out / "verdicts")) == count + 1
+    assert memory(child) < 100
+
+
+def test_a_second_watcher_is_refused_in_one_sentence(start, tmp_path):
+    first = start("--timer")
+    until(lambda: (tmp_path / "out" / "health.json").exists(), "the first one")
+    second = start("--timer")
+    assert second.wait(LIMIT) == 2 and first.poll() is None
+    assert "another watcher is at work on" in (tmp_path / "log").read_text()
+
+
+def test_kill_9_loses_doubles_and_garbles_nothing(path):
+    """All of it: python -m kdutils.edge.torture (20,000 files, 500 kills)."""
+    whole = os.environ.get("EDGE_TORTURE")
+    how = [] if whole else ["--files", "1500", "--kills", "40"]
+    words = [sys.executable, "-m", "kdutils.edge.torture", "--bundle", str(path), *how]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and found["wrong"] == [], done.stdout + done.stderr
+    assert found["kills"] > 40 and found["malformed"] > found["files"] / 15
+    assert found["rows appended"] > 50
+
+
+def one_sentence(capsys, *arguments):
+    assert command.main([str(word) for word in arguments]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said and "\n" not in said and "Traceback" not in said
+    return said
+
+
+def test_what_cannot_be_served_is_said_in_one_sentence(tmp_path, path, capsys):
+    inbox, out = tmp_path / "in", tmp_path / "out"
+    watch = ("watch", "--inbox", inbox, "--outbox", out, "--bundle")
+    assert "No such file" in one_sentence(capsys, *watch, tmp_path / "none")
+    assert "is not a folder" in one_sentence(capsys, *watch, path)
+    inbox.mkdir()
+    junk = tmp_path / "junk"
+    junk.write_bytes(b"junk")
+    assert "not a student bundle" in one_sentence(capsys, *watch, junk)
+    inside = ("watch", "--inbox", inbox, "--outbox", inbox / "out", "--bundle", path)
+    assert "must not be inside" in one_sentence(capsys, *inside)
+    for names in (["a/b"], ["a", "a"], ["grow", "grow.csv"]):
+        grow = [word for name in names for word in ("--grow", name)]
+        assert "no path, once" in one_sentence(capsys, *watch, path, *grow)
+    for flag in ("watch", "simulate"):
+        with pytest.raises(SystemExit):
+            command.main([flag])
+
+
+def test_the_tester_writes_what_it_says(tmp_path, path, capsys):
+    words = ["simulate", "--bundle", path, "--inbox", tmp_path, "--files", 7]
+    options = ["--rate", 0, "--garbage", 0.5, "--rows", 2]
+    assert command.main([str(word) for word in words + options]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "name,kind,rows" and len(said) == 8
+    assert sorted(line.split(",")[0] for line in said[1:]) == [
+        name for name in listed(tmp_path) if name.endswith(".csv")
+    ]
+
+
+def test_an_alarm_rings_for_closed_and_moved_but_not_for_reading(tmp_path):
+    pytest.importorskip("watchdog")
+    bell = alarm.Alarm(tmp_path)
+    try:
+        bell.attend()
+        (tmp_path / "a").write_bytes(b"1")
+        assert bell.rung.wait(LIMIT)
+        until(lambda: "a" in bell.when, "the event that it was closed")
+        assert bell.closed("a") <= time.monotonic() and bell.closed("a") is None
+        time.sleep(0.2)
+        bell.rung.clear()
+        (tmp_path / "a").read_bytes()
+        (tmp_path / "a").unlink()
+        assert not bell.rung.wait(0.3)
+        (tmp_path.parent / "b").write_bytes(b"1")
+        os.rename(tmp_path.parent / "b", tmp_path / "b")
+        assert bell.rung.wait(LIMIT)
+    finally:
+        bell.close()
+
+
+def test_a_rename_out_of_the_inbox_delays_no_later_event(tmp_path):
+    """Stock watchdog holds everything behind it for half a second."""
+    pytest.importorskip("watchdog")
+    (tmp_path / "in").mkdir()
+    bell = alarm.Alarm(tmp_path / "in")
+    try:
+        bell.attend()
+        waits = []
+        for number in range(5):
+            path = tmp_path / "in" / str(number)
+            path.write_bytes(b"1")
+            began = time.monotonic()
+            until(lambda path=path: path.name in bell.when, "the event")
+            waits.append(time.monotonic() - began)
+            os.rename(path, tmp_path / path.name)
+        assert min(waits[1:]) < 0.3
+    finally:
+        bell.close()
+
+
+def test_status_is_prometheus_text_and_json(tmp_path):
+    shown = status.Status(tmp_path, "f" * 64)
+    made = type("Lot", (), {"rows": 3, "fails": 1, "digest": "a" * 64})
+    shown.verdict("x", made, status.Counter({"read": 0.003, "publish": 0.001}))
+    shown.trouble("x", OSError(28, "No space left on device"), 0.5)
+    shown.show(now=True)
+    lines = (tmp_path / "metrics.prom").read_text().splitlines()
+    assert 'kd_edge_latency_seconds_bucket{le="0.002"} 0' in lines
+    assert 'kd_edge_latency_seconds_bucket{le="0.005"} 1' in lines
+    assert 'kd_edge_retries_total{error="ENOSPC"} 1' in lines
+    assert 'kd_edge_part_seconds_total{part="read"} 0.003000' in lines
+    for line in lines:
+        assert line.startswith("# TYPE kd_edge_") or float(line.rsplit(" ", 1)[1]) >= 0
+    assert len(lines) == len(set(lines))
+    health = json.loads((tmp_path / "health.json").read_text())
+    assert not health["ok"] and health["troubles"]["x"].startswith("ENOSPC")
+    assert "1 in trouble" in shown.short()
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path):
+    class Full:
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    shown = status.Status(tmp_path / "gone", "f" * 64, log=Full())
+    shown.line("x")
+    shown.show(now=True)
+    assert shown.counts["unshown"] == 3

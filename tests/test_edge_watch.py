@@ -1,0 +1,423 @@
+"""The watcher: what it claims, publishes, refuses, retries and survives."""
+
+import errno
+import json
+import os
+import resource
+import stat
+
+import pytest
+from toy_edge import HEADER, Place, lot, save
+
+from kdutils.edge import claim, reader, simulate, verdicts, watcher
+from kdutils.edge.reader import Limits
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def place(tmp_path, path):
+    return Place(tmp_path, path)
+
+
+def test_a_lot_becomes_one_verdict_and_is_kept(place):
+    place.drop("lot1.csv", lot("400,5,.1", "1,2,3"))
+    assert place.watcher.scan() == 1
+    assert place.counts() == (1, 1, 0) and os.listdir(place.inbox) == []
+    (kept,), (name,) = place.names("done"), place.names("verdicts")
+    assert kept.endswith("-lot1.csv") and name.startswith(kept[:16])
+    text = (place.outbox / "verdicts" / name).read_text()
+    assert text.startswith("id,score,verdict\nr1,") and text.count("\n") == 3
+    assert (place.outbox / "done" / kept).read_bytes() == lot("400,5,.1", "1,2,3")
+    assert place.names("tmp") == place.names("work") == []
+    log = place.log.getvalue()
+    assert 'verdict "lot1.csv" rows 2' in log and "latency" in log
+    assert all(f"{part} " in log for part in ("event", "read", "parse", "model"))
+
+
+def test_the_same_content_under_two_names_is_one_verdict(place):
+    for name in ("a.csv", "b.csv"):
+        place.drop(name, lot())
+    place.watcher.scan()
+    assert place.counts() == (1, 2, 0)
+    place.drop("a.csv", lot())
+    place.watcher.scan()
+    assert place.counts() == (1, 2, 0)
+
+
+def test_the_same_name_with_other_content_is_another_lot(place):
+    for reading in ("400", "401", "402"):
+        place.drop("lot.csv", lot(f"{reading},5,.1"))
+        place.watcher.scan()
+    assert place.counts() == (3, 3, 0)
+
+
+def test_a_malformed_lot_lies_in_quarantine_with_its_reason_beside_it(place):
+    place.drop("bad.csv", lot("1,2,3", "1,nan,3"))
+    place.drop("good.csv", lot())
+    assert place.watcher.scan() == 2
+    assert place.counts() == (1, 1, 1)
+    name, reason = place.names("quarantine")
+    assert reason == name + ".reason.json" and name.endswith("-bad.csv")
+    said = json.loads((place.outbox / "quarantine" / reason).read_text())
+    assert (said["row"], said["column"], said["found"]) == (2, "idd_uA", "'nan'")
+    assert "finite decimal" in said["expected"] and said["file"] == "bad.csv"
+
+
+def special(kind, path):
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "symbolic link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "dangling":
+        path.symlink_to("/nowhere")
+    elif kind == "socket":
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    else:
+        path.mkdir()
+        (path / "inside.csv").write_bytes(lot())
+
+
+@pytest.mark.parametrize(
+    "kind", ["FIFO", "symbolic link", "dangling", "socket", "folder"]
+)
+def test_what_is_no_plain_file_is_refused_unread(place, kind):
+    special(kind, place.inbox / "lot.csv")
+    place.drop("lot2.csv", lot())
+    place.watcher.scan()
+    assert place.counts() == (1, 1, 1) and os.listdir(place.inbox) == []
+    reason = place.names("quarantine")[1]
+    said = json.loads((place.outbox / "quarantine" / reason).read_text())
+    word = "symbolic link" if kind == "dangling" else kind
+    assert word in said["found"] and said["expected"] == "a plain file"
+
+
+def test_a_gigabyte_is_refused_without_being_read(place, monkeypatch):
+    path = place.drop("huge.csv", HEADER)
+    os.truncate(path, 1 << 30)
+    with open(path, "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\n")
+    monkeypatch.setattr(reader, "judge", lambda *_, **__: pytest.fail("it was read"))
+    place.watcher.scan()
+    assert place.counts() == (0, 0, 1)
+    assert "1,073,741,82" in place.log.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two\nlines.csv",
+        "a\\..\\..\\up.csv",
+        "%2e%2e%2fup.csv",
+        "-rf",
+        "a b;$(x).csv",
+        "\x1b[2J.csv",
+        "é.csv",
+        os.fsdecode(b"\xff\xfe.csv"),
+        "n" * 251 + ".csv",
+        "$",
+    ],
+)
+def test_names_are_only_names(place, name):
+    place.drop(name, lot())
+    place.drop(name[:-4] + "!.csv" if len(name) < 250 else "short.csv", b"junk\n")
+    place.watcher.scan()
+    assert place.counts() == (1, 1, 1)
+    (kept,) = place.names("done")
+    assert kept.endswith(name[-200:])
+    assert len(place.log.getvalue().splitlines()) == 2, "one line for each"
+    assert place.log.getvalue().isprintable() or "\x1b" not in place.log.getvalue()
+
+
+def test_an_id_may_look_like_a_path(place):
+    place.drop("lot.csv", HEADER + b"../../etc/passwd,1,2,3\n")
+    place.watcher.scan()
+    assert place.counts() == (1, 1, 0)
+
+
+@pytest.mark.parametrize("name", [".lot.csv.part", "lot.csv.part", "lot.tmp", ".lot"])
+def test_hidden_and_unfinished_names_are_left_alone(place, name):
+    place.drop(name, lot())
+    place.watcher.scan()
+    assert os.listdir(place.inbox) == [name] and place.counts() == (0, 0, 0)
+    os.rename(place.inbox / name, place.inbox / "lot.csv")
+    place.watcher.scan()
+    assert place.counts() == (1, 1, 0)
+
+
+def test_a_lot_is_judged_when_its_writer_has_closed_it(place):
+    with open(place.inbox / "lot.csv", "wb") as writer:
+        writer.write(lot())
+        writer.flush()
+        assert place.watcher.scan() == 0
+        assert os.listdir(place.inbox) == ["lot.csv"]
+        writer.write(b"r2,1,2,3\n")
+    if place.watcher.scan() == 0:
+        pytest.skip("this file system grants no leases")
+    assert "rows 2" in place.log.getvalue()
+
+
+def test_a_writer_that_opened_it_before_the_claim_is_waited_for(place):
+    place.drop("lot.csv", lot())
+    take = claim.take
+
+    def racing(path, *rest):
+        take(path, *rest)
+        place.writer = open(place.outbox / "work" / path.name, "ab")  # noqa: SIM115
+
+    claim.take = racing
+    try:
+        assert place.watcher.scan() == 0
+    finally:
+        claim.take = take
+    place.writer.write(b"r2,1,2,3\n")
+    place.writer.close()
+    place.watcher.scan()
+    assert "rows 2" in place.log.getvalue() and place.counts() == (1, 1, 0)
+
+
+def test_without_leases_a_file_is_closed_once_it_is_quiet(place, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EINVAL, "no leases here")
+
+    monkeypatch.setattr(claim.fcntl, "fcntl", refuse)
+    place.drop("lot.csv", lot())
+    assert place.watcher.scan() == 0
+    monkeypatch.setattr(claim, "quiet", lambda fd: 2.5)
+    assert place.watcher.scan() == 1
+
+
+def test_a_tester_that_died_within_a_row_is_waited_for_and_then_refused(
+    place, monkeypatch
+):
+    path = place.drop("lot.csv", lot()[:-3])
+    assert place.watcher.scan() == 0
+    with open(path, "ab") as writer:
+        writer.write(b",.1\n")
+    assert place.watcher.scan() == 1
+    place.drop("lot2.csv", lot()[:-3])
+    monkeypatch.setattr(claim, "quiet", lambda fd: 11.0)
+    assert place.watcher.scan() == 1
+    assert place.counts() == (0, 0, 2) and "whole last line" in place.log.getvalue()
+
+
+def test_what_a_killed_run_left_in_work_is_done_first(place, tmp_path, path):
+    place.drop("lot.csv", lot("1,2,3"))
+    os.rename(place.inbox / "lot.csv", place.outbox / "work" / "lot.csv")
+    (place.outbox / "tmp" / "part").write_bytes(b"half")
+    place.drop("lot.csv", lot("4,5,6"))
+    again = Place(tmp_path, path)
+    assert again.watcher.scan() == 2
+    assert again.counts() == (2, 2, 0) and again.names("tmp") == []
+
+
+class Killed(BaseException):
+    """Not an Exception: nothing in the watcher may catch it."""
+
+
+CALLS = ("rename", "link", "unlink", "fsync", "open", "write", "replace", "close")
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_at_each_system_call_loses_and_doubles_nothing(
+    tmp_path, path, monkeypatch, after
+):
+    """Stop before (or after) the 1st, 2nd, ... call, start again, compare."""
+    clean, real = None, {name: getattr(os, name) for name in CALLS}
+    for stop in range(200):
+        folder = tmp_path / str(stop)
+        folder.mkdir()
+        place = Place(folder, path, grow=["grow.csv"])
+        place.drop("lot.csv", lot("1,2,3"))
+        place.drop("bad.csv", lot("1,2,x"))
+        place.drop("grow.csv", HEADER + b"a,1,2,3\nb,1,2,x\n")
+        left = [stop]
+
+        def counted(name, left=left):
+            def call(*given, **named):
+                if left[0] == 0 and not after:
+                    left[0] = -1
+                    raise Killed
+                answer = real[name](*given, **named)
+                if left[0] == 0 and after:
+                    left[0] = -1
+                    raise Killed
+                left[0] -= 1
+                return answer
+
+            return call
+
+        with monkeypatch.context() as patched:
+            for name in CALLS:
+                patched.setattr(os, name, counted(name))
+            try:
+                for _ in range(3):
+                    place.watcher.scan()
+                survived = True
+            except Killed:
+                survived = False
+        again = Place(folder, path, grow=["grow.csv"])
+        for _ in range(3):
+            again.watcher.scan()
+        found = {
+            kind: {
+                name: (again.outbox / kind / name).read_bytes()
+                for name in again.names(kind)
+            }
+            for kind in ("verdicts", "done", "quarantine", "work", "tmp")
+        }
+        clean = clean or (found if survived else None)
+        if survived:
+            assert found == clean
+            break
+        sizes = [len(found[kind]) for kind in ("verdicts", "done", "quarantine")]
+        assert sizes == [2, 1, 2], (stop, found)
+        assert not found["work"] and not found["tmp"], stop
+        rows = found["verdicts"]["grow.csv.0.csv"].decode().splitlines()
+        assert [row.split(",")[1] for row in rows] == ["id", "a", ""], stop
+    assert survived and stop > 25
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("call", ["write", "fsync", "link", "open"])
+def test_what_cannot_be_written_is_kept_shown_and_tried_again(
+    place, monkeypatch, code, call
+):
+    for name in ("a.csv", "b.csv"):
+        place.drop(name, lot(f"{ord(name[0])},2,3"))
+    real = getattr(os, call)
+
+    def full(*given, **named):
+        if call == "open" and not given[1] & os.O_WRONLY:
+            return real(*given, **named)
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, full)
+        assert place.watcher.scan() == 0
+    assert place.names("work") == ["a.csv"] and place.names("verdicts") == []
+    assert os.listdir(place.inbox) == ["b.csv"], "one in hand, no more"
+    word = errno.errorcode[code]
+    assert word in place.status.health() and f'error="{word}"' in place.status.prom()
+    assert place.watcher.scan() == 0, "not at once"
+    place.watcher.retries.at.clear()
+    assert place.watcher.scan() == 2
+    assert place.counts() == (2, 2, 0) and json.loads(place.status.health())["ok"]
+
+
+def test_a_real_full_disk_by_a_limit_on_file_size(place):
+    place.drop("lot.csv", lot(*["1,2,3"] * 500))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        assert place.watcher.scan() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "EFBIG" in place.log.getvalue() and place.names("verdicts") == []
+    place.watcher.retries.at.clear()
+    assert place.watcher.scan() == 1 and place.counts() == (1, 1, 0)
+
+
+def test_an_unreadable_file_holds_up_no_other(place, monkeypatch):
+    """By the kernel where we are root and can become nobody, else by a stand-in."""
+    place.drop("closed.csv", lot("1,2,3")).chmod(0)
+    place.drop("open.csv", lot())
+    opened = claim.opened
+
+    def denied(path):
+        if path.name == "closed.csv":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path)
+
+    with monkeypatch.context() as patched:
+        if os.geteuid() == 0:
+            patched.setattr(claim, "opened", denied)
+        assert place.watcher.scan() == 1
+    assert place.counts() == (1, 1, 0) and os.listdir(place.inbox) == ["closed.csv"]
+    assert "EACCES" in place.status.health()
+    (place.inbox / "closed.csv").chmod(0o644)
+    place.watcher.retries.at.clear()
+    assert place.watcher.scan() == 1 and json.loads(place.status.health())["ok"]
+
+
+def test_a_trouble_that_went_away_with_its_file_is_forgotten(place):
+    place.status.trouble("x", OSError(errno.EACCES, "no"), 1.0)
+    place.watcher.retries.failed("x")
+    place.watcher.scan()
+    assert not place.status.troubles and not place.watcher.retries.at
+
+
+def test_pauses_double_up_to_half_a_minute():
+    retries = watcher.Retries()
+    pauses = [retries.failed("x") for _ in range(9)]
+    assert pauses == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30] and not retries.due("x")
+    retries.forget("x")
+    assert retries.due("x") and retries.failed("x") == 0.25
+
+
+def test_the_inbox_may_go_and_come_back(place):
+    place.drop("a.csv", lot())
+    place.watcher.scan()
+    place.inbox.rmdir()
+    assert place.watcher.scan() == 0 and not place.status.troubles
+    place.inbox.mkdir()
+    place.drop("b.csv", lot("1,2,3"))
+    assert place.watcher.scan() == 1 and place.counts() == (2, 2, 0)
+
+
+def test_a_folder_of_the_outbox_is_made_again(place):
+    (place.outbox / "done").rmdir()
+    place.drop("a.csv", lot())
+    assert place.watcher.scan() == 1 and place.counts() == (1, 1, 0)
+
+
+def test_stop_finishes_the_file_in_hand_and_takes_no_other(place, monkeypatch):
+    for number in range(5):
+        place.drop(f"{number}.csv", lot(f"{number},2,3"))
+    publish = verdicts.publish
+
+    def stopping(*given):
+        place.watcher.stop()
+        return publish(*given)
+
+    monkeypatch.setattr(verdicts, "publish", stopping)
+    place.watcher.run()
+    assert place.counts() == (1, 1, 0) and len(os.listdir(place.inbox)) == 4
+    assert place.names("work") == [] and (place.outbox / "health.json").exists()
+
+
+def test_a_second_watcher_is_refused(place):
+    held = watcher.lock(place.outbox / "lock"), watcher.lock(place.inbox)
+    for what in (place.outbox / "lock", place.inbox):
+        with pytest.raises(watcher.Refused, match="another watcher is at work"):
+            watcher.lock(what)
+    for fd in held:
+        os.close(fd)
+    os.close(watcher.lock(place.inbox))
+
+
+def test_four_hundred_lots_with_one_in_ten_malformed(place):
+    options = {"files": 400, "rows": 2, "rate": 0, "garbage": 0.1}
+    lots = list(simulate.lots(place.student, **options))
+    for made in lots:
+        simulate.write(place.inbox, made)
+    bad = sum(made.kind != "good" for made in lots)
+    assert place.watcher.scan() == 400
+    assert place.counts() == (400 - bad, 400 - bad, bad) and bad > 20
+
+
+def test_limits_are_the_watchers(tmp_path, path):
+    place = Place(tmp_path, path, limits=Limits(bytes=100, rows=2))
+    place.drop("long.csv", lot(*["1,2,3"] * 3))
+    place.drop("large.csv", lot(*["1,2,3"] * 50))
+    place.watcher.scan()
+    kinds = [
+        json.loads((place.outbox / "quarantine" / name).read_text())["kind"]
+        for name in place.names("quarantine")
+        if name.endswith(".json")
+    ]
+    assert kinds == ["size", "size"] and place.counts() == (0, 0, 2)
