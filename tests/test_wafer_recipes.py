@@ -297,7 +297,8 @@ def test_answers_are_the_mean_of_every_teachers(rows):
         parts = wafer_teachers.split(config)
         sets = {name: getattr(parts, name).X for name in wafer_teachers.PARTS}
         if config["simulated"]:
-            sets["added"] = wafersim.draw(12, seed=1000 + config["seed"])[0]
+            how = {"seed": 1000 + config["seed"], **config["options"]}
+            sets["added"] = wafersim.draw(12, **how)[0]
         assert set(told) == set(sets)
         for name, X in sets.items():
             views = 2 if name == "added" else config["views"]
@@ -487,7 +488,8 @@ def test_with_labels_alone_no_teacher_is_heard(rows, monkeypatch):
 def test_what_a_student_is_shown(rows):
     source = each(rows, wafer_answers, "answers", "more")[1]
     parts, told = wafer_teachers.split(source.config), source.arrays("answers")
-    n, added = len(parts.train), wafersim.draw(12, seed=1001)[0]
+    added = wafersim.draw(12, seed=1001, **source.config["options"])[0]
+    n = len(parts.train)
 
     def shown(**config):
         how = {"seed": 1, "real": None, "labels": 0.0, **config}
