@@ -80,22 +80,40 @@ def one_student(
     arrays = (torch.from_numpy(a) for a in (rows.X, rows.y, rows.teacher))
     data = TensorDataset(*arrays)
     loader = DataLoader(data, batch_size=batch, sampler=Shuffled(len(data), seed))
-    optimizer = torch.optim.AdamW(student.parameters(), lr=lr, weight_decay=0.0)
+    X_val, found, T = torch.from_numpy(rows.X_val), [0.0], cell.T
+
+    def loss(z, y, t):
+        soft = cross_entropy(z / T, torch.sigmoid(t / T))
+        return (1 - cell.alpha) * cross_entropy(z, y) + cell.alpha * T**2 * soft
+
+    def judge() -> None:
+        with torch.no_grad():
+            found.append(roc_auc_score(rows.y_val, student(X_val).numpy()))
+
+    usual(student, loader, loss, epochs=epochs, lr=lr, after=judge)
+    return max(found)
+
+
+def usual(
+    net, loader: DataLoader, loss: Callable, *, epochs: int, lr: float, after=None
+) -> None:
+    """Train a net the usual way: AdamW without decay, a cosine to 0, batch by batch.
+
+    loader: batches (x, *targets); loss: (net(x), *targets) -> scalar; after: called at
+    the end of each epoch.
+    """
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.0)
     steps = epochs * len(loader)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    X_val, best, T = torch.from_numpy(rows.X_val), 0.0, cell.T
     for _ in range(epochs):
-        for x, y, t in loader:
-            z = student(x)
-            soft = cross_entropy(z / T, torch.sigmoid(t / T))
-            loss = (1 - cell.alpha) * cross_entropy(z, y) + cell.alpha * T**2 * soft
+        for x, *targets in loader:
+            value = loss(net(x), *targets)
             optimizer.zero_grad()
-            loss.backward()
+            value.backward()
             optimizer.step()
             schedule.step()
-        with torch.no_grad():
-            best = max(best, roc_auc_score(rows.y_val, student(X_val).numpy()))
-    return best
+        if after is not None:
+            after()
 
 
 def grid_against_loop(

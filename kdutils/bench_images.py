@@ -63,24 +63,13 @@ def one_student(
     """The net trained the usual way, by distillation at the cell's alpha and T."""
     order = bench.Shuffled(len(data), seed)
     loader = DataLoader(data, batch_size=batch, sampler=order)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.0)
-    steps = epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(epochs):
-        for x, y, t in loader:
-            z = net(x)
-            soft = kl_div(
-                log_softmax(z / cell.T, 1),
-                softmax(t / cell.T, 1),
-                reduction="batchmean",
-            )
-            loss = (1 - cell.alpha) * cross_entropy(
-                z, y
-            ) + cell.alpha * cell.T**2 * soft
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+
+    def loss(z, y, t):
+        ours, theirs = log_softmax(z / cell.T, 1), softmax(t / cell.T, 1)
+        soft = kl_div(ours, theirs, reduction="batchmean")
+        return (1 - cell.alpha) * cross_entropy(z, y) + cell.alpha * cell.T**2 * soft
+
+    bench.usual(net, loader, loss, epochs=epochs, lr=lr)
     return net
 
 

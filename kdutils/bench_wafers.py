@@ -27,7 +27,7 @@ from kdutils.data import wafersim
 SHAPE = 52, len(wafersim.PATTERNS)  # side of a map, patterns
 TEACHER = {"widths": [24, 48, 96], "depth": 2}
 LOSS = partial(multilabel.published, alpha=0.5, beta=0.5)
-ADAMW = partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.0)
+RATE = 1e-3
 
 
 class MapImages(Dataset):
@@ -56,21 +56,14 @@ def usual(net, X, told, *, epochs: int, batch: int) -> None:
     body = net.body.to(memory_format=torch.contiguous_format).train()
     data, order = MapImages(X, told, net.planes), bench.Shuffled(len(X), seed=0)
     loader = DataLoader(data, batch_size=batch, sampler=order, num_workers=0)
-    optimizer, steps = ADAMW(body.parameters()), epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(epochs):
-        for x, t in loader:
-            loss = LOSS(body(x), t)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    bench.usual(body, loader, LOSS, epochs=epochs, lr=RATE)
 
 
 def ours(net, X, told, *, epochs: int, batch: int, halved: bool = False) -> None:
     """Train it as the recipes do: turned maps in memory as bytes, channels last."""
     batches = turns.TurnedBatches(X, told, batch=batch, seed=0)
-    asked, adamw = nets.Halved(net) if halved else net, partial(ADAMW, fused=True)
+    asked = nets.Halved(net) if halved else net
+    adamw = partial(torch.optim.AdamW, lr=RATE, weight_decay=0.0, fused=True)
     train.fit(asked, batches, LOSS, epochs=epochs, optimizer=adamw)
 
 

@@ -53,7 +53,7 @@ class Alarm:
         """Called by watchdog for each event, in its own thread."""
         if event.event_type not in WAKING or event.is_directory:
             return
-        if event.event_type == "moved" or event.event_type == "closed":
+        if event.event_type != "created":
             path = getattr(event, "dest_path", "") or event.src_path
             if len(self.when) < REMEMBERED:
                 self.when[os.path.basename(os.fsdecode(path))] = monotonic()

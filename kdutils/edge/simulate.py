@@ -99,10 +99,7 @@ def _junk(cells, row, place):
 
 
 FAULTS = (
-    *(
-        _cell(text, "number")
-        for text in ("1_0", "NaN", "inf", "", "0x1F", "1,5"[:1] + " ")
-    ),
+    *(_cell(text, "number") for text in ("1_0", "NaN", "inf", "", "0x1F", "1 ")),
     *(_cell(text, "range") for text in ("1e400", "-1e39")),
     _order,
     _extra,

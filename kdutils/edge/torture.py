@@ -87,10 +87,8 @@ def run(bundle: str, folder: Path, *, files: int, kills: int, seed: int = 0) -> 
     inbox, outbox = folder / "inbox", folder / "outbox"
     inbox.mkdir(parents=True)
     how = {"files": files, "rows": 1, "rate": 0, "garbage": 0.09, "crash": 0.01}
-    lots, line = (
-        list(simulate.lots(student, seed=seed, **how)),
-        Line(student, inbox, rng),
-    )
+    lots = list(simulate.lots(student, seed=seed, **how))
+    line = Line(student, inbox, rng)
     cuts = np.sort(rng.integers(0, files + 1, kills))
     began = time.time()
     for part in np.split(np.arange(files), cuts):

@@ -78,7 +78,7 @@ def _heatmap(ax: Axes, group: pd.DataFrame, limit: float, unit: style.Unit) -> Q
         x, y = ts.index(row.T), alphas.index(row.alpha)
         crosses = style.crosses(row._asdict())
         if crosses:
-            ax.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", lw=0))
+            hatch(ax, x, y)
         gain = unit.drawn * row.gain
         strong = abs(gain) > 0.6 * limit and not crosses
         ax.text(
@@ -92,13 +92,27 @@ def _heatmap(ax: Axes, group: pd.DataFrame, limit: float, unit: style.Unit) -> Q
             bbox={"fc": "white", "ec": "none", "pad": 0.8} if crosses else None,
         )
     best = _best(group, unit)
-    corner = (ts.index(best["T"]), alphas.index(best["alpha"]))
-    ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="black", lw=1.8, zorder=5))
-    ax.set_xticks(np.arange(len(ts)) + 0.5, [f"{t:g}" for t in ts])
-    ax.set_yticks(np.arange(len(alphas)) + 0.5, [f"{a:g}" for a in alphas])
+    frame(ax, ts.index(best["T"]), alphas.index(best["alpha"]))
+    ticks(ax, ts, alphas)
+    return mesh
+
+
+def hatch(ax: Axes, x: int, y: int) -> None:
+    """Mark the cell in column x and row y as one whose interval crosses 0."""
+    ax.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", lw=0))
+
+
+def frame(ax: Axes, x: int, y: int) -> None:
+    """Mark the cell in column x and row y as the chosen one."""
+    ax.add_patch(Rectangle((x, y), 1, 1, fill=False, ec="black", lw=1.8, zorder=5))
+
+
+def ticks(ax: Axes, columns: list[float], rows: list[float]) -> None:
+    """Name the cells along both sides, without lines."""
+    ax.set_xticks(np.arange(len(columns)) + 0.5, [f"{x:g}" for x in columns])
+    ax.set_yticks(np.arange(len(rows)) + 0.5, [f"{y:g}" for y in rows])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    return mesh
 
 
 def _best(group: pd.DataFrame, unit: style.Unit) -> pd.Series:

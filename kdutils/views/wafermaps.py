@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from kdutils.views import style
+from kdutils.views import heatmap, style
 
 DIES = ListedColormap(["white", "#d9e3ec", style.BLUE])  # off the wafer, pass, fail
 MIXED = 3  # maps of several patterns beside those of one
@@ -102,16 +101,12 @@ def _cells(ax: Axes, table: pd.DataFrame, column: str) -> QuadMesh:
         x, y = betas.index(line["beta"]), alphas.index(line["alpha"])
         value, crosses = 100 * line[column], column == "gain" and style.crosses(line)
         if crosses:
-            ax.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", lw=0))
+            heatmap.hatch(ax, x, y)
         text = style.signed(value, 1) if column == "gain" else f"{value:.1f}"
         box = {"fc": "white", "ec": "none", "pad": 0.8}
         where = {"ha": "center", "va": "center", "fontsize": 6.5, "bbox": box}
         ax.text(x + 0.5, y + 0.5, text, **where)
         if line["chosen"]:
-            frame = {"fill": False, "ec": "black", "lw": 1.8, "zorder": 5}
-            ax.add_patch(Rectangle((x, y), 1, 1, **frame))
-    ax.set_xticks(np.arange(len(betas)) + 0.5, [f"{b:g}" for b in betas])
-    ax.set_yticks(np.arange(len(alphas)) + 0.5, [f"{a:g}" for a in alphas])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
+            heatmap.frame(ax, x, y)
+    heatmap.ticks(ax, betas, alphas)
     return mesh
