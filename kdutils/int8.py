@@ -5,18 +5,23 @@ Import rule: numpy only and nothing from kdutils, because the device runs it too
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+# The scales that a row of W1 may have: 2^(-k/16), k = 0 to 255, one byte each.
+SCALES = np.exp2(np.arange(256) / -16).astype(np.float16)
 
 
 @dataclass(frozen=True, eq=False)
 class Int8:
     """Student d -> hidden -> 1 with symmetric int8 weights (no zero points).
 
-    W1 int8 (hidden, d) stands for W1 * s1[:, None] and w2 int8 (hidden,) for w2 * s2.
-    s1, b1 float16 (hidden,); s2, b2 float32. Two bytes a scale are lossless here: the
-    weights were rounded against the float16 value.
+    W1 int8 (hidden, d) stands for W1 * s1[:, None], w2 int8 (hidden,) for w2 * s2 and
+    is -1 or 1: a unit's output weight is in its first layer, see `quantize.merged`.
+    s1 float16 (hidden,), each of SCALES: one byte a row, and nothing is lost by it, as
+    the weights were rounded against it. b1 float16 (hidden,); s2, b2 float32.
     s_in, s_hidden float32: fixed activation scales ("static"); both None means float32
     activations ("weight-only").
     """
@@ -38,7 +43,8 @@ class Int8:
             x = clip(round(X / s_in), -127, 127)                            int8
             h = clip(round(((x W1') * (s1 s_in) + b1) / s_hidden), 0, 255)  uint8
             z = (h w2) * (s_hidden s2) + b2
-        The clip at 0 is the ReLU. A row's logit depends on that row alone.
+        The clip at 0 is the ReLU; the last layer only adds and subtracts. A row's logit
+        depends on that row alone.
         """
         X = np.asarray(X, np.float32)
         s1, b1 = self.s1.astype(np.float32), self.b1.astype(np.float32)
@@ -49,6 +55,34 @@ class Int8:
         hidden = _product(x, self.W1.T) * (s1 * self.s_in) + b1
         h = np.rint(hidden / self.s_hidden).clip(0, 255)
         return _product(h, self.w2) * (self.s_hidden * self.s2) + self.b2
+
+    def one(self) -> Callable[[np.ndarray], np.float32]:
+        """A function of one prepared reading float32 (d,) -> its logit, as `logits`.
+
+        For one row at a time from one thread: it keeps its buffers. Static students
+        only, ValueError otherwise; up to 1,040 readings, whose products' sums are whole
+        numbers below 2^24, exact in float32 in any order.
+        """
+        if self.s_in is None or self.W1.shape[1] > 1040:
+            raise ValueError("one row at a time needs a static student, d up to 1,040")
+        W1, w2 = self.W1.astype(np.float32), self.w2.astype(np.float32)
+        scale, b1 = self.s1.astype(np.float32) * self.s_in, self.b1.astype(np.float32)
+        s_in, s_hidden, b2 = self.s_in, self.s_hidden, self.b2
+        last, wild = s_hidden * self.s2, bool(s_in * np.float32(127) < 3)
+        low, high, zero, top = np.float32([-127, 127, 0, 255])
+        x, h = (np.empty(size, np.float32) for size in self.W1.shape[::-1])
+
+        def logit(row: np.ndarray) -> np.float32:
+            np.rint(np.divide(row, s_in, x), x)
+            if wild:  # prepared readings lie in (-3, 3): nothing to clip otherwise
+                np.minimum(np.maximum(x, low, out=x), high, out=x)
+            np.dot(W1, x, h)
+            np.add(np.multiply(h, scale, h), b1, h)
+            np.rint(np.divide(h, s_hidden, h), h)
+            np.minimum(np.maximum(h, zero, out=h), top, out=h)
+            return h.dot(w2) * last + b2
+
+        return logit
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,20 +1,27 @@
 """A student as one file: its bytes, its scores, its errors, its command line."""
 
 import csv
+import json
+import re
 import subprocess
 import sys
 import warnings
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kdutils import bundle, compress, kdb, quantize
+from kdutils import bundle, compress, container, describe, kdb, quantize, readings
 from kdutils.data import table
 from kdutils.data.tabular import TableError
 from kdutils.prepare import Prepare
 
 FEATURES = tuple(f"reading_{i:02d}_mV" for i in range(28))
+STUDENTS = ["fp32", "pruned", "weight-only", "static", "pruned static", "each layer"]
+STUDENTS += ["small", "six bits", "four bits", "few, four bits"]
+UNITS = ("mV",) * 27 + ('µA, "rms"',)
 ROOT = Path(__file__).parents[1]
 DEVICE = """
 import sys
@@ -61,67 +68,160 @@ def students(X, prepare):
         "pruned static": quantize.static(pruned, Z),
         "each layer": quantize.static(each, Z),
         "small": quantize.static(compress.units(arrays, 5).arrays, Z),
+        "six bits": quantize.static(arrays, Z, bits=6),
+        "four bits": quantize.weight_only(arrays, bits=4),
+        "few, four bits": quantize.static(
+            compress.l1_first(arrays, 0.9).arrays, Z, bits=4
+        ),
     }
 
 
+@pytest.fixture(scope="module")
+def schema(prepare):
+    ends = np.column_stack((prepare.center - 1e3, prepare.center + 1e3))
+    ends[2], ends[3, 1] = np.nan, np.nan
+    return kdb.Schema(UNITS, np.float32(ends), ("good", "bad"), "tester-0123456789ab")
+
+
 @pytest.fixture
-def saved(tmp_path, students, prepare):
+def saved(tmp_path, students, prepare, schema):
     path = tmp_path / "student.kdb"
-    bundle.save(path, students["pruned static"], prepare, 0.25, "seed 1, Δ")
+    bundle.save(path, students["pruned static"], prepare, 0.25, schema)
     return path
+
+
+def rounded(prepare):
+    """The scaler as the file keeps it."""
+    scale = prepare.scale
+    if (np.abs(scale) < 65504).all() and (np.abs(scale) > 2**-14).all():
+        scale = scale.astype(np.float16).astype(np.float32)
+    return replace(prepare, scale=scale)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["fp32", "pruned", "weight-only", "static", "pruned static", "each layer", "small"],
+    STUDENTS,
 )
-def test_round_trip(tmp_path, students, prepare, X, name):
+@pytest.mark.parametrize("large", [1, 1e6])
+def test_round_trip(tmp_path, students, prepare, schema, X, name, large):
     path = tmp_path / "student.kdb"
-    written = bundle.save(path, students[name], prepare, -0.125, "a note")
+    prepare = replace(prepare, scale=prepare.scale * np.float32(large))
+    written = bundle.save(path, students[name], prepare, -0.125, schema)
     back = bundle.load(path)
     assert written == path.stat().st_size
     assert [p.name for p in tmp_path.iterdir()] == ["student.kdb"]
-    assert (back.features, back.threshold, back.note) == (FEATURES, -0.125, "a note")
+    assert (back.features, back.threshold, back.id) == (FEATURES, -0.125, schema.id)
+    assert (back.units, back.classes) == (UNITS, ("good", "bad"))
+    np.testing.assert_array_equal(back.ranges, schema.ranges)
     scores = back.score(X)
     assert scores.dtype == np.float32 and np.isfinite(scores).all()
-    expected = compress.logits(students[name], prepare.transform(X))
+    expected = compress.logits(students[name], rounded(prepare).transform(X))
     if name in ("fp32", "pruned"):
         np.testing.assert_allclose(scores, expected, atol=1e-4)
     else:
         np.testing.assert_array_equal(scores, expected)
     np.testing.assert_array_equal(back.predict(X), scores > -0.125)
     again = tmp_path / "again.kdb"
-    bundle.save(again, back.student, back.prepare, back.threshold, back.note)
+    bundle.save(again, back.student, back.prepare, back.threshold, back.schema)
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_bytes(students, prepare):
-    def parts(name):
-        found = kdb.sections(students[name], prepare, 0.0)
-        return {k: len(v) for k, v in found.items()}
-
-    dense, pruned = parts("static"), parts("pruned static")
-    assert dense["weights"] == 64 * 28 + 64 * 2 + 64 + 4 + 64 * 2 + 4 + 8
-    assert dense["weights"] + dense["scaler"] <= 2600
-    assert dense["weights"] - pruned["weights"] == 64 * 28 // 2 - 64 * 28 // 8
-    assert pruned["scaler"] == 28 * 8
-    assert sum(pruned.values()) <= 2600
-    assert parts("each layer")["weights"] == pruned["weights"] - 32 + 8
-    assert parts("pruned")["weights"] == 64 * 28 * 2 + 64 * 28 // 8 + 64 * 8 + 4
+def test_nothing_but_readings_names_and_weights_must_be_said(students, prepare):
+    back = bundle.loads(bundle.packed(students["static"], prepare, 0.0), "a file")
+    assert back.units == ("",) * 28 and np.isnan(back.ranges).all()
+    assert back.classes == ("pass", "fail") and back.id == ""
 
 
-def test_the_layout_is_what_the_docstring_says(saved, students):
+def test_bytes(students, prepare, schema):
+    calm = replace(prepare, scale=np.full(28, 0.1, np.float32))
+
+    def model(name):
+        return kdb.model_bytes(students[name], calm)
+
+    rest = 28 * 4 + 28 * 2 + 5 * 4 + 64 + 64 * 2 + 64 // 8
+    assert model("static") == 64 * 28 + rest <= 2200
+    assert model("weight-only") == model("static") - 8
+    assert model("pruned static") == 64 * 28 // 2 + 64 * 28 // 8 + rest <= 1550
+    assert model("six bits") == 64 * 28 * 6 // 8 + rest
+    assert model("four bits") == 64 * 28 // 2 + rest - 8
+    assert model("few, four bits") == -(-179 // 2) + 64 * 28 // 8 + rest
+    fp32 = 28 * 6 + 8 + 4 * (64 * 28 + 64 + 64)
+    assert model("fp32") == fp32
+    assert model("pruned") == fp32 - 2 * 64 * 28 + 64 * 28 // 8
+
+
+def test_the_whole_file_of_the_simulated_tester_s_student(students, prepare, schema):
+    from kdutils.data import physics
+
+    named = replace(prepare, names=physics.NAMES, scale=np.full(28, 0.1, np.float32))
+    known = replace(schema, units=physics.UNITS, classes=("pass", "fail"))
+    whole = [
+        len(bundle.packed(students[name], named, 0.1, known))
+        for name in ("static", "pruned static")
+    ]
+    assert whole[0] <= 3600 and whole[1] <= 2900
+
+
+def test_the_safetensors_library_opens_it(saved, students):
+    safetensors = pytest.importorskip("safetensors.numpy", reason="not installed")
+    found = safetensors.load(saved.read_bytes())
+    W1 = students["pruned static"].W1.ravel()
+    np.testing.assert_array_equal(found["W1"], W1[W1 != 0])
+    assert found["b1"].dtype == np.float16 and set(found) > {"readings", "crc32"}
+
+
+def test_the_layout_is_what_the_docstring_says(saved, students, prepare):
     data, student = saved.read_bytes(), students["pruned static"]
-    assert data[:6] == b"KDB\0" + bytes([1, 1 | 2 | 4])
-    assert int.from_bytes(data[6:8], "little") == 28
-    assert int.from_bytes(data[8:10], "little") == 64
-    assert int.from_bytes(data[12:16], "little") == len(data)
-    assert data[20:34] == bytes([13]) + b"reading_00_mV"
-    at = 20 + 28 * 14 + len("seed 1, Δ".encode()) + 28 * 8
-    alive = np.flatnonzero(student.W1.ravel())
-    assert [i for i in range(1792) if data[at + i // 8] >> i % 8 & 1] == list(alive)
-    first = np.int8(data[at + 224] if data[at + 224] < 128 else data[at + 224] - 256)
-    assert first == student.W1.ravel()[alive[0]]
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    assert zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
+    about = header.pop("__metadata__")
+    assert about["format"] == "kdb 2" and about["names"].split(",") == list(FEATURES)
+
+    def bits(name):
+        start, end = header[name]["data_offsets"]
+        held = data[8 + size + start : 8 + size + end]
+        return [held[i // 8] >> i % 8 & 1 for i in range(8 * len(held))]
+
+    assert np.flatnonzero(bits("alive")).tolist() == list(
+        np.flatnonzero(student.W1.ravel())
+    )
+    assert bits("w2") == (student.w2 < 0).astype(int).tolist()
+    tensors, _ = container.read(data, "a file")
+    np.testing.assert_array_equal(tensors["readings"][:, 1], prepare.center)
+    assert tensors["W1"][0] == student.W1.ravel()[np.flatnonzero(student.W1)[0]]
+    scales = np.exp2(-tensors["s1"].astype(float) / 16)
+    np.testing.assert_allclose(scales, student.s1.astype(float), rtol=2e-3)
+
+
+def test_golden_readings_are_legal_and_some_are_missing(saved, schema):
+    X, logits = bundle.load(saved).golden
+    low, high = schema.ranges.T
+    assert X.shape == (4, 28) and np.isnan(X[-1, ::3]).all() and len(set(logits)) == 4
+    assert not ((low > X) | (high < X)).any()
+    assert not np.isnan(X[:-1]).any()
+
+
+def test_a_machine_that_computes_otherwise_is_refused(saved, monkeypatch):
+    right = bundle.Int8.logits
+    monkeypatch.setattr(
+        bundle.Int8, "logits", lambda self, X: np.nextafter(right(self, X), np.inf)
+    )
+    with pytest.raises(bundle.BundleError, match="does not repeat its golden vectors"):
+        bundle.load(saved)
+
+
+def test_inspect_says_what_is_inside(saved, capsys):
+    assert bundle.main(["inspect", str(saved)]) == 0
+    text = capsys.readouterr().out
+    assert text == describe.bundle(saved) + "\n"
+    for what in ("tester-0123456789ab", "bad where the logit exceeds 0.25", "896 of"):
+        assert what in text
+    row = next(line for line in text.split("\n") if line.startswith("reading_02_mV"))
+    assert re.split(" +", row)[1:4] == ["mV", "nan", "nan"]
+    saved.write_bytes(saved.read_bytes()[:-1])
+    assert bundle.main(["inspect", str(saved)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_row_s_score_does_not_depend_on_its_batch(saved, X):
@@ -130,23 +230,44 @@ def test_a_row_s_score_does_not_depend_on_its_batch(saved, X):
     np.testing.assert_array_equal(student.score(X)[:20], alone)
 
 
-def test_every_damaged_byte_is_noticed(saved):
-    data = saved.read_bytes()
-    for i in range(0, len(data), 7):
-        saved.write_bytes(data[:i] + bytes([data[i] ^ 16]) + data[i + 1 :])
+def test_every_flipped_bit_is_noticed(saved):
+    data = bytearray(saved.read_bytes())
+    for bit in range(8 * len(data)):
+        data[bit // 8] ^= 1 << bit % 8
         with pytest.raises(bundle.BundleError):
-            bundle.load(saved)
+            bundle.loads(bytes(data), "student.kdb")
+        data[bit // 8] ^= 1 << bit % 8
+    assert bundle.loads(bytes(data), "student.kdb").features == FEATURES
+
+
+def sealed(b: bytes) -> bytes:
+    """Bytes with the checksum that they should have."""
+    return b[:-4] + zlib.crc32(b[:-4]).to_bytes(4, "little")
+
+
+def told(old: bytes, new: bytes):
+    """A change of as many bytes, and the checksum renewed: damage on purpose."""
+    assert len(old) == len(new)
+    return lambda b: sealed(b.replace(old, new, 1))
 
 
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        (lambda b: b[:-9], "student.kdb has .* bytes instead of"),
+        (lambda b: b[:-9], "student.kdb is damaged"),
         (lambda b: b[:11], "student.kdb is not a student bundle"),
         (lambda b: b"", "student.kdb is not a student bundle"),
-        (lambda b: b"PK\3\4" + b[4:], "student.kdb is not a student bundle"),
-        (lambda b: b[:4] + b"\2" + b[5:], "version 2, this program reads version 1"),
+        (lambda b: b"PK\3\4" * 9, "student.kdb is not a student bundle"),
         (lambda b: b[:99] + b"\xff" + b[100:], "damaged: its checksum does not match"),
+        (told(b"kdb 2", b"kdb 3"), "'kdb 3', this program reads 'kdb 2'"),
+        (told(b'"shape":[64]', b'"shape":[65]'), "is not where it should be"),
+        (told(b'"shape":[64]', b'"shape":[-1]'), "has the shape"),
+        (told(b'"dtype":"F16"', b'"dtype":"F99"'), "not a student bundle .'F99'"),
+        (told(b'"golden"', b'"silver"'), "holds no whole student"),
+        (told(b"reading_01", b"reading_00"), "'reading_00_mV' must be unique"),
+        (told(b"good,bad", b"good_bad"), "1 classes"),
+        (lambda b: sealed(b"\xff" * 8 + b[8:]), "not a student bundle"),
+        (lambda b: sealed(b[:-4] + b"1234" + b[-4:]), "checksum is not at its end"),
     ],
 )
 def test_a_file_that_is_no_bundle_gets_one_sentence(saved, change, sentence):
@@ -165,6 +286,19 @@ def test_what_does_not_fit_is_refused(tmp_path, saved, students, prepare):
     refused(FEATURES[:27], "reads 28 features, the scaler has 27 names")
     refused((*FEATURES[:27], FEATURES[0]), "'reading_00_mV' must be unique")
     refused((*FEATURES[:27], "x" * 256), "1 to 255 bytes")
+    for other, sentence in (
+        (kdb.Schema(units=("mV",)), "28 names and 1 units"),
+        (kdb.Schema(ranges=np.zeros((27, 2))), r"have the shape \(27, 2\)"),
+        (kdb.Schema(classes=("one",)), "1 classes"),
+    ):
+        with pytest.raises(bundle.BundleError, match=sentence):
+            bundle.save(tmp_path / "bad.kdb", students["static"], prepare, 0.0, other)
+    for field, value, sentence in (
+        ("w2", students["static"].w2 * 2, "must be -1 or 1"),
+        ("s1", students["static"].s1 * np.float16(1.01), "must be of int8.SCALES"),
+    ):
+        with pytest.raises(bundle.BundleError, match=sentence):
+            kdb.model_bytes(replace(students["static"], **{field: value}), prepare)
     assert not (tmp_path / "bad.kdb").exists()
     with pytest.raises(bundle.BundleError, match=r"\(n, 28\), got \(4, 27\)"):
         bundle.load(saved).score(np.zeros((4, 27)))
@@ -200,8 +334,8 @@ def test_the_command_line_needs_neither_torch_nor_pandas(tmp_path, saved, X):
     scores = bundle.load(saved).score(same)
     np.testing.assert_array_equal(np.float32([x["score"] for x in lines]), scores)
     verdicts = [line["verdict"] for line in lines]
-    assert verdicts == ["fail" if z > 0.25 else "pass" for z in scores]
-    assert {"fail", "pass"} == set(verdicts)
+    assert verdicts == ["bad" if z > 0.25 else "good" for z in scores]
+    assert {"bad", "good"} == set(verdicts)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +380,7 @@ def both(path, lines, *, sep=",", end="\n", mark="", drop=""):
     path.write_bytes((mark + text).encode())
     with warnings.catch_warnings(action="ignore"):
         study = table.read(str(path), "verdict", drop=drop)
-    return study, bundle.read_table(path, study.features)
+    return study, readings.read_table(path, study.features)
 
 
 @pytest.mark.parametrize("mark, end", [("", "\n"), ("\ufeff", "\r\n"), ("", "\r")])
@@ -318,7 +452,7 @@ def test_both_readers_refuse_the_same_cell(tmp_path, cell, sep):
     with pytest.raises(TableError, match="line 4") as study:
         table.read(str(path), "verdict")
     with pytest.raises(bundle.BundleError, match="row 3") as device:
-        bundle.read_table(path, ("a", "b %d"))
+        readings.read_table(path, ("a", "b %d"))
     structure = cell in ('"1', "1|2")
     for sentence in (str(study.value), str(device.value)):
         assert "table.csv" in sentence and "\n" not in sentence
@@ -331,3 +465,16 @@ def test_a_line_of_separators_keeps_its_place_on_the_device(tmp_path):
     study, X = both(tmp_path / "table.csv", lines)
     np.testing.assert_array_equal(X[[0, 2, 3]].astype(np.float32), study.X)
     assert np.isnan(X[1]).all()
+
+
+@pytest.mark.parametrize("name", ["static", "pruned static", "six bits", "coarse"])
+def test_one_row_at_a_time_gives_the_same_logits(students, prepare, X, name):
+    coarse = replace(students["static"], s_in=np.float32(0.01))
+    student = {**students, "coarse": coarse}[name]
+    Z, one = prepare.transform(X), student.one()
+    assert [one(z) for z in Z] == student.logits(Z).tolist()
+
+
+def test_one_row_at_a_time_needs_fixed_scales(students):
+    with pytest.raises(ValueError, match="needs a static student"):
+        students["weight-only"].one()

@@ -11,29 +11,31 @@ from kdutils.edge.alarm import Alarm
 from kdutils.edge.growing import Growing
 from kdutils.edge.status import Status
 from kdutils.edge.watcher import Watcher
-from kdutils.int8 import Int8
+from kdutils.int8 import SCALES, Int8
+from kdutils.kdb import Schema
 from kdutils.prepare import Prepare
 
 FEATURES = ("vdd_mV", "idd_uA", "leak_nA")
 HEADER = b"id,vdd_mV,idd_uA,leak_nA\n"
 
 
-def save(folder: Path) -> Path:
+def save(folder: Path, ranges=None) -> Path:
     """Write the bundle; returns its path."""
     rng = np.random.default_rng(0)
     center, scale = np.float32([400, 5, 0.1]), np.float32([0.1, 1, 20])
     student = Int8(
         rng.integers(-127, 128, (8, 3)).astype(np.int8),
-        np.full(8, 0.01, np.float16),
+        np.full(8, SCALES[106]),
         rng.normal(0, 0.1, 8).astype(np.float16),
-        rng.integers(-127, 128, 8).astype(np.int8),
-        np.float32(0.01),
+        rng.choice([-1, 1], 8).astype(np.int8),
+        np.float32(0.7),
         np.float32(0.1),
         np.float32(3 / 127),
         np.float32(0.05),
     )
     path = folder / "student.kdb"
-    bundle.save(path, student, Prepare(np.arange(3), FEATURES, center, scale), 0.05)
+    prepare = Prepare(np.arange(3), FEATURES, center, scale)
+    bundle.save(path, student, prepare, 0.05, Schema(ranges=ranges))
     return path
 
 

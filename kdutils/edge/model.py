@@ -52,18 +52,8 @@ class Model:
 
 def load(path: str | Path) -> Model:
     """Read a bundle; BundleError or OSError in one sentence if it cannot be served."""
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    loaded = bundle.load(path)
-    if hashlib.sha256(Path(path).read_bytes()).hexdigest() != digest:
-        raise bundle.BundleError(f"{path} changed while it was read: start again")
-    return Model(loaded, digest, *legal(loaded))
-
-
-def legal(loaded) -> tuple[np.ndarray, np.ndarray]:
-    """low, high (d,) of a bundle: its `ranges` (d pairs, NaN = open) if it has them."""
-    d = len(loaded.features)
-    ranges = getattr(loaded, "ranges", None)
-    pairs = np.full((d, 2), np.nan) if ranges is None else np.array(ranges, float)
-    low = np.where(np.isnan(pairs[:, 0]), -LARGEST, pairs[:, 0])
-    high = np.where(np.isnan(pairs[:, 1]), LARGEST, pairs[:, 1])
-    return np.maximum(low, -LARGEST), np.minimum(high, LARGEST)
+    data = Path(path).read_bytes()
+    loaded = bundle.loads(data, str(path))
+    low, high = loaded.ranges.astype(float).T
+    low, high = np.fmax(low, -LARGEST), np.fmin(high, LARGEST)
+    return Model(loaded, hashlib.sha256(data).hexdigest(), low, high)

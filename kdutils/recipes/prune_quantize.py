@@ -10,19 +10,17 @@ epochs. Fine-tuning uses the loss that the student was distilled with.
 from __future__ import annotations
 
 import base64
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
-from kdutils import bundle, compress, metrics
+from kdutils import bundle, compress, kdb, metrics
 from kdutils.int8 import Int8
 from kdutils.recipes import folds, kd_tabular, steps, wild
 from kdutils.recipes import teachers as teachers_recipe
 
 STAGE = "06_prune_quantize"
 NUMBERS = ("val_auc", "params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
-NUMBERS += ("bundle_bytes", "moved", "moved_plain")
+NUMBERS += ("model_bytes", "bundle_bytes", "moved", "moved_plain")
 
 
 def plan(sweep_rows, **settings) -> list[dict]:
@@ -58,7 +56,7 @@ def compute(config: dict, run) -> dict:
             run.step(
                 f"fold{fold.number}",
                 lambda fold=fold, targets=targets: _ladder(
-                    config, sweep, fold, targets
+                    config, sweep, fold, targets, f"{config['source']}-{run.id}"
                 ),
             )
         )
@@ -100,21 +98,27 @@ def compute(config: dict, run) -> dict:
     return {"rows": rows}
 
 
-def _ladder(config: dict, sweep, fold: folds.Fold, targets: dict) -> dict:
-    """Test logits, numbers and bundle bytes of every step in one fold."""
+def _ladder(config: dict, sweep, fold: folds.Fold, targets: dict, id: str) -> dict:
+    """Test logits, numbers and bundle bytes of every step in one fold.
+
+    A student that has a bundle is measured as the file that ships, on raw readings.
+    """
     kept = {}
     neighbours = wild.Wild(config["seed"], sweep.config, fold, targets)
     for number, student in enumerate(steps.students(config, sweep, fold, targets)):
-        val, test = (compress.logits(student, fold.X[name]) for name in ("val", "test"))
+        file = packed(student, fold, 0.0, id)
+        val, test = (asked(student, file, fold, name) for name in ("val", "test"))
         threshold = float(np.quantile(val, 1 - fold.y["train"].mean()))
-        file = packed(student, fold.prepare, threshold)
+        file = packed(student, fold, threshold, id)
         kept[f"{number}-test"] = test
         kept[f"{number}-bundle"] = np.frombuffer(file, np.uint8)
         size = compress.size(student)
+        model = kdb.model_bytes(student, fold.prepare) if file else np.nan
         kept[f"{number}-numbers"] = np.array(
             [
                 metrics.auc(fold.y["val"], val),
                 *size,
+                model,
                 len(file) or np.nan,
                 neighbours.bounded(student, threshold),
                 neighbours.plain(steps.STEPS[number][0]),
@@ -123,14 +127,30 @@ def _ladder(config: dict, sweep, fold: folds.Fold, targets: dict) -> dict:
     return kept
 
 
-def packed(student, prepare, threshold: float) -> bytes:
+def asked(student, file: bytes, fold: folds.Fold, name: str) -> np.ndarray:
+    """Logits of a part of the fold: of the file, or of torch's own int8 modules."""
+    if not file:
+        return compress.logits(student, fold.X[name])
+    readings = fold.prepare.pick(getattr(fold.split, name).X)
+    return bundle.loads(file, "the student").score(readings)
+
+
+def packed(student, fold: folds.Fold, threshold: float, id: str = "") -> bytes:
     """The student as a bundle's bytes; empty for torch's own int8 modules."""
     if not isinstance(student, dict | Int8):
         return b""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "student.kdb"
-        bundle.save(path, student, prepare, threshold)
-        return path.read_bytes()
+    units = [fold.split.units[j] for j in fold.prepare.columns if fold.split.units]
+    schema = kdb.Schema(tuple(units), legal(fold), id=id)
+    return bundle.packed(student, fold.prepare, threshold, schema)
+
+
+def legal(fold: folds.Fold) -> np.ndarray:
+    """Low and high of each reading, float32 (d, 2): all training rows, and as much
+    again on either side. An engineer who knows the limits of a test should say so.
+    """
+    X = fold.prepare.pick(fold.split.train.X).astype(float)
+    low, high = np.nanmin(X, axis=0), np.nanmax(X, axis=0)
+    return np.float32(np.column_stack((2 * low - high, 2 * high - low)))
 
 
 def choose(rows, tolerance: float) -> dict:
