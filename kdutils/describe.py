@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from kdutils import bundle as tables
-from kdutils import container, kdb
+from kdutils import container, kdb, mapnet
 from kdutils.int8 import Int8
 
 
 def bundle(path: str | Path) -> str:
     """The lines of a file; BundleError, as loading it gives, if it is none."""
     data, name = Path(path).read_bytes(), str(path)
-    held, _ = container.read(data, name)
+    held, about = container.read(data, name)
+    if about.get("format") == mapnet.FORMAT:
+        lines = mapnet.describe(mapnet.loads(data, name))
+        width = max(len(what) for what, _ in lines)
+        return "\n".join(f"{what:<{width}} {value}" for what, value in lines)
     loaded = tables.loads(data, name)
     width = max(len(feature) for feature in loaded.features)
     head = f"{'reading':<{width}} {'unit':<6} {'legal from':>11} {'to':>11}"

@@ -1,0 +1,55 @@
+"""export: a student for runtimes that know nothing of bundles: ONNX or C.
+
+Import rule: the standard library; from kdutils `bundle`, `files` and `cheader`, and
+`onnxfile` (which needs onnx) only where an ONNX model is asked for.
+
+    python -m kdutils.export FILE --to onnx|onnx-int8|c -o OUT
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kdutils import bundle, cheader
+from kdutils.files import write_atomic
+
+FORMATS = ("onnx", "onnx-int8", "c")
+
+
+def export(student, to: str) -> bytes:
+    """A `bundle.Bundle` in one of FORMATS; ValueError if that cannot hold it.
+
+    onnx: float32 arithmetic; onnx-int8: quantized; c: a header, int8 and static only.
+    """
+    if to not in FORMATS:
+        raise ValueError(f"to must be one of {', '.join(FORMATS)}, not {to!r}")
+    if to == "c":
+        return cheader.header(student).encode("ascii")
+    try:
+        from kdutils import onnxfile
+    except ImportError as problem:
+        raise ValueError(f"an ONNX model needs the package onnx: {problem}") from None
+    return onnxfile.fp32(student) if to == "onnx" else onnxfile.qdq(student)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write a student as ONNX or C; exit code 2 and one sentence if it cannot."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("file", type=Path, help="a student, written by kdutils.bundle")
+    parser.add_argument("--to", choices=FORMATS, required=True)
+    parser.add_argument("-o", "--out", type=Path, required=True, help="file to write")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.out.is_dir():
+            raise ValueError(f"{chosen.out} is a folder, expected a file to write")
+        write_atomic(chosen.out, export(bundle.load(chosen.file), chosen.to))
+    except (ValueError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

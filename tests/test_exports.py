@@ -1,0 +1,388 @@
+"""A student in other runtimes: the same logits from ONNX and from C."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+
+from kdutils import bundle, cheader, export, onnxfile
+from kdutils.int8 import Int8
+from kdutils.prepare import Prepare
+
+ROOT = Path(__file__).parents[1]
+D, HIDDEN = 28, 64
+FEATURES = tuple(f"reading_{i:02d}" for i in range(D))
+HOSTILE = ('*/ int x; /*"', "a\\", "new\nline", "Öl 5 µA ??/", '%s"); //', "\0 nul")
+COMPILER = next((cc for cc in ("cc", "gcc", "clang") if shutil.which(cc)), None)
+C_FLAGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
+DRIVER = """
+#include <stdio.h>
+#include "student.h"
+
+int main(void)
+{
+    float x[KD_FEATURES], z;
+    int k;
+    for (k = 0; k < KD_GOLDEN; k++)
+        if (kd_logit(KD_GOLDEN_X[k]) != KD_GOLDEN_Z[k])
+            return 1;
+    while (fread(x, sizeof x, 1, stdin) == 1) {
+        z = kd_logit(x);
+        fwrite(&z, sizeof z, 1, stdout);
+        fputc(z > KD_THRESHOLD, stdout);
+    }
+    return 0;
+}
+"""
+SPELLED = """
+#include <stdio.h>
+#include "student.h"
+
+int main(void)
+{
+    int i;
+    fwrite(KD_MODEL, sizeof KD_MODEL, 1, stdout);
+    fwrite(KD_FAIL, sizeof KD_FAIL, 1, stdout);
+    for (i = 0; i < KD_FEATURES; i++)
+        printf("%s|%s|", KD_NAMES[i], KD_UNITS[i]);
+    return (kd_logit(KD_GOLDEN_X[0]) != KD_GOLDEN_Z[0]) + !*KD_PASS;
+}
+"""
+
+
+def static(d: int = D, hidden: int = HIDDEN, seed: int = 0) -> Int8:
+    """A student whose activations use their whole range."""
+    rng = np.random.default_rng(seed)
+    return Int8(
+        W1=rng.integers(-127, 128, (hidden, d)).astype(np.int8),
+        s1=(2.0 ** (-rng.integers(130, 150, hidden) / 16)).astype(np.float16),
+        b1=rng.normal(0, 0.2, hidden).astype(np.float16),
+        w2=rng.choice([-1, 1], hidden).astype(np.int8),
+        s2=np.float32(1),
+        b2=np.float32(0.3),
+        s_in=np.float32(3 / 127),
+        s_hidden=np.float32(0.01),
+    )
+
+
+def weights(seed: int = 1) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    arrays = {"W1": (HIDDEN, D), "b1": HIDDEN, "w2": HIDDEN, "b2": ()}
+    return {k: np.float32(rng.normal(0, 0.2, size)) for k, size in arrays.items()}
+
+
+def halves() -> Int8:
+    """A student whose hidden activations often lie between two integers."""
+    scales = {"s_in": 2.0**-5, "s_hidden": 1.0, "s2": 0.01}
+    return replace(
+        static(seed=4),
+        s1=np.full(HIDDEN, 0.25, np.float16),
+        b1=np.zeros(HIDDEN, np.float16),
+        **{name: np.float32(scale) for name, scale in scales.items()},
+    )
+
+
+STUDENTS = {
+    "static": static(),
+    "halves": halves(),
+    "coarse inputs": replace(static(seed=2), s_in=np.float32(0.02)),
+    "weight-only": replace(static(seed=3), s_in=None, s_hidden=None),
+    "fp32": weights(),
+}
+ONLY_STATIC = [name for name, of in STUDENTS.items() if getattr(of, "s_in", None)]
+
+
+def bundled(student, features: tuple[str, ...] = FEATURES, **changed):
+    """What `kdutils.bundle.load` returns, around a made-up student."""
+    d = len(features)
+    rng = np.random.default_rng(5)
+    center = (400 * 10.0 ** rng.integers(-3, 4, d)).astype(np.float32)
+    prepare = Prepare(np.arange(d), features, center, np.float32(10) / center)
+    parts = {"prepare": prepare, "features": features, "student": student}
+    parts |= {"units": ("mV",) * d, "classes": ("pass", "fail"), "id": "a1b2"}
+    made = SimpleNamespace(**parts, threshold=np.float32(0.25))
+    made.prepared = np.errstate(over="ignore")(prepare.transform)
+    made.score = lambda X: logits(student, made.prepared(X))
+    X = readings(made, 8, seed=6)
+    made.golden = (X, made.score(X))
+    vars(made).update(changed)
+    return made
+
+
+def logits(student, Z: np.ndarray) -> np.ndarray:
+    if isinstance(student, Int8):
+        return student.logits(Z)
+    return floats(student, Z).astype(np.float32)
+
+
+def floats(student, Z: np.ndarray) -> np.ndarray:
+    """Logits in float64 of the weights times their scales."""
+    if isinstance(student, Int8):
+        W1 = student.W1 * student.s1.astype(float)[:, None]
+        student = vars(student) | {"W1": W1, "w2": student.w2 * float(student.s2)}
+    W1, b1, w2, b2 = (np.asarray(student[k], float) for k in ("W1", "b1", "w2", "b2"))
+    return np.maximum(Z.astype(float) @ W1.T + b1, 0) @ w2 + b2
+
+
+def readings(made, n: int, seed: int) -> np.ndarray:
+    """Raw readings, usual ones and such as a tester should never send."""
+    rng = np.random.default_rng(seed)
+    prepare = made.prepare
+    X = prepare.center + rng.standard_t(2, (n, len(prepare.center))) / prepare.scale
+    X = X.astype(np.float32)
+    odd = np.array([np.nan, np.inf, -np.inf, 1e30, -3.4e38, 3.4e38, 0, -0.0, 1e-44])
+    places = rng.random(X.shape) < 0.05
+    X[places] = rng.choice(odd, places.sum())
+    X[0], X[1], X[2] = np.nan, np.inf, -np.inf
+    return X
+
+
+def run(model: bytes, X: np.ndarray, level: str = "ORT_ENABLE_ALL") -> list[np.ndarray]:
+    """What onnxruntime makes of readings: logit and fail."""
+    runtime = pytest.importorskip("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, level)
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = runtime.InferenceSession(model, options, ["CPUExecutionProvider"])
+    return session.run(["logit", "fail"], {"readings": X})
+
+
+@pytest.mark.parametrize("n", [1, 3, 1000])
+@pytest.mark.parametrize("name", STUDENTS)
+def test_fp32_is_float_arithmetic_on_raw_readings(name, n):
+    made = bundled(STUDENTS[name])
+    X = readings(made, 1000, seed=7)[-n:]
+    logit, fail = run(onnxfile.fp32(made), X)
+    assert (logit.dtype, fail.dtype) == (np.float32, np.bool_)
+    expected = floats(made.student, made.prepared(X))
+    np.testing.assert_allclose(logit, expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(fail, logit > made.threshold)
+
+
+@pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_ALL"])
+@pytest.mark.parametrize("name", ONLY_STATIC)
+def test_qdq_is_int8_arithmetic_but_for_a_step(name, level):
+    made = bundled(STUDENTS[name])
+    X = readings(made, 1000, seed=8)
+    logit, fail = run(onnxfile.qdq(made), X, level)
+    expected = made.score(X)
+    step = float(made.student.s_hidden * made.student.s2)
+    off = np.abs(logit - expected)
+    assert off.max() <= 2.01 * step and (off < 1e-5).mean() >= 0.95
+    sure = np.abs(expected - made.threshold) > 2.01 * step
+    assert sure.mean() > 0.9 and 0.05 < fail.mean() < 0.95
+    np.testing.assert_array_equal(fail[sure], (expected > made.threshold)[sure])
+    alone = [run(onnxfile.qdq(made), X[i : i + 1], level)[0][0] for i in (0, 1, 9)]
+    np.testing.assert_allclose(alone, logit[[0, 1, 9]], rtol=0, atol=1e-5)
+
+
+def test_qdq_of_a_weight_only_student():
+    made = bundled(STUDENTS["weight-only"])
+    X = readings(made, 300, seed=9)
+    logit, _ = run(onnxfile.qdq(made), X)
+    np.testing.assert_allclose(logit, made.score(X), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("write", [onnxfile.fp32, onnxfile.qdq])
+@pytest.mark.parametrize("name", ["static", "weight-only"])
+def test_an_onnx_model_is_valid_and_says_whose_it_is(name, write):
+    student = replace(STUDENTS[name], W1=static(6).W1)
+    made = bundled(student, HOSTILE, id=HOSTILE[0])
+    data = write(made)
+    model = onnx.load_model_from_string(data)
+    onnx.checker.check_model(model, full_check=True)
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert tuple(json.loads(said["features"])) == HOSTILE
+    assert json.loads(said["units"]) == ["mV"] * len(HOSTILE)
+    assert json.loads(said["classes"]) == ["pass", "fail"]
+    assert (said["id"], float(said["threshold"])) == (HOSTILE[0], 0.25)
+    assert data == write(made)
+
+
+def test_qdq_holds_the_weights_in_eight_bits():
+    model = onnx.load_model_from_string(onnxfile.qdq(bundled(static())))
+    kept = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    np.testing.assert_array_equal(kept["W1"], static().W1.T)
+    assert kept["W1"].dtype == kept["w2"].dtype == np.int8
+    made = [node.op_type for node in model.graph.node]
+    assert (made.count("QuantizeLinear"), made.count("DequantizeLinear")) == (2, 4)
+
+
+def compiled(tmp_path: Path, made, source: str, *flags: str) -> list[str]:
+    """The command of a C program around a student's header."""
+    if COMPILER is None:
+        pytest.skip("no C compiler on this machine: neither cc nor gcc nor clang")
+    (tmp_path / "student.h").write_text(cheader.header(made), "ascii")
+    (tmp_path / "main.c").write_text(source)
+    files = [str(tmp_path / "main.c"), "-o", str(tmp_path / "main"), "-lm"]
+    subprocess.run([COMPILER, *C_FLAGS, *flags, *files], check=True)
+    return [str(tmp_path / "main")]
+
+
+@pytest.mark.parametrize("optimise", ["-O0", "-O2", "-O3"])
+@pytest.mark.parametrize("name", ONLY_STATIC)
+def test_c_gives_the_same_bits(tmp_path, name, optimise):
+    made = bundled(STUDENTS[name])
+    program = compiled(tmp_path, made, DRIVER, optimise)
+    X = readings(made, 3000, seed=10)
+    said = subprocess.run(program, input=X.tobytes(), capture_output=True)
+    assert said.returncode == 0, "a golden vector"
+    rows = np.frombuffer(said.stdout, [("z", "<f4"), ("fail", "u1")])
+    expected = made.score(X)
+    np.testing.assert_array_equal(rows["z"].view("<u4"), expected.view("<u4"))
+    np.testing.assert_array_equal(rows["fail"], expected > made.threshold)
+    assert 0.05 < rows["fail"].mean() < 0.95
+
+
+def test_c_sees_a_wrong_golden_vector(tmp_path):
+    made = bundled(static())
+    X, z = made.golden
+    made.golden = (X, np.nextafter(z, np.float32(9)))
+    assert subprocess.run(compiled(tmp_path, made, DRIVER), input=b"").returncode == 1
+
+
+@pytest.mark.parametrize(("d", "hidden"), [(1, 1), (3, 5), (6, 17)])
+def test_c_of_other_sizes(tmp_path, d, hidden):
+    made = bundled(static(d, hidden), FEATURES[:d])
+    X = readings(made, 200, seed=11)
+    program = compiled(tmp_path, made, DRIVER, "-O2")
+    said = subprocess.run(program, input=X.tobytes(), capture_output=True, check=True)
+    rows = np.frombuffer(said.stdout, [("z", "<f4"), ("fail", "u1")])
+    np.testing.assert_array_equal(rows["z"].view("<u4"), made.score(X).view("<u4"))
+
+
+def test_c_spells_hostile_names(tmp_path):
+    made = bundled(static(6), HOSTILE, id=HOSTILE[0], classes=("ok", HOSTILE[3]))
+    made.units = (*HOSTILE[1:], "V")
+    program = compiled(tmp_path, made, SPELLED, "-O1")
+    said = subprocess.run(program, capture_output=True, check=True).stdout.decode()
+    pairs = zip(HOSTILE, made.units, strict=True)
+    listed = "".join(f"{text.split(chr(0))[0]}|" for pair in pairs for text in pair)
+    assert said == f"{HOSTILE[0]}\0{HOSTILE[3]}\0{listed}"
+
+
+def test_c_refuses_fast_math(tmp_path):
+    with pytest.raises(subprocess.CalledProcessError):
+        compiled(tmp_path, bundled(static()), DRIVER, "-ffast-math")
+
+
+def test_the_kernel_is_short_and_the_header_needs_two_headers():
+    text = cheader.header(bundled(static()))
+    start = text.index("static float kd_logit(const float readings[KD_FEATURES])\n{")
+    assert text[start : text.index("\n}\n", start) + 2].count("\n") < 40
+    assert re.findall(r"#include <(.*)>", text) == ["math.h", "stdint.h"]
+    assert not re.search(r"\b(malloc|calloc|free|double)\b", text)
+
+
+@pytest.mark.parametrize(
+    ("student", "words"),
+    [
+        (weights(), "fixed activation scales"),
+        (STUDENTS["weight-only"], "fixed activation scales"),
+        (replace(static(), w2=np.full(HIDDEN, 3, np.int8)), "-1 and 1"),
+        (static(hidden=0), "hidden unit"),
+        (replace(static(), b2=np.float32("nan")), "b2"),
+    ],
+)
+def test_a_student_that_is_not_for_c(student, words):
+    made = bundled(static())
+    made.student = student
+    with pytest.raises(ValueError, match=words):
+        cheader.header(made)
+
+
+def test_a_student_without_golden_vectors():
+    made = bundled(static(), golden=None)
+    text = cheader.header(made)
+    assert "#define KD_GOLDEN 0\n" in text and "KD_GOLDEN_X[" not in text
+
+
+@pytest.fixture
+def stored(monkeypatch):
+    """Let `bundle.load` return this student, whatever the file."""
+
+    def store(student):
+        monkeypatch.setattr("kdutils.bundle.load", lambda path: bundled(student))
+
+    return store
+
+
+@pytest.mark.parametrize(
+    ("to", "write"),
+    [("onnx", onnxfile.fp32), ("onnx-int8", onnxfile.qdq), ("c", cheader.header)],
+)
+def test_the_command_line(tmp_path, stored, to, write):
+    stored(static())
+    out = tmp_path / "new" / "student"
+    assert export.main(["a", "--to", to, "-o", str(out)]) == 0
+    expected = write(bundled(static()))
+    assert out.read_bytes() == (expected.encode() if to == "c" else expected)
+    assert [path.name for path in out.parent.iterdir()] == ["student"]
+
+
+def test_a_file_from_end_to_end(tmp_path):
+    made = bundled(static())
+    path, out = tmp_path / "student.file", tmp_path / "student.out"
+    bundle.save(path, made.student, made.prepare, 0.25)
+    kept = bundle.load(path)
+    assert export.main([str(path), "--to", "c", "-o", str(out)]) == 0
+    assert out.read_text("ascii") == cheader.header(kept)
+    assert export.main([str(path), "--to", "onnx-int8", "-o", str(out)]) == 0
+    X = kept.golden[0]
+    step = float(made.student.s_hidden * made.student.s2)
+    np.testing.assert_allclose(
+        run(out.read_bytes(), X)[0], kept.score(X), atol=1.01 * step
+    )
+
+
+@pytest.mark.parametrize(
+    ("to", "out", "words"),
+    [
+        ("onnx-int8", "o", "no int8 weights"),
+        ("c", "o", "fixed activation"),
+        ("onnx", ".", "is a folder"),
+    ],
+)
+def test_the_command_line_says_no(tmp_path, stored, capsys, to, out, words):
+    stored(weights())
+    assert export.main(["a", "--to", to, "-o", str(tmp_path / out)]) == 2
+    said = capsys.readouterr()
+    assert words in said.err and said.err.count("\n") == 1 and not said.out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a student at all" * 9])
+def test_a_file_that_is_no_student(tmp_path, capsys, content):
+    path = tmp_path / "some.file"
+    if content is not None:
+        path.write_bytes(content)
+    assert export.main([str(path), "--to", "c", "-o", str(tmp_path / "o.h")]) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said and said.count("\n") == 1
+    assert not (tmp_path / "o.h").exists()
+
+
+def test_c_needs_numpy_alone():
+    code = """
+import sys
+for name in ("onnx", "onnxruntime", "torch", "sklearn", "pandas", "scipy"):
+    sys.modules[name] = None
+from kdutils import export
+try:
+    export.export(None, "onnx")
+except ValueError as problem:
+    print(problem)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert said.stdout.startswith("an ONNX model needs the package onnx"), said.stderr
