@@ -7,8 +7,8 @@ The arrays of a `container` for d readings, h hidden units; dense, or sparse if 
 
 | name     | type         | what                                                      |
 | -------- | ------------ | --------------------------------------------------------- |
-| readings | F32 (d, 3)   | legal low, center, legal high; a bound that is NaN is open |
-| scale    | F16 or F32 d | squash((x - center) * scale); F32 if F16 cannot hold one  |
+| readings | F32 (d, 3)   | legal low, center, legal high; a NaN bound is open        |
+| scale    | F16, F32 d   | squash((x - center) * scale); int8: F16 if it holds all   |
 | scalars  | F32 2, 3, 5  | threshold, b2; int8: s2; static: s_in, s_hidden           |
 | s1       | U8 h         | int8: k for the scale 2^(-k/16) of a row of W1            |
 | b1       | F16, F32 h   | F32 in a float32 student                                  |
@@ -84,17 +84,15 @@ def arrays(student, prepare: Prepare, threshold: float) -> dict[str, np.ndarray]
             f" and {len(prepare.center)} centers"
         )
     scale = np.asarray(prepare.scale, np.float32)
-    narrow = (np.abs(scale) >= NARROW[0]) & (np.abs(scale) <= NARROW[1])
-    held = {
-        "center": np.asarray(prepare.center, np.float32),
-        "scale": scale.astype(np.float16) if narrow.all() else scale,
-    }
+    held = {"center": np.asarray(prepare.center, np.float32), "scale": scale}
     if isinstance(student, dict):
         W1, b1, w2 = (np.asarray(student[k], np.float32) for k in ("W1", "b1", "w2"))
         scalars = [threshold, student["b2"]]
     else:
         if not np.isin(student.w2, (-1, 1)).all():
             raise BundleError("the output weights of an int8 student must be -1 or 1")
+        if ((np.abs(scale) >= NARROW[0]) & (np.abs(scale) <= NARROW[1])).all():
+            held["scale"] = scale.astype(np.float16)
         W1, b1, w2 = student.W1, student.b1, _packed(student.w2 < 0)
         held["s1"] = np.searchsorted(-SCALES, -student.s1).astype(np.uint8)
         if not np.array_equal(SCALES[held["s1"]], student.s1):

@@ -90,9 +90,11 @@ def saved(tmp_path, students, prepare, schema):
     return path
 
 
-def rounded(prepare):
+def rounded(prepare, student):
     """The scaler as the file keeps it."""
     scale = prepare.scale
+    if isinstance(student, dict):
+        return prepare
     if (np.abs(scale) < 65504).all() and (np.abs(scale) > 2**-14).all():
         scale = scale.astype(np.float16).astype(np.float32)
     return replace(prepare, scale=scale)
@@ -115,7 +117,8 @@ def test_round_trip(tmp_path, students, prepare, schema, X, name, large):
     np.testing.assert_array_equal(back.ranges, schema.ranges)
     scores = back.score(X)
     assert scores.dtype == np.float32 and np.isfinite(scores).all()
-    expected = compress.logits(students[name], rounded(prepare).transform(X))
+    kept = rounded(prepare, students[name])
+    expected = compress.logits(students[name], kept.transform(X))
     if name in ("fp32", "pruned"):
         np.testing.assert_allclose(scores, expected, atol=1e-4)
     else:
@@ -145,7 +148,7 @@ def test_bytes(students, prepare, schema):
     assert model("six bits") == 64 * 28 * 6 // 8 + rest
     assert model("four bits") == 64 * 28 // 2 + rest - 8
     assert model("few, four bits") == -(-179 // 2) + 64 * 28 // 8 + rest
-    fp32 = 28 * 6 + 8 + 4 * (64 * 28 + 64 + 64)
+    fp32 = 28 * 8 + 8 + 4 * (64 * 28 + 64 + 64)
     assert model("fp32") == fp32
     assert model("pruned") == fp32 - 2 * 64 * 28 + 64 * 28 // 8
 

@@ -39,6 +39,8 @@ STEPS = (
     ("pruned + QAT int8", "ours", "int8", 0.5),
     ("pruned 75 % + QAT int8", "ours", "int8", 0.75),
     ("half the units + QAT int8", "ours", "int8", 0.5),
+    ("QAT, 4-bit weights", "ours", "int4", 0.0),
+    ("half the units + QAT, 4-bit weights", "ours", "int4", 0.5),
 )
 
 # Each family's zero: its own float32 student, before anything is taken away.
@@ -57,7 +59,7 @@ def students(config: dict, sweep, fold: folds.Fold, targets: dict) -> list:
         kd_tabular.student(sweep, fold.number, sweep.config, one)
         for one in (cell, kd_tabular.BASE, kd_tabular.PUBLISHED)
     )
-    tune = _Tune(config, sweep.config, cell, fold, targets)
+    tune = Tune(config, sweep.config, cell, fold, targets)
     each, whole, first = (
         prune(fp32, share)
         for prune in (compress.l1_each_layer, compress.l1_global, compress.l1_first)
@@ -84,6 +86,8 @@ def students(config: dict, sweep, fold: folds.Fold, targets: dict) -> list:
         tune.int8(tuned["first"], first.mask),
         tune.int8(sparse, most.mask),
         tune.int8(tuned["half"]),
+        tune.int8(fp32, bits=4),
+        tune.int8(tuned["half"], bits=4),
     ]
     as_published = [
         published,
@@ -113,7 +117,7 @@ def calibrated(student: dict | Int8, X: np.ndarray, y: np.ndarray) -> dict | Int
     return {**student, "w2": slope * student["w2"], "b2": shifted}
 
 
-class _Tune:
+class Tune:
     """Fine-tunes students of one fold with the loss that they were distilled with."""
 
     def __init__(self, config, sweep_config, cell, fold, targets):
@@ -141,7 +145,7 @@ class _Tune:
         )
         return fitted.arrays(0, 0)
 
-    def int8(self, arrays: dict, mask: dict | None = None) -> Int8:
+    def int8(self, arrays: dict, mask: dict | None = None, *, bits: int = 8) -> Int8:
         """The best epoch of a quantization-aware fine-tuning."""
         y, teacher = torch.as_tensor(self.y), torch.as_tensor(self.teacher)
         cell = kd_tabular.as_cell(self.cell, self.sweep_config)
@@ -161,5 +165,6 @@ class _Tune:
             batch=self.settings["batch"],
             seed=self.seed,
             mask=mask,
+            bits=bits,
             validate=lambda student: metrics.auc(val_y, student.logits(val_X)),
         )

@@ -25,7 +25,8 @@ from kdutils.views.spread import (
     spread,
 )
 
-SIZES = ("params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes", "bundle_bytes")
+SIZES = ("params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
+SIZES += ("model_bytes", "bundle_bytes")
 
 __all__ = [
     "Plain",

@@ -82,9 +82,10 @@ def pareto(
     models = teachers[teachers["source"] == source].set_index("model")
     route = path(steps)
     chain = [(step["shipped_bytes"], step["auc"]) for step in route]
+    rest = route[1:]
     tags = [
         "+KD",
-        *("+int8" if s["precision"] == "int8" else "+prune" for s in route[1:]),
+        *("+prune" if s["precision"] == "fp32" else f"+{s['precision']}" for s in rest),
     ]
     if chosen is not None:
         mask = (chosen["source"] == source) & (chosen["method"] == "label-only")
@@ -136,11 +137,11 @@ def pareto(
 
 
 def path(steps: pd.DataFrame) -> list[pd.Series]:
-    """fp32 student → best pruned → best pruned int8, ours, chosen on validation AUC."""
+    """fp32 student → best pruned → + int8 → + 4 bits, chosen on validation AUC."""
     first = steps[steps["step"] == STUDENT]
     ours = steps[(steps["family"] == "ours") & (steps["sparsity"] > 0)]
     chain = [first.iloc[0]] if len(first) else [steps.sort_values("order").iloc[0]]
-    for precision in ("fp32", "int8"):
+    for precision in ("fp32", "int8", "int4"):
         kept = ours[ours["precision"] == precision]
         if len(kept):
             chain.append(kept.loc[kept["val_auc"].idxmax()])

@@ -1,0 +1,241 @@
+"""curves: what is lost against bytes, how far each way pays, and all data together.
+
+Import rule: from kdutils only views.
+
+A point pays where what it loses against the float32 student stays within a tolerance:
+`shown` where the whole interval says so, `possible` where the interval does not say the
+opposite. A single value has no interval: nothing is shown by it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from kdutils.views import style, tables
+from kdutils.views.spread import SETTING, groups, means, ordered, spread
+
+START, CONTROL = "student fp32", "dense, same extra epochs"
+LOOKS = ((style.BLUE, "o"), (style.ORANGE, "s"), (style.GREEN, "^"), (style.PINK, "D"))
+BYTES = [b * 10**k for k in range(1, 7) for b in (1, 2, 5)]
+TICKS = (-20.0, -5.0, -1.0, 0.0, 1.0, 5.0)  # points
+JOINED = ["source", "quality", "way", "bytes", "gain", "gain_low", "gain_high", "n"]
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per source and point, in order: what it costs, what it saves.
+
+    drop and to_control are paired at equal seed and fold: against the float32 student,
+    and against the dense one with as many rounds of fine-tuning (0: the same student).
+    """
+    keys = [*SETTING, "order", "way", "sparsity", "bits", "rounds"]
+    lines = []
+    for key, group in groups(rows, keys):
+        line = {**key, **means(group, ("val_auc", "drop_val"))}
+        line |= spread(group, "auc", "test_auc", "folds")
+        line |= spread(group, "drop", "drop", "drops", p="drop_p")
+        line |= spread(group, "to_control", "to_control", "to_controls")
+        lines.append(line | means(group, ("model_bytes", "params", "nonzero")))
+    return ordered(lines, "order")
+
+
+def stops(lines: pd.DataFrame, tolerance: float) -> pd.DataFrame:
+    """Per source and way the smallest point that pays, shown and possible.
+
+    lines: `table`. shown and possible say the point, `75 %, 8 bits`; drop is that of
+    the point shown, of_fp32 its bytes as a share of the float32 student's. Empty where
+    no point pays.
+    """
+    found = []
+    for key, group in groups(lines, SETTING):
+        whole = group.set_index("way").loc[START, "model_bytes"]
+        for way, curve in groups(group[~group["way"].isin([START, CONTROL])], ["way"]):
+            line = {**key, **way, "n": int(curve["n"].max())}
+            for name, point in _paying(curve, tolerance).items():
+                line[name] = said(point) if point is not None else ""
+                line[f"{name}_bytes"] = np.nan if point is None else point.model_bytes
+                if name == "shown":
+                    line["of_fp32"] = line["shown_bytes"] / whole
+                    for end in ("drop", "drop_low", "drop_high"):
+                        line[end] = np.nan if point is None else point[end]
+            found.append(line)
+    return pd.DataFrame(found)
+
+
+def said(point: pd.Series) -> str:
+    """What is left out of a point: `75 %, 32 bits`; bits alone where no weight is."""
+    share = f"{100 * point['sparsity']:g} %, " if point["sparsity"] else ""
+    return f"{share}{point['bits']:g} bits"
+
+
+def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
+    """Two ways at equal shares taken away: paired AUC, one minus other, and bytes.
+
+    rows: the recipe's; a line per source and share, to which both ways go.
+    """
+    found = []
+    for share, level in rows[rows["way"].isin([one, other])].groupby("sparsity"):
+        size = level.groupby(["source", "way"])["model_bytes"].mean()
+        pairs = tables.contrast(level, "way", one, other)
+        for key, pair in groups(pairs, SETTING) if len(pairs) else ():
+            both = [size[key["source"], way] for way in (one, other)]
+            line = {**key, "sparsity": share, "one": one, "one_bytes": both[0]}
+            line |= {"other": other, "other_bytes": both[1], **pair.iloc[0]}
+            found.append(line)
+    return ordered(found, "sparsity")
+
+
+@style.styled
+def curve(lines: pd.DataFrame, ways: list[str], tolerance: float) -> Figure:
+    """Change in AUC, in points, against model bytes (log): a line per way, with band.
+
+    lines: `table`. One panel per source. Full dots: shown within the tolerance (grey);
+    a ring: the smallest point that may be within it, as far as its interval tells.
+    """
+    panels, told = style.sources(lines), []
+    for source, _, group in panels:
+        best = stops(group, tolerance)
+        best = best[best["way"].isin(ways) & best["shown_bytes"].notna()]
+        told.append(f"nothing shown on {style.called(source)}")
+        if len(best):
+            row = best.loc[best["shown_bytes"].idxmin()]
+            told[-1] = f"{row['way']} ({row['shown']}) to {row['shown_bytes']:,.0f} "
+            told[-1] += f"bytes on {style.called(source)}"
+    title = f"Within {tolerance:g} AUC of float32: {'; '.join(told)}"
+    figure, axes = style.page(1, len(panels), 3.3, title, sharey=True)
+    for ax, (_, name, group) in zip(axes[0], panels, strict=True):
+        _frame(ax, tolerance)
+        start = group[group["way"] == START].iloc[0]
+        ax.plot(start["model_bytes"], 0, "*", ms=9, color=style.BLACK, zorder=4)
+        for way, look in zip(ways, LOOKS, strict=False):
+            _line(ax, _from(group, way), look, tolerance)
+        ax.set_title(f"{name}\nn = {style.counts(group)}")
+    axes[0, 0].set_ylabel("change in AUC, points")
+    looks = dict(zip(ways, LOOKS, strict=False)) | {START: (style.BLACK, "*")}
+    _legend(figure, looks)
+    return figure
+
+
+def points(
+    lines: pd.DataFrame, quality: str = "AUC", size: str = "model_bytes"
+) -> pd.DataFrame:
+    """The curves as `pareto` reads them; gains in points against float32.
+
+    lines: `table`, or another with source, way, sparsity, bits, drop and its interval,
+    n, and bytes in the column `size`.
+    """
+    kept = lines[lines["way"] != CONTROL].reset_index(drop=True)
+    ways = [f"{row['way']}, {said(row)}" for _, row in kept.iterrows()]
+    gains = {f"gain{end}": 100 * kept[f"drop{end}"] for end in ("", "_low", "_high")}
+    frame = kept.assign(quality=quality, way=ways, bytes=kept[size], **gains)
+    return frame[JOINED]
+
+
+def front(frame: pd.DataFrame) -> pd.DataFrame:
+    """The points of one source that nothing as small is better than, smallest first."""
+    rising = frame.sort_values(["bytes", "gain"], ascending=[True, False])
+    best = rising["gain"].cummax().shift(fill_value=-np.inf)
+    return rising[rising["gain"] > best]
+
+
+@style.styled
+def pareto(frame: pd.DataFrame, tolerance: float) -> Figure:
+    """Bytes (log) against what is kept of the float32 student's quality, all data sets.
+
+    frame: `points` of one or more data sets, one below the other; 0 is each data set's
+    own float32 student. A line is a front, faint dots are points behind it.
+    """
+    if missing := [name for name in JOINED if name not in frame]:
+        raise ValueError(f"the points of all data sets lack the columns {missing}")
+    panels, told = list(frame.groupby("source", sort=False)), []
+    for source, group in panels:
+        good = group.loc[group["gain_low"] >= -100 * tolerance, "bytes"]
+        told += [f"{style.called(source)} {good.min():,.0f}"] if len(good) else []
+    title = f"Bytes that keep float32's quality within {100 * tolerance:g} points: "
+    figure, axes = style.page(1, 1, 4.3, title + (", ".join(told) or "none shown"))
+    _frame(axes[0, 0], tolerance)
+    looks = {}
+    for number, (source, group) in enumerate(panels):
+        color, marker = f"C{number % 7}", "osD^v<>"[number // 7 % 7]
+        best = front(group)
+        axes[0, 0].plot(
+            group["bytes"], group["gain"], marker, ms=3, alpha=0.3, color=color
+        )
+        axes[0, 0].plot(best["bytes"], best["gain"], marker=marker, color=color)
+        named = f"{style.called(source)}, {group['quality'].iloc[0]}"
+        looks[f"{named} (n = {style.counts(group)})"] = (color, marker)
+    axes[0, 0].set_ylabel("change against the data set's float32 student, points")
+    _legend(figure, looks)
+    return figure
+
+
+def _paying(curve: pd.DataFrame, tolerance: float) -> dict[str, pd.Series | None]:
+    """The smallest point within the tolerance: shown, and possible."""
+    masks = {
+        "shown": curve["drop_low"] >= -tolerance,
+        "possible": ~(curve["drop_high"] < -tolerance),
+    }
+    return {
+        name: curve.loc[curve.loc[mask, "model_bytes"].idxmin()] if mask.any() else None
+        for name, mask in masks.items()
+    }
+
+
+def _from(group: pd.DataFrame, way: str) -> pd.DataFrame:
+    """The points of a way, largest first, with the dense student that it leaves."""
+    curve = group[group["way"] == way]
+    dense = group[(group["sparsity"] == 0) & group["way"].isin([START, "QAT"])]
+    if (curve["sparsity"] > 0).any():
+        dense = dense[dense["bits"] == curve["bits"].iloc[0]]
+        curve = pd.concat([dense, curve])
+    return curve.sort_values("model_bytes", ascending=False)
+
+
+def _line(ax: Axes, curve: pd.DataFrame, look: tuple, tolerance: float) -> None:
+    """A way with its band; full dots where a point is shown to pay, and its mark."""
+    color, marker = look
+    size, drop = curve["model_bytes"], 100 * curve["drop"]
+    ax.plot(size, drop, color=color)
+    ax.plot(size, drop, marker, color=color, mfc="white")
+    shown = curve["drop_low"] >= -tolerance
+    ax.plot(size[shown], drop[shown], marker, color=color)
+    if curve["drop_low"].notna().any():
+        ends = 100 * curve["drop_low"], 100 * curve["drop_high"]
+        ax.fill_between(size, *ends, color=color, alpha=0.15, lw=0)
+    last = _paying(curve, tolerance)["possible"]
+    if last is not None:
+        place = (last["model_bytes"], 100 * last["drop"])
+        ax.plot(*place, "o", ms=10, mfc="none", color=color)
+        where = {"xytext": (0, -13), "textcoords": "offset points", "ha": "center"}
+        text = said(last).removesuffix(" bits").removesuffix(f", {last['bits']:g}")
+        ax.annotate(text, place, fontsize=6.5, color=color, **where)
+
+
+def _frame(ax: Axes, tolerance: float) -> None:
+    """Log bytes; points linear within the tolerance, logarithmic beyond."""
+    edge = 100 * tolerance
+    ax.axhspan(-edge, edge, color="#f2f2f2", lw=0)
+    ax.axhline(0, color=style.BLACK, lw=0.8)
+    ax.set_yscale("symlog", linthresh=edge, linscale=0.8)
+    ax.yaxis.set_major_locator(FixedLocator(sorted([*TICKS, -edge, edge])))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: style.signed(v, 1)))
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(BYTES))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_locator(NullLocator())
+    ax.set_xlabel("bytes of the model part (log)")
+    ax.margins(x=0.1, y=0.1)
+    ax.grid()
+
+
+def _legend(figure: Figure, looks: dict[str, tuple]) -> None:
+    handles = [
+        Line2D([], [], color=color, marker=marker, label=name)
+        for name, (color, marker) in looks.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=4)
