@@ -72,8 +72,8 @@ ASKS = {"ece", "entropy", "pseudo_error", "reliability_p", "train_exact", "val_e
 ASKS |= {"test_exact", "macro_f1", "source"} | EACH | FACTS
 STUDENT = {
     "params", "torch_bytes", "int8_bytes", "teacher_exact", "val_exact", "test_exact",
-    "val_fidelity", "test_fidelity", "int8_exact", "int8_fidelity", "macro_f1",
-    "error_teacher_right", "error_teacher_wrong", "copied", "doubt",
+    "val_fidelity", "test_fidelity", "int8_exact", "int8_views", "int8_fidelity",
+    "macro_f1", "error_teacher_right", "error_teacher_wrong", "copied", "doubt",
     "doubt_teacher_error", "doubt_student_error", "group", "answers",
 } | EACH | FACTS  # fmt: skip
 FREE = {  # what a student's record says without a label
@@ -403,10 +403,12 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
             X = getattr(parts, part).X
             assert np.array_equal(said[part], turns.ask(net, X))
             assert np.array_equal(said[f"{part}8"], turns.ask(small, X))
+        assert np.array_equal(said["turned8"], turns.ask(small, X, views=8))
         y = parts.test.y
         assert row["val_exact"] == marks.exact(parts.val.y, said["val"])
         assert row["test_exact"] == marks.exact(y, said["test"])
         assert row["int8_exact"] == marks.exact(y, said["test8"])
+        assert row["int8_views"] == marks.exact(y, said["turned8"])
         for key, part in (("val", "val"), ("test", "test"), ("int8", "val8")):
             whose = told[part.removesuffix("8")] > 0
             same = (whose == (said[part] > 0)).all(axis=1).mean()

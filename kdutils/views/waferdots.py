@@ -17,6 +17,7 @@ from kdutils.views import style
 GOALS = (0.90, 0.95)
 DRAWN = {  # what is drawn against bytes: group, bytes, quality, colour, look
     "ours, the eight-bit file": ("ours", "int8_bytes", "int8", style.BLUE, "o-"),
+    "the same, asked 8 times": ("ours", "int8_bytes", "turned", style.BLUE, "v:"),
     "ours, torch.save": ("ours", "torch_bytes", "exact", style.GREEN, "^-"),
     "published nets": ("published", "torch_bytes", "exact", style.ORANGE, "s"),
 }

@@ -97,11 +97,16 @@ def teachers(rows: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
 
 
 def students(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per site, group, net and setting: quality, fidelity, sizes."""
+    """One line per site, group, net and setting: quality, fidelity, sizes.
+
+    int8, turned: exact match of the eight-bit file, asked once and about all eight
+    copies of a map.
+    """
     lines = []
     for key, group in groups(rows, [*SETTING, "group", "model", *CELL]):
         line = {**key, **each(group, "exact", "test_exact")}
         line |= each(group, "int8", "int8_exact") | means(group, MEANS)
+        line |= each(group, "turned", "int8_views")
         known = official(key) and key["group"] == "published"
         claim = PUBLISHED.get(key["model"]) if known else None
         names = ("published_exact", "published_bytes")
