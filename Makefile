@@ -39,6 +39,7 @@ EXECUTED := $(STAGES:%=$(NB)/%.ipynb)
 # Who needs whom, as far as the profile has them.
 needs_02_kd_tabular := 01_teachers
 needs_06_prune_quantize := 02_kd_tabular
+needs_07_edge_watcher := 06_prune_quantize
 needs_99_results := $(filter-out 99_results,$(STAGES))
 
 export KD_PROFILE := $(PROFILE)
@@ -98,8 +99,9 @@ endif
 
 S := .stamps
 asked = $(TARGET);$(GROUP);$(TIME);$(DROP);$(FAIL)
+MEASURED = $(wildcard reports/$(PROFILE)/measured/edge-*.csv)
 STAMP = mkdir -p $(S); { \
-  find notebooks params kdutils requirements.txt -type f ! -path '*/.*' \
+  find notebooks params kdutils requirements.txt $(MEASURED) -type f ! -path '*/.*' \
     ! -path '*/__pycache__/*' | LC_ALL=C sort | xargs cksum; \
   $(if $(DATA),echo "$$(cksum < $(call q,$(DATA)))" $(REPORT) $(call q,$(asked));) } | awk ' \
   { key = $$3; gsub("/", "-", key) } \
@@ -167,6 +169,7 @@ bench: $(READY) ## time many students at once against one after another: measure
 	$(python) -m kdutils.bench_images --write \
 	  $(if $(filter paper,$(PROFILE)),--source mnist --halved)
 	$(python) -m kdutils.bench_wafers --write
+	$(python) -m kdutils.bench_edge --write
 
 lock: ## write requirements.txt anew from pyproject.toml
 	$(if $(wildcard $(VENV)/bin/uv),$(BIN)/uv,uv) pip compile --quiet --universal --generate-hashes \
@@ -230,6 +233,7 @@ $(EXECUTED): $(NB)/%.ipynb: $(S)/notebooks-%.ipynb $(S)/params-$(PROFILE)-%.yaml
 	@$(publish) normalise $(NB)/$*.part.ipynb $@
 
 $(NB)/99_results.ipynb: $(S)/params-claimed.csv
+$(NB)/07_edge_watcher.ipynb: $(addprefix $(S)/,$(subst /,-,$(MEASURED)))
 
 # Progress lines are shown as they come; what papermill says itself is kept aside: its
 # traceback, and its doubts about parameters, which `check` has settled.

@@ -3,5 +3,5 @@
 Import rule: standard library, numpy, `kdutils.bundle` and this package; `watchdog` only
 in `alarm`, inside a function. It runs on a tester PC without a training library:
 
-    python -m kdutils.edge watch --bundle student.kdb --inbox in --outbox out
+    python -m kdutils.edge watch --bundle student.safetensors --inbox in --outbox out
 """

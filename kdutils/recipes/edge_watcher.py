@@ -1,0 +1,236 @@
+"""recipes.edge_watcher: a simulated shift, its watcher killed now and then.
+
+Import rule: standard library, numpy and `edge`. A process of its own plays the shift,
+so that no training library is forked.
+
+Only counts are kept, which are the same on every run: lots and appended rows that were
+judged, refused, lost, doubled or wrong. What it took is for `bench_edge` to say.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from kdutils.edge import model, reader, simulate, torture
+
+STAGE = "07_edge_watcher"
+GARBAGE, CRASH, LIFE = 0.09, 0.01, 0.03  # shares of lots; mean seconds of a watcher
+COUNTS = ("lots", "judged", "refused", "right", "lost", "doubled", "wrong", "devices")
+UNITS = 1000.0  # a reading in mV instead of V
+CELLS = {"no number": "NaN", "infinite": "inf", "too large": "1e400", "empty": ""}
+
+
+def plan(students: dict[str, bytes], *, seeds: int, **settings) -> list[dict]:
+    """One config per student and seed.
+
+    students: source -> the bundle that stage 06 ships; settings: `lots` of which one in
+    ten is malformed, `rows` of each second lot (the others have one), `kills`.
+    """
+    return [
+        {"source": source, "seed": seed, "bundle": base64.b64encode(file).decode()}
+        | settings
+        for source, file in students.items()
+        for seed in range(seeds)
+    ]
+
+
+def digest(config: dict) -> str:
+    """The student's bytes are all that it reads."""
+    return hashlib.sha256(base64.b64decode(config["bundle"])).hexdigest()[:16]
+
+
+def compute(config: dict, run) -> dict:
+    """A row per kind of lot (`part` lots), one for the growing file, one per wild cell.
+
+    fault: `good`, or the kind of Malformed. right: refused with the right kind, row and
+    column. wrong: another verdict or reason than the same bytes have without a watcher.
+    RuntimeError where the shift could not be played.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "student"
+        file.write_bytes(base64.b64decode(config["bundle"]))
+        words = [sys.executable, "-m", __name__, str(file), folder]
+        asked = {k: v for k, v in config.items() if k != "bundle"}
+        played = subprocess.run(
+            [*words, json.dumps(asked)],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+        )
+        if played.returncode:
+            said = played.stderr.strip().splitlines() or ["no reason given"]
+            raise RuntimeError(f"the shift of {config['source']} ended: {said[-1]}")
+        rows = json.loads(played.stdout)
+        rows += wild(model.load(file), config["seed"], Path(folder))
+    return {"rows": [{"kind": "simulated", **row} for row in rows]}
+
+
+def shift(file: str, folder: Path, config: dict) -> list[dict]:
+    """Write lots while watchers live and die; a last one finishes; count."""
+    student, rng = model.load(file), np.random.default_rng(config["seed"])
+    inbox, outbox = folder / "inbox", folder / "outbox"
+    inbox.mkdir()
+    lots = written(student, rng, config)
+    line = torture.Line(student, inbox, rng)
+    cuts = np.sort(rng.integers(0, len(lots) + 1, config["kills"] - 1))
+    for part in np.split(np.arange(len(lots)), cuts):
+        child = torture.start(file, inbox, outbox, "--timer")
+        until = time.monotonic() + rng.exponential(LIFE)
+        for i in part:
+            simulate.write(inbox, lots[i])
+        line.add(int(rng.integers(1, 4)))
+        time.sleep(max(0.0, until - time.monotonic()))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    line.add(1)
+    stray = torture.drain(file, inbox, outbox, line)
+    rows = counted(student, lots, outbox, folder)
+    rows.append(appended(student, line, inbox, outbox, folder))
+    stray += torture.compare(student, lots, outbox, folder)
+    return [{**row, "stray": len(stray)} for row in rows]
+
+
+def written(student, rng: np.random.Generator, config: dict) -> list[simulate.Lot]:
+    """The lots of a shift in their order: one row, many rows, one row, ..."""
+    options = {name: default for name, _, default, _ in simulate.OPTIONS}
+    options |= {"garbage": GARBAGE, "crash": CRASH}
+    sizes = (1, config["rows"])
+    return [
+        simulate.one(student, rng, i, options | {"rows": sizes[i % 2]})
+        for i in range(config["lots"])
+    ]
+
+
+def counted(student, lots, outbox: Path, folder: Path) -> list[dict]:
+    """COUNTS by kind of lot, from what lies in done/, quarantine/ and verdicts/."""
+    there = defaultdict(list)
+    for path in (outbox / "verdicts").iterdir():
+        there[path.name.partition(".")[0]].append(path)
+    found = defaultdict(Counter)
+    for lot in lots:
+        judged = torture.judge(student, lot.content, folder / "lot")
+        kept = torture.verdicts.kept(judged.digest, lot.name)
+        places = [outbox / name / kept for name in ("done", "quarantine")]
+        said, row = there[judged.digest[:32]], found[lot.kind]
+        outcomes = len(said) + places[1].exists()
+        row.update({"lots": 1, "lost": outcomes == 0, "doubled": outcomes > 1})
+        if said and (lot.kind != "good" or said[0].read_bytes() != judged.content):
+            row["wrong"] += 1
+        elif said:
+            row.update({"judged": places[0].exists(), "devices": lot.rows})
+        if places[1].exists():
+            right = reason(places[1]) == (lot.kind, lot.row, lot.column)
+            row.update({"refused": 1, "right": right, "wrong": not right})
+    return [
+        {"part": "lots", "fault": kind, **{name: int(row[name]) for name in COUNTS}}
+        for kind, row in sorted(found.items())
+    ]
+
+
+def reason(path: Path) -> tuple:
+    """Kind, row and column of the reason beside a quarantined lot, or None thrice."""
+    file = path.with_name(path.name + torture.verdicts.REASON)
+    said = json.loads(file.read_text()) if file.exists() else {}
+    return tuple(said.get(name) for name in ("kind", "row", "column"))
+
+
+def appended(student, line, inbox: Path, outbox: Path, folder: Path) -> dict:
+    """COUNTS of the growing file, whose lots are its rows."""
+    true = {}
+    for path in inbox.glob(f"{torture.GROWING}*"):
+        head, *rows = path.read_bytes().splitlines(keepends=True)
+        whole = head + b"".join(row for row in rows if b"NaN" not in row)
+        for one in torture.judge(student, whole, folder / "lot").content.splitlines():
+            true[one.decode().partition(",")[0]] = one.decode()
+    found = []
+    for path in (outbox / "verdicts").glob(f"{torture.GROWING}.*.csv"):
+        with open(path, newline="") as file:
+            found += list(csv.reader(file))[1:]
+    wanted, ids = Counter(line.ids), Counter(row[1] for row in found)
+    refused = [row for row in found if row[3] == "refused"]
+    judged = [row for row in found if row[3] != "refused"]
+    right = sum("expected a finite decimal number" in row[4] for row in refused)
+    wrong = sum(",".join(row[1:4]) != true.get(row[1]) for row in judged)
+    counts = (
+        len(line.ids), len(judged), len(refused), right, (wanted - ids).total(),
+        (ids - wanted).total(), wrong + len(refused) - right, len(judged) - wrong,
+    )  # fmt: skip
+    row = dict(zip(COUNTS, counts, strict=True))
+    return {"part": "growing", "fault": "rows", **row}
+
+
+def wild(student: model.Model, seed: int, folder: Path) -> list[dict]:
+    """What three ways say to a good row of which one cell is not what it should be.
+
+    int8: the student alone; xgboost: a booster that learnt the student's logits on
+    rows in range, under the same threshold; watcher: the whole way of a lot.
+    """
+    rng = np.random.default_rng(seed)
+    (_, cells) = simulate.content(student, rng, 1)
+    column, booster = misread(student), boosted(student, rng)
+    cases = {"as measured": cells[column + 1], **CELLS}
+    cases["another unit"] = f"{UNITS * float(cells[column + 1]):.6g}"
+    rows = []
+    for case, text in cases.items():
+        cells[column + 1] = text
+        X = np.array([[float(cell or "nan") for cell in cells[1:]]])
+        lot = simulate.joined([["id", *student.features], cells])
+        said = torture.judge(student, lot, folder / "wild")
+        row = {"part": "wild", "fault": case, "cell": text}
+        row["column"] = student.features[column]
+        row["int8"] = "fail" if student.judge(X)[1][0] else "pass"
+        row["xgboost"] = booster(X)
+        row["watcher"] = verdict(said)
+        rows.append(row | {"said": str(said.wrong or "")})
+    return rows
+
+
+def misread(student: model.Model) -> int:
+    """The column whose reading stands for all: bounded on both sides, if there is one.
+
+    Of those the one that is farthest from 0, in the scaler's unit: another unit shows.
+    """
+    far = np.abs(student.bundle.prepare.center * student.bundle.prepare.scale)
+    bounded = (student.high < model.LARGEST) & (student.low > -model.LARGEST)
+    return int(np.argmax(far * bounded if bounded.any() else far))
+
+
+def boosted(student: model.Model, rng, *, rows: int = 4000, trees: int = 100):
+    """X (1, d) -> pass, fail or refused, said by a booster that the student taught."""
+    import xgboost
+
+    X = student.typical(rng, rows)
+    how = {"max_depth": 4, "nthread": 1, "verbosity": 0, "seed": 0}
+    data = xgboost.DMatrix(X, label=student.judge(X)[0])
+    booster = xgboost.train(how, data, num_boost_round=trees)
+
+    def say(X: np.ndarray) -> str:
+        try:
+            score = booster.inplace_predict(X)[0]
+        except (ValueError, xgboost.core.XGBoostError):
+            return "refused"
+        return "fail" if score > student.bundle.threshold else "pass"
+
+    return say
+
+
+def verdict(lot: reader.Lot) -> str:
+    """pass or fail of a lot of one row, or refused."""
+    return "refused" if lot.wrong is not None else "fail" if lot.fails else "pass"
+
+
+if __name__ == "__main__":
+    print(json.dumps(shift(sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]))))
