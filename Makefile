@@ -38,7 +38,7 @@ EXECUTED := $(STAGES:%=$(NB)/%.ipynb)
 
 # Who needs whom, as far as the profile has them.
 needs_02_kd_tabular := 01_teachers
-needs_06_prune_quantize := 02_kd_tabular
+needs_06_prune_quantize := 02_kd_tabular 03_kd_images 05_wafer_label_free
 needs_07_edge_watcher := 06_prune_quantize
 needs_99_results := $(filter-out 99_results,$(STAGES))
 

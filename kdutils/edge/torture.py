@@ -2,7 +2,7 @@
 
 Import rule: standard library, numpy and this package.
 
-    python -m kdutils.edge.torture --bundle student.safetensors --files 20000 --kills 500
+    python -m kdutils.edge.torture --bundle FILE --files 20000 --kills 500
 
 Writes lots (one in ten malformed) and rows of a growing file that is rotated now and
 then, while a watcher is started and killed; lets the last one finish; compares all that
