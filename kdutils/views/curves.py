@@ -238,4 +238,4 @@ def _legend(figure: Figure, looks: dict[str, tuple]) -> None:
         Line2D([], [], color=color, marker=marker, label=name)
         for name, (color, marker) in looks.items()
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=4)
+    figure.legend(handles=handles, loc="outside lower left", ncols=2)
