@@ -9,13 +9,25 @@ import test_image_recipes as of_images
 import test_wafer_recipes as of_wafers
 import torch
 
-from kdutils import imagegrid, marks, nets, paths, runs, scores, shrink, train, turns
+from kdutils import (
+    imagegrid,
+    mapnet,
+    marks,
+    nets,
+    paths,
+    runs,
+    scores,
+    shrink,
+    train,
+    turns,
+)
 from kdutils.recipes import (
     image_teachers,
     kd_images,
     netladder,
     netstudents,
     wafer_answers,
+    wafer_bundle,
     wafer_students,
     wafer_teachers,
 )
@@ -314,3 +326,37 @@ def test_points_are_what_a_front_needs(study):
     one = points[(points["model"] == "mlp") & (points["step"] == "QAT int8")].iloc[0]
     two = table[(table["model"] == "mlp") & (table["step"] == "QAT int8")].iloc[0]
     assert (one["bytes"], one["gain"]) == (two["weight_bytes"], two["drop"])
+
+
+def test_the_wafer_file_is_the_student_that_repeats_its_teachers_best(study):
+    ours = study[1][study[1]["group"] == "ours"]
+    sizes = ours.groupby("params")[["int8_bytes", "int8_fidelity"]].mean()
+    largest = sizes["int8_bytes"].max()
+    best = sizes["int8_fidelity"].idxmax()
+    (config,) = wafer_bundle.plan(study[1], limit=largest)
+    taught = runs.open(wafer_students, config["student"])
+    assert nets.parameters(wafer_teachers.trained(taught)) == best
+    assert (taught.config["seed"], taught.config["group"]) == (0, "ours")
+    (config,) = wafer_bundle.plan(study[1], limit=largest - 1)
+    taught = runs.open(wafer_students, config["student"])
+    assert nets.parameters(wafer_teachers.trained(taught)) == sizes.index.min()
+    with pytest.raises(ValueError, match="at most 10 bytes"):
+        wafer_bundle.plan(study[1], limit=10)
+
+
+def test_the_wafer_file_says_in_numpy_what_its_record_says(study):
+    plan = wafer_bundle.plan(study[1], limit=50_000)
+    (row,) = runs.map(wafer_bundle, plan, workers=1).to_dict("records")
+    file = wafer_bundle.shipped(pd.DataFrame([row]))
+    net = mapnet.loads(file, "a file")
+    assert net.id == f"here-{plan[0]['student']}" and len(net.golden[0]) == 2
+    taught = runs.open(wafer_students, plan[0]["student"])
+    source = runs.open(wafer_answers, taught.config["answers"])
+    parts = wafer_teachers.split(source.config)
+    assert row["test_exact"] == marks.exact(parts.test.y, net.logits(parts.test.X))
+    told = taught.arrays("answers")
+    assert row["fp32_exact"] == marks.exact(parts.test.y, told["test"])
+    assert row["test_exact"] == pytest.approx(
+        marks.exact(parts.test.y, told["test8"]), abs=1e-9
+    )
+    assert row["bundle_bytes"] == len(file) > row["model_bytes"]
