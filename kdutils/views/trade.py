@@ -43,7 +43,7 @@ def ladder(table: pd.DataFrame) -> Figure:
     title = f"Compressed, the student's AUC changes by {', '.join(said['ours'])}"
     if said["published"]:
         title += f"; as published, by {', '.join(said['published'])}"
-    steps = table.sort_values("order").drop_duplicates("step")
+    steps = table.sort_values("order", kind="stable").drop_duplicates("step")
     figure, axes = style.page(
         1, len(panels), 1.2 + 0.2 * len(steps), title, sharex=True, sharey=True
     )

@@ -113,14 +113,14 @@ def fates(table: pd.DataFrame) -> Figure:
     names = ["judged", *named.values(), "rows refused", *BAD]
     height = 1.1 + 0.21 * len(names)
     figure, axes = style.page(1, len(panels), height, title, sharey=True, sharex=True)
-    for ax, (_, name, group) in zip(axes[0], panels, strict=True):
+    for ax, (source, _, group) in zip(axes[0], panels, strict=True):
         refused = group.groupby("fault")["refused"].sum()
         counts = [group["judged"].sum(), *(refused.get(fault, 0) for fault in named)]
         counts += [refused.get("rows", 0), *group[[*BAD]].sum()]
         colors = [style.BLUE] + [style.GREY] * (len(named) + 1)
         _bars(ax, counts, colors + [style.ORANGE] * len(BAD))
         ax.set_xlim(0, 1.2 * most)
-        ax.set_title(f"{name}\nn = {style.counts(group)}")
+        ax.set_title(f"{style.called(source)}, n = {style.counts(group)}")
         ax.set_xlabel("lots and appended rows")
         style.names(ax, names)
     style.note(
