@@ -225,7 +225,9 @@ def _frame(ax: Axes, tolerance: float) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: style.signed(v, 1)))
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(BYTES))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    ax.xaxis.set_major_formatter(
+        FuncFormatter(lambda v, _: f"{v:g}" if v < 1000 else f"{v / 1000:g} k")
+    )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_minor_locator(NullLocator())
     ax.set_xlabel("bytes of the model part (log)")
