@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdutils import compress, metrics, paths, quantize, runs
+from kdutils import compress, metrics, quantize, runs
 from kdutils.recipes import curves as recipe
 from kdutils.recipes import folds, kd_tabular, teachers
 from kdutils.views import curves, style
@@ -18,32 +18,28 @@ TINY = {"train_lots": 8, "val_lots": 4, "test_lots": 4, "devices": 60}
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
+def rows(apart):
     """One tiny seed through teachers, sweep and curves, computed once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("study"))
-        patch.setenv("KD_REPORT", "tiny")
-        patch.delenv("KD_FRESH", raising=False)
-        config, *_ = teachers.plan(
-            ["tester"],
-            seeds=1,
-            features=12,
-            teacher_features=500,
-            oof_folds=2,
-            synthetic=100,
-            tries={"mlp": 1},
-            epochs={"mlp": 2},
-            options={"tester": TINY},
-        )
-        first = runs.map(teachers, [config], workers=1)
-        second = runs.map(kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1)
-        found = runs.map(recipe, recipe.plan(second, **SETTINGS), workers=1)
-        sweep = runs.open(kd_tabular, second["run"].iloc[0])
-        cell = kd_tabular.best_cell(sweep, 0, ["kd"])
-        fp32 = kd_tabular.student(sweep, 0, sweep.config, cell)
-        fold = next(folds.folds(config))
-        score = compress.logits(fp32, fold.X["test"])
-        yield found.assign(known=metrics.auc(fold.y["test"], score))
+    config, *_ = teachers.plan(
+        ["tester"],
+        seeds=1,
+        features=12,
+        teacher_features=500,
+        oof_folds=2,
+        synthetic=100,
+        tries={"mlp": 1},
+        epochs={"mlp": 2},
+        options={"tester": TINY},
+    )
+    first = runs.map(teachers, [config], workers=1)
+    second = runs.map(kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1)
+    found = runs.map(recipe, recipe.plan(second, **SETTINGS), workers=1)
+    sweep = runs.open(kd_tabular, second["run"].iloc[0])
+    cell = kd_tabular.best_cell(sweep, 0, ["kd"])
+    fp32 = kd_tabular.student(sweep, 0, sweep.config, cell)
+    fold = next(folds.folds(config))
+    score = compress.logits(fp32, fold.X["test"])
+    return found.assign(known=metrics.auc(fold.y["test"], score))
 
 
 class Tune:

@@ -89,15 +89,11 @@ def compute(seeds, configs):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(apart, tmp_path_factory):
     """A folder for reports, and one with miniatures."""
     root = tmp_path_factory.mktemp("miniatures")
     miniatures.write(str(root))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("study"))
-        patch.setenv("KD_REPORT", "tiny")
-        patch.delenv("KD_FRESH", raising=False)
-        yield str(root)
+    return str(root)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from kdutils import (
     mapnet,
     marks,
     nets,
-    paths,
     runs,
     scores,
     shrink,
@@ -54,7 +53,7 @@ STEPS = [
 ]  # fmt: skip
 
 
-def images_plan(root):
+def images_plan():
     how = {**of_images.TEACHER, "epochs": {"train": 4}}
     teachers = runs.map(image_teachers, image_teachers.plan(**how), workers=1)
     sweep = {**of_images.SWEEP, **SOME}
@@ -73,16 +72,11 @@ def wafers_plan():
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(apart):
     """Rows of the sweep, of the wafer students and of the ladder, in a folder apart."""
-    with pytest.MonkeyPatch.context() as patch:
-        root = tmp_path_factory.mktemp("study")
-        patch.setattr(paths, "ROOT", root)
-        patch.setenv("KD_REPORT", "tiny")
-        patch.delenv("KD_FRESH", raising=False)
-        sweep, wafers = images_plan(root), wafers_plan()
-        plan = netladder.plan(sweep, wafers, **SETTINGS)
-        yield sweep, wafers, runs.map(netladder, plan, workers=1)
+    sweep, wafers = images_plan(), wafers_plan()
+    plan = netladder.plan(sweep, wafers, **SETTINGS)
+    return sweep, wafers, runs.map(netladder, plan, workers=1)
 
 
 def opened(rows, student, seed=0):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdutils import bundle, compress, metrics, paths, runs
+from kdutils import bundle, compress, metrics, runs
 from kdutils.recipes import (
     folds,
     kd_labels,
@@ -51,24 +51,20 @@ def config(**more):
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory):
+def chain(apart):
     """One tiny seed through all three stages, computed once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("study"))
-        patch.setenv("KD_REPORT", "tiny")
-        patch.delenv("KD_FRESH", raising=False)
-        first = runs.map(teachers, [config()], workers=1)
-        second = runs.map(kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1)
-        configs = prune_quantize.plan(
-            second,
-            methods=["kd-synthetic"],
-            sparsity=0.5,
-            steps=60,
-            lr=1e-3,
-            qat_lr=1e-3,
-        )
-        third = runs.map(prune_quantize, configs, workers=1)
-        yield first, second, third
+    first = runs.map(teachers, [config()], workers=1)
+    second = runs.map(kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1)
+    configs = prune_quantize.plan(
+        second,
+        methods=["kd-synthetic"],
+        sparsity=0.5,
+        steps=60,
+        lr=1e-3,
+        qat_lr=1e-3,
+    )
+    third = runs.map(prune_quantize, configs, workers=1)
+    return first, second, third
 
 
 def test_preparation_sees_training_rows_only():

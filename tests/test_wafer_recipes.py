@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdutils import marks, multilabel, nets, paths, runs, turns, wafernets, waferpack
+from kdutils import marks, multilabel, nets, runs, turns, wafernets, waferpack
 from kdutils.data import symmetry, wafers, wafersim
 from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
 
@@ -87,13 +87,9 @@ def teacher_plan():
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
+def rows(apart):
     """Everything once, in a folder of its own for reports."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("study"))
-        patch.setenv("KD_REPORT", "tiny")
-        patch.delenv("KD_FRESH", raising=False)
-        yield everything()
+    return everything()
 
 
 def everything():
