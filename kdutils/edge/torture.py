@@ -26,6 +26,7 @@ from kdutils.edge import __main__ as command
 from kdutils.edge import claim, model, reader, simulate, verdicts
 
 GROWING = "grow.csv"
+LIFE = 0.03  # seconds that a watcher lives on average
 
 
 def start(bundle: str, inbox: Path, outbox: Path, *options: str) -> int:
@@ -89,11 +90,31 @@ def run(bundle: str, folder: Path, *, files: int, kills: int, seed: int = 0) -> 
     how = {"files": files, "rows": 1, "rate": 0, "garbage": 0.09, "crash": 0.01}
     lots = list(simulate.lots(student, seed=seed, **how))
     line = Line(student, inbox, rng)
-    cuts = np.sort(rng.integers(0, files + 1, kills))
     began = time.time()
-    for part in np.split(np.arange(files), cuts):
+    wrong = shift(bundle, outbox, lots, line, kills + 1)
+    wrong += compare(student, lots, outbox, folder) + line.check(outbox)
+    return {
+        "files": files,
+        "malformed": sum(lot.kind != "good" for lot in lots),
+        "kills": kills + 1,
+        "rows appended": len(line.ids),
+        "rotated": line.rotated,
+        "seconds": round(time.time() - began, 1),
+        "wrong": wrong[:20],
+    }
+
+
+def shift(bundle: str, outbox: Path, lots, line: Line, kills: int) -> list[str]:
+    """Write lots and rows while one watcher after another dies; `drain` the rest.
+
+    The line's generator says when each of the `kills` watchers dies, and how many rows
+    are appended meanwhile.
+    """
+    inbox, rng = line.path.parent, line.rng
+    cuts = np.sort(rng.integers(0, len(lots) + 1, kills - 1))
+    for part in np.split(np.arange(len(lots)), cuts):
         child = start(bundle, inbox, outbox, "--timer")
-        until = time.monotonic() + rng.exponential(0.03)
+        until = time.monotonic() + rng.exponential(LIFE)
         for i in part:
             simulate.write(inbox, lots[i])
         line.add(int(rng.integers(1, 4)))
@@ -101,17 +122,7 @@ def run(bundle: str, folder: Path, *, files: int, kills: int, seed: int = 0) -> 
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     line.add(1)
-    wrong = drain(bundle, inbox, outbox, line)
-    wrong += compare(student, lots, outbox, folder) + line.check(outbox)
-    return {
-        "files": files,
-        "malformed": sum(lot.kind != "good" for lot in lots),
-        "kills": len(cuts) + 1,
-        "rows appended": len(line.ids),
-        "rotated": line.rotated,
-        "seconds": round(time.time() - began, 1),
-        "wrong": wrong[:20],
-    }
+    return drain(bundle, inbox, outbox, line)
 
 
 def drain(bundle, inbox: Path, outbox: Path, line, limit: float = 600.0) -> list[str]:

@@ -14,11 +14,9 @@ import csv
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -27,7 +25,7 @@ import numpy as np
 from kdutils.edge import model, reader, simulate, torture
 
 STAGE = "07_edge_watcher"
-GARBAGE, CRASH, LIFE = 0.09, 0.01, 0.03  # shares of lots; mean seconds of a watcher
+GARBAGE, CRASH = 0.09, 0.01  # shares of lots
 COUNTS = ("lots", "judged", "refused", "right", "lost", "doubled", "wrong", "devices")
 UNITS = 1000.0  # a reading in mV instead of V
 CELLS = {"no number": "NaN", "infinite": "inf", "too large": "1e400", "empty": ""}
@@ -85,18 +83,7 @@ def shift(file: str, folder: Path, config: dict) -> list[dict]:
     inbox.mkdir()
     lots = written(student, rng, config)
     line = torture.Line(student, inbox, rng)
-    cuts = np.sort(rng.integers(0, len(lots) + 1, config["kills"] - 1))
-    for part in np.split(np.arange(len(lots)), cuts):
-        child = torture.start(file, inbox, outbox, "--timer")
-        until = time.monotonic() + rng.exponential(LIFE)
-        for i in part:
-            simulate.write(inbox, lots[i])
-        line.add(int(rng.integers(1, 4)))
-        time.sleep(max(0.0, until - time.monotonic()))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    line.add(1)
-    stray = torture.drain(file, inbox, outbox, line)
+    stray = torture.shift(file, outbox, lots, line, config["kills"])
     rows = counted(student, lots, outbox, folder)
     rows.append(appended(student, line, inbox, outbox, folder))
     stray += torture.compare(student, lots, outbox, folder)
