@@ -8,7 +8,6 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from kdutils import paths, stats
-from kdutils.data import Part, Split
 from kdutils.views import (
     style,
     tables,
@@ -121,12 +120,11 @@ def test_tidy_rows_can_be_written_and_say_the_same_when_read():
 
 
 def test_data_counts_copies_of_files_alone():
-    y = np.array([[0, 0, 0], [0, 0, 0], [1, 0, 0]])
-    part = Part(y, y, None, np.arange(3))
-    split = Split(part, part, part, (), (), "a", "real")
-    found = {"exact_across": 1, "symmetric_across": 4, "labels_differ": 2}
-    found |= {"within": {"train": 5, "test": 1}, "dropped": {"train": 3}}
-    table = wafers.data({"a": split, "b": split}, {"a": found}).set_index("source")
+    counts = {"kind": "real", "n_train": 6, "n_val": 3, "n_test": 3}
+    found = {"symmetric_across": 4, "within": 6, "dropped": 3}
+    rows = [{"site": "a", **counts, **found, "count": n} for n in (2, 1)]
+    rows += [{"site": "b", **counts, "count": n} for n in (1, 2)]
+    table = wafers.data(pd.DataFrame(rows)).set_index("source")
     assert table.loc["a", ["symmetric_across", "within", "dropped"]].tolist() == [
         4,
         6,

@@ -5,6 +5,9 @@ Import rule: from kdutils only views.
 
 from __future__ import annotations
 
+import base64
+import zlib
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,6 +19,21 @@ from kdutils.views import heatmap, style
 
 DIES = ListedColormap(["white", "#d9e3ec", style.BLUE])  # off the wafer, pass, fail
 MIXED = 3  # maps of several patterns beside those of one
+
+
+def examples(rows: pd.DataFrame, patterns: tuple[str, ...]) -> dict[str, tuple]:
+    """Site -> (X uint8 (n, 52, 52), y uint8 (n, 8)), one map of each of its sets.
+
+    rows: those of `wafer_data`; patterns: the names of the columns of y.
+    """
+    sites = {}
+    for name, sets in rows.groupby("site", sort=False):
+        packed = (zlib.decompress(base64.b64decode(text)) for text in sets["example"])
+        X = np.frombuffer(b"".join(packed), np.uint8).reshape(len(sets), 52, 52)
+        there = [set(text.split("+")) for text in sets["patterns"]]
+        y = np.array([[name in one for name in patterns] for one in there], np.uint8)
+        sites[name] = X, y
+    return sites
 
 
 @style.styled

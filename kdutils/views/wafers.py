@@ -21,6 +21,8 @@ from kdutils.views.spread import SETTING, groups, holm, means, numbers
 from kdutils.views.waferclaims import PUBLISHED, official
 
 CELL = ["labels", "alpha", "beta", "T", "real"]
+COUNTED = ["n_train", "n_val", "n_test"]
+COPIES = ("exact_across", "symmetric_across", "labels_differ", "within", "dropped")
 MEANS = ("val_fidelity", "int8_fidelity", "test_fidelity", "val_exact", "macro_f1")
 MEANS += ("teacher_exact", "params", "torch_bytes", "int8_bytes", "copied")
 MEANS += ("error_teacher_right", "error_teacher_wrong")
@@ -49,25 +51,17 @@ def called(net: str, sizes: dict | str) -> str:
     return name + (f" +{sizes['head']}" if sizes.get("head") else "")
 
 
-def data(parts: dict, doubles: dict[str, dict]) -> pd.DataFrame:
+def data(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per site: its maps, and the copies that were found and left out.
 
-    parts: name -> Split; doubles: name -> `data.wafers.duplicates`, for files alone:
-    what is drawn anew for each seed has no copies to count. commonest: the share of
-    test maps with the commonest set of patterns, what a constant predictor would reach.
+    rows: those of `wafer_data`. commonest: the share of test maps with the commonest
+    set of patterns, what a constant predictor would reach.
     """
     lines = []
-    for name, split in parts.items():
-        line = {"source": name, "kind": split.kind}
-        line |= {f"n_{p}": len(getattr(split, p)) for p in ("train", "val", "test")}
-        sets = np.unique(split.test.y, axis=0, return_counts=True)[1]
-        line["commonest"] = sets.max() / len(split.test)
-        found = doubles.get(name, {})
-        for key in ("exact_across", "symmetric_across", "labels_differ"):
-            line[key] = found.get(key)
-        for key in ("within", "dropped"):
-            line[key] = sum(found[key].values()) if found else None
-        lines.append(line)
+    for name, sets in rows.groupby("site", sort=False):
+        line = {"source": name, **sets.iloc[0][["kind", *COUNTED]]}
+        line["commonest"] = sets["count"].max() / sets["n_test"].iloc[0]
+        lines.append(line | {key: sets.iloc[0].get(key) for key in COPIES})
     return pd.DataFrame(lines)
 
 

@@ -1,0 +1,56 @@
+"""recipes.wafer_data: what maps a site has: counts, copies, one map of each set.
+
+Import rule: core only.
+
+The record holds all that the study shows of the maps themselves, so that a report can
+be made again where the maps are not.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+
+import numpy as np
+
+from kdutils.data import wafers
+from kdutils.recipes import wafer_teachers
+
+STAGE = "05_wafer_label_free"
+
+
+def plan(sites: dict) -> list[dict]:
+    """One config per site: name -> {source, root, maps, options}, for seed 0."""
+    return [{"site": name, **where, "seed": 0} for name, where in sites.items()]
+
+
+def digest(config: dict) -> str:
+    """The content of the site's source."""
+    return wafer_teachers.digest(config)
+
+
+def compute(config: dict, run) -> dict:
+    """One row per set of patterns among the test maps.
+
+    patterns: their names joined by '+', empty for none; count: test maps of that set;
+    example: the first of them, its bytes (52, 52) under zlib and base64. copies: see
+    `wafers.duplicates`, for files alone: what each seed draws anew has none to count.
+    """
+    parts = wafer_teachers.split(config)
+    facts = wafer_teachers.facts(config, parts)
+    if config["source"] != wafers.SIMULATED:
+        found = wafers.duplicates(config["source"], config["root"])
+        for key in ("exact_across", "symmetric_across", "labels_differ"):
+            facts[key] = found[key]
+        for key in ("within", "dropped"):
+            facts[key] = sum(found[key].values())
+    sets, first, count = np.unique(
+        parts.test.y, axis=0, return_index=True, return_counts=True
+    )
+    rows = []
+    for which, place, n in zip(sets, first, count, strict=True):
+        there = [name for name, one in zip(wafers.classes(), which, strict=True) if one]
+        example = base64.b64encode(zlib.compress(parts.test.X[place].tobytes(), 9))
+        row = {"patterns": "+".join(there), "count": int(n)}
+        rows.append({**facts, **row, "example": example.decode()})
+    return {"rows": rows}
