@@ -496,6 +496,20 @@ def test_claims_are_printed_and_kept_once(capsys):
     assert claims.read()["stage"].tolist() == ["01_teachers"]
 
 
+def test_claims_of_a_stage_are_replaced_when_its_notebook_has_come_to_its_end():
+    claims.record("old", True, stage="02_kd")
+    claims.accept("02_kd")
+    claims.accept("02_kd")
+    claims.begin("02_kd")
+    claims.record("new", True, stage="02_kd")
+    claims.refuse("02_kd")
+    assert claims.read()["claim"].tolist() == ["old"]
+    claims.begin("02_kd")
+    claims.record("new", True, stage="02_kd")
+    claims.accept("02_kd")
+    assert claims.read()["claim"].tolist() == ["new"]
+
+
 def test_a_claim_must_be_true_or_false():
     with pytest.raises(ValueError, match=r"'gain' .*not -0\.1"):
         claims.record("'gain' is positive", -0.1, stage="02_kd")

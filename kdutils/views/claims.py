@@ -1,15 +1,18 @@
 """claims: what a notebook says held, or not, computed and kept in tables/claims.csv.
 
 Import rule: from kdutils only views and paths.
+
+A notebook at work keeps its claims in a file of its own. `accept`, called when it has
+come to its end, puts them in place of the stage's old ones; a notebook that stopped
+half way leaves claims.csv as it was.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +21,7 @@ from kdutils import paths
 from kdutils.views import put
 
 COLUMNS = ["stage", "claim", "holds", "detail"]
+NAME, OWN = "claims.csv", "claims.{}.part.csv"
 
 
 def record(sentence: str, holds: bool, detail: str = "", *, stage: str) -> None:
@@ -30,26 +34,66 @@ def record(sentence: str, holds: bool, detail: str = "", *, stage: str) -> None:
         raise ValueError(
             f"claim {sentence!r}: holds must be True or False, not {holds!r}"
         )
-    with _alone():
-        frame = read()
-        same = (frame["stage"] == stage) & (frame["claim"] == sentence)
-        place = int(np.argmax(same)) if same.any() else len(frame)
-        frame.loc[place] = [stage, sentence, bool(holds), detail]
-        _write(frame.sort_values("stage", kind="stable"))
+    path = _own(stage)
+    frame = _frame(path)
+    same = frame["claim"] == sentence
+    place = int(np.argmax(same)) if same.any() else len(frame)
+    frame.loc[place] = [stage, sentence, bool(holds), detail]
+    _write(frame, path)
     print(f"{'✓' if holds else '✗'} {sentence}" + (f" ({detail})" if detail else ""))
 
 
 def begin(stage: str) -> None:
-    """Forget the stage's claims, so that a reworded one leaves no stale row behind."""
-    with _alone():
-        frame = read()
-        _write(frame[frame["stage"] != stage])
+    """Start the stage's claims anew, so that a reworded one leaves no stale row."""
+    _write(_frame(None), _own(stage))
+
+
+def accept(stage: str) -> None:
+    """Let the claims that a notebook made be those of its stage; none made, no change.
+
+    One process at a time: stages may run side by side.
+    """
+    if not _own(stage).exists():
+        return
+    folder = os.open(paths.tables(), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        path = paths.tables() / NAME
+        frame = _merged(_frame(path), _frame(_own(stage)), stage)
+        _write(frame, path)
+        _own(stage).unlink()
+    finally:
+        os.close(folder)
+
+
+def refuse(stage: str) -> None:
+    """Forget the claims of a notebook that stopped half way."""
+    _own(stage).unlink(missing_ok=True)
 
 
 def read() -> pd.DataFrame:
-    """All claims: stage, claim, holds (bool), detail; empty before the first."""
-    path = paths.tables() / "claims.csv"
-    if not path.exists():
+    """All claims: stage, claim, holds (bool), detail; empty before the first.
+
+    Those of a notebook at work stand in place of its stage's accepted ones.
+    """
+    frame = _frame(paths.tables() / NAME)
+    for path in sorted(paths.tables().glob(OWN.format("*"))):
+        frame = _merged(frame, _frame(path), path.name.split(".")[1])
+    return frame
+
+
+def _own(stage: str) -> Path:
+    return paths.tables() / OWN.format(stage)
+
+
+def _merged(frame: pd.DataFrame, new: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """The claims with those of one stage replaced, stages in order of their names."""
+    frame = pd.concat([frame[frame["stage"] != stage], new], ignore_index=True)
+    return frame.sort_values("stage", kind="stable", ignore_index=True)
+
+
+def _frame(path: Path | None) -> pd.DataFrame:
+    if path is None or not path.exists():
         return pd.DataFrame(columns=COLUMNS).astype({"holds": object})
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     frame["holds"] = pd.Series([v == "True" for v in frame["holds"]], dtype=object)
@@ -67,21 +111,8 @@ def demand(phrase: str) -> str:
     return f"{len(frame)} claims that say '{phrase}' held"
 
 
-def _write(frame: pd.DataFrame) -> None:
-    csv = frame.to_csv(index=False, lineterminator="\n")
-    put(paths.tables() / "claims.csv", csv.encode())
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """One notebook at a time reads and writes: stages may run side by side."""
-    paths.tables().mkdir(parents=True, exist_ok=True)
-    folder = os.open(paths.tables(), os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    put(path, frame.to_csv(index=False, lineterminator="\n").encode())
 
 
 if __name__ == "__main__":
