@@ -5,7 +5,7 @@
 ##   GROUP= TIME= DROP=a,b FAIL=  its group and time columns, columns to leave out,
 ##                               how it spells a fail
 ## WORKERS=4                     processes at once (default: one per processor)
-## FRESH=1                       forget finished runs and recompute
+## FRESH=1                       forget the finished runs of what is asked for
 ## PYTHON=python3.12             makes .venv;  VENV=folder: your own, taken as it is
 ##
 
@@ -45,7 +45,11 @@ needs_99_results := $(filter-out 99_results,$(STAGES))
 export KD_PROFILE := $(PROFILE)
 export KD_REPORT := $(REPORT)
 export KD_WORKERS := $(WORKERS)
-export KD_FRESH := $(FRESH)
+
+# FRESH=1 of a stage computes that stage anew, of a report every stage.
+fresh := $(if $(FRESH),$(if $(filter report html verify,$(MAKECMDGOALS)),$(STAGES),\
+  $(filter $(STAGES),$(MAKECMDGOALS))))
+export KD_FRESH := $(strip $(fresh))
 
 # --- the environment ---------------------------------------------------------------
 
@@ -116,6 +120,18 @@ ifneq ($(filter-out help clean clean-runs lock,$(goals)),)
   ignored := $(shell $(STAMP))
 endif
 
+# Files of the last report that somebody has changed since: then all of it is run again.
+SUMS := $(S)/sums-$(REPORT)
+sha256 = $$(command -v sha256sum || echo shasum -a 256)
+ifneq ($(filter report html,$(goals)),)
+  foreign := $(shell test -f $(SUMS) && sums=$$PWD/$(SUMS) && cd $(R) && \
+    $(sha256) -c "$$sums" 2> /dev/null | sed -n 's/: FAILED.*//p')
+endif
+ifneq ($(foreign),)
+  $(info $(R): $(words $(foreign)) files are not as the last report wrote them \
+    ($(firstword $(foreign)) ...): every notebook runs again)
+endif
+
 # --- targets ---------------------------------------------------------------------------
 
 .PHONY: help report smoke html verify lab test lint format data bench lock clean \
@@ -144,7 +160,9 @@ verify: $(READY) ## make it again beside the report, from its ledger if it has o
 	@$(if $(filter default paper,$(REPORT)),$(publish) readme --check)
 	@rm -rf reports/verify-$(REPORT)
 
-lab: $(READY) ## read and try the notebooks in the browser
+lab: export KD_REPORT := scratch-$(REPORT)
+lab: $(READY) ## try the notebooks in the browser, on a copy of the report
+	@$(publish) copy $(R) reports/scratch-$(REPORT)
 	$(BIN)/jupyter lab notebooks
 
 test: $(READY) ## the tests
@@ -177,7 +195,7 @@ lock: ## write requirements.txt anew from pyproject.toml
 	  --custom-compile-command "make lock" --output-file requirements.txt
 
 clean: ## remove this profile's notebooks, tables, figures and pages; finished runs stay
-	rm -rf $(NB) $(R)/tables $(R)/figures $(R)/ship $(R)/*.html $(R)/SHA256SUMS
+	rm -rf $(NB) $(R)/tables $(R)/figures $(R)/ship $(R)/*.html $(R)/SHA256SUMS $(SUMS)
 
 clean-runs: ## remove this profile's finished runs: the next report computes them again
 	rm -rf $(R)/runs
@@ -209,9 +227,12 @@ $(ROOT)/mixedwm38/GENERATED: | $(READY)
 	@$(python) -c "from kdutils.data import waferminiatures as made; made.write('$(ROOT)')"
 endif
 
-# FRESH=1: once for each make, before any stage.
-$(S)/fresh-$(REPORT): FORCE
-	@rm -rf $(R)/runs
+# A stage that is asked for anew: once for each make.
+$(S)/fresh-$(REPORT)-%: FORCE
+	@rm -rf $(R)/runs/$*
+
+# Stages that train: where their runs are gone, they are computed again.
+maps := $(notdir $(basename $(shell grep -ls 'runs[.]map' notebooks/*.ipynb)))
 
 # Stages that read the user's table say so by a parameter of that name.
 asks := $(notdir $(basename $(shell grep -ls '^table:' params/$(PROFILE)/*.yaml)))
@@ -222,10 +243,12 @@ $(STAGES): %: $(NB)/%.ipynb
 	@echo "$<"
 
 $(EXECUTED): $(NB)/%.ipynb: $(S)/notebooks-%.ipynb $(S)/params-$(PROFILE)-%.yaml \
-    $(S)/code $(if $(DATA),$(S)/$(REPORT)) $(if $(FRESH),$(S)/fresh-$(REPORT)) \
+    $(S)/code $(if $(DATA),$(S)/$(REPORT)) $(if $(foreign),FORCE) \
+    $$(if $$(filter $$*,$(fresh)),$(S)/fresh-$(REPORT)-$$*) \
+    $$(if $$(filter $$*,$(maps)),$$(if $$(wildcard $(R)/runs/$$*/*.json),,FORCE)) \
     $$(addprefix $(NB)/,$$(addsuffix .ipynb,$$(filter $(STAGES),$$(needs_$$*)))) | $(READY) $(MINIATURE)
 	@$(publish) check notebooks/$*.ipynb params/$(PROFILE)/$*.yaml $(user)
-	@echo "$(REPORT): $*" && mkdir -p $(NB) && rm -f $(NB)/$*.*.ipynb
+	@echo "$(REPORT): $*" && mkdir -p $(NB) && rm -f $(NB)/$*.*.ipynb $(SUMS)
 	@set -o pipefail; $(BIN)/papermill notebooks/$*.ipynb $(NB)/$*.part.ipynb \
 	  -f params/$(PROFILE)/$*.yaml $(user) -k python3 --cwd . \
 	  --no-progress-bar --log-output --log-level WARNING 2>&1 | $(TELL) || \
@@ -244,10 +267,12 @@ TELL = { while IFS= read -r line; do case "$$line" in \
   { echo "$$line"; cat; } > $(LOG); }
 
 $(R)/index.html: $(EXECUTED) $(S)/pages | $(READY)
+	@rm -f $(SUMS)
 	@$(publish) html $(R)
 
 $(R)/SHA256SUMS: $(R)/index.html
 	@$(publish) sums $(R)
+	@cp $@ $(SUMS)
 
 $(S)/readme-$(REPORT): $(R)/SHA256SUMS
 	@$(publish) readme

@@ -21,8 +21,11 @@ def canonical(value: object) -> str:
 
 
 def read(stage: str) -> dict[str, dict]:
-    """A stage's committed records by run id; empty if there are none or by KD_FRESH."""
-    return {} if os.environ.get("KD_FRESH") else lines(stage)
+    """A stage's committed records by run id; empty if there are none.
+
+    Empty too for the stages that KD_FRESH names: their records are computed anew.
+    """
+    return {} if stage in os.environ.get("KD_FRESH", "").split() else lines(stage)
 
 
 def lines(stage: str) -> dict[str, dict]:

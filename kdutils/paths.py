@@ -17,8 +17,12 @@ def profile() -> str:
 
 
 def reports(name: str | None = None) -> Path:
-    """The report folder of the profile at work, or of the one named."""
-    return ROOT / "reports" / (name or os.environ.get("KD_REPORT") or profile())
+    """The report folder at work, or the one named.
+
+    What make does not run, a notebook in an editor say, works in a report of its own.
+    """
+    own = os.environ.get("KD_REPORT") or f"scratch-{profile()}"
+    return ROOT / "reports" / (name or own)
 
 
 def tables() -> Path:

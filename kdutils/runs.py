@@ -115,6 +115,35 @@ def map(
     number of processors. Each finished run prints one line on stderr.
     """
     configs = [json.loads(ledger.canonical(config)) for config in configs]
+    runs = _found(recipe, configs, workers)
+    manifest = {"params": _params(recipe), "configs": configs}
+    write_atomic(_manifest(recipe), ledger.canonical(manifest).encode())
+    if paths.reports().name == "paper":
+        _keep(recipe, runs)
+    return _rows(recipe, runs)
+
+
+def collect(recipe: ModuleType) -> pd.DataFrame:
+    """The rows of the last `map` of this recipe: config columns, record columns, `run`.
+
+    What is missing of them is computed again. Raises ValueError where there was no map
+    or where the parameters of its stage have changed since.
+    """
+    if not _manifest(recipe).exists():
+        raise ValueError(
+            f"{recipe.STAGE} has no runs in {paths.reports().name}: run it first"
+        )
+    manifest = json.loads(_manifest(recipe).read_text())
+    if manifest["params"] != _params(recipe):
+        raise ValueError(
+            f"{paths.params(recipe.STAGE)} has changed since {recipe.STAGE} ran in "
+            f"{paths.reports().name}: run it first"
+        )
+    return _rows(recipe, _found(recipe, manifest["configs"], None))
+
+
+def _found(recipe: ModuleType, configs: list[dict], workers: int | None) -> list[Run]:
+    """The finished run of every config; what the ledger knows is not computed."""
     kept = {
         _key(line["config"], line["data"]): line
         for line in ledger.read(recipe.STAGE).values()
@@ -129,30 +158,32 @@ def map(
             todo.append((run, data, program))
         runs.append(run)
     _compute(recipe, todo, workers)
-    manifest = paths.runs(recipe.STAGE) / f"{_name(recipe)}.json"
-    write_atomic(manifest, ledger.canonical([run.id for run in runs]).encode())
-    if paths.reports().name == "paper":
-        _keep(recipe, runs)
-    return collect(recipe)
+    return runs
 
 
-def collect(recipe: ModuleType) -> pd.DataFrame:
-    """The rows of the last `map` of this recipe: config columns, record columns, `run`.
+def _rows(recipe: ModuleType, runs: list[Run]) -> pd.DataFrame:
+    """One row per item of each record's rows.
 
     A row whose record was made by other code than today's has `older_code` True.
     """
-    manifest = paths.runs(recipe.STAGE) / f"{_name(recipe)}.json"
-    if not manifest.exists():
-        raise ValueError(
-            f"{recipe.STAGE} has no runs in {paths.reports().name}: run it first"
-        )
     kept, program = ledger.read(recipe.STAGE), code.digest(recipe.__name__)
     rows = []
-    for id in json.loads(manifest.read_text()):
-        line = kept.get(id) or _record(recipe.STAGE, id)
-        base = {"run": id, "older_code": line["code"] != program, **line["config"]}
+    for run in runs:
+        line = kept.get(run.id) or _record(recipe.STAGE, run.id)
+        base = {"run": run.id, "older_code": line["code"] != program, **line["config"]}
         rows += [{**base, **row} for row in line["record"]["rows"]]
     return pd.DataFrame(rows)
+
+
+def _manifest(recipe: ModuleType) -> Path:
+    """Where a recipe's last `map` keeps what it was asked for."""
+    return paths.runs(recipe.STAGE) / f"{_name(recipe)}.json"
+
+
+def _params(recipe: ModuleType) -> str:
+    """sha256 of the parameters that the profile gives to a recipe's stage."""
+    path = paths.params(recipe.STAGE)
+    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
 
 
 def _name(recipe: ModuleType) -> str:

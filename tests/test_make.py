@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CODE = (
     "__init__.py",
+    "claims.py",
     "pages.py",
     "publish.py",
     "render.py",
@@ -64,6 +65,13 @@ while Path("hang").exists():
     time.sleep(0.05)
 (tables / "numbers.csv").write_text("name,value\\nseed,7\\n")
 print("finished")"""
+RUNS = """from pathlib import Path
+import os
+folder = Path("reports", os.environ["KD_REPORT"], "runs", "STAGE")
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "toy.json").write_text("{}")  # as runs.map( does
+print(os.environ["KD_FRESH"])"""
+WHERE = 'test "$1" = lab && echo "works on $KD_REPORT"'
 TABLE = "print(table.upper(), repr([target, group, time, drop, fail]))"
 ASKED = ("table", "target", "group", "time", "drop", "fail")
 EMPTY = "".join(f'{key}: ""\n' for key in ASKED)
@@ -78,7 +86,8 @@ def built(tmp_path_factory) -> Path:
     (here / "README.md").write_text("<!-- table: numbers -->\n<!-- end -->\n")
     views = here / "kdutils" / "views"
     views.mkdir(parents=True)
-    shutil.copy(ROOT / "kdutils" / "__init__.py", views.parent)
+    for name in ("__init__.py", "paths.py"):
+        shutil.copy(ROOT / "kdutils" / name, views.parent)
     for name in CODE:
         source = ROOT / "kdutils" / "views" / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, views / name)
@@ -172,6 +181,81 @@ def test_the_look_of_the_pages_reruns_no_notebook(project):
     run = make(project, "report")
     assert executed(run) == []
     assert "teal" in (project / "reports/default/01_teachers.html").read_text()
+
+
+@pytest.fixture
+def trained(project) -> Path:
+    """The project with stages 01 and 02 that keep runs, made once."""
+    for stage, cell in (("01_teachers", "seed = 0"), ("02_kd_tabular", "alphas = []")):
+        keys = re.sub(r": (.*)", r" = \1", EMPTY) if stage.startswith("02") else ""
+        text = RUNS.replace("STAGE", stage)
+        notebook(project / f"notebooks/{stage}.ipynb", f"{cell}\n{keys}", text)
+    assert make(project, "report").returncode == 0
+    return project
+
+
+def test_fresh_of_a_stage_forgets_the_runs_of_that_stage_alone(trained):
+    runs = trained / "reports/default/runs"
+    for stage in ("01_teachers", "02_kd_tabular"):
+        (runs / stage / "old").write_text("")
+    run = make(trained, "02_kd_tabular", "FRESH=1")
+    assert executed(run) == ["02_kd_tabular"], run.stderr
+    assert output(trained, "02_kd_tabular") == "02_kd_tabular\n"
+    assert (runs / "01_teachers/old").exists()
+    assert not (runs / "02_kd_tabular/old").exists()
+    run = make(trained, "report", "FRESH=1")
+    assert sorted(executed(run)) == ["00_overview", "01_teachers", "02_kd_tabular"]
+    assert not (runs / "01_teachers/old").exists()
+
+
+def test_runs_that_are_gone_are_computed_again(trained):
+    assert executed(make(trained, "report")) == []
+    assert make(trained, "clean-runs").returncode == 0
+    assert executed(make(trained, "report")) == ["01_teachers", "02_kd_tabular"]
+    assert (trained / "reports/default/runs/01_teachers/toy.json").exists()
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("a\n")])
+def test_a_table_that_is_not_the_reports_own_is_noticed(project, spoil):
+    table = project / "reports/default/tables/numbers.csv"
+    spoil(table)
+    run = make(project, "report")
+    assert "tables/numbers.csv" in run.stdout.splitlines()[0]
+    assert sorted(executed(run)) == ["00_overview", "01_teachers", "02_kd_tabular"]
+    assert table.read_text() == "name,value\nseed,1\n"
+    assert executed(make(project, "report")) == []
+
+
+def test_the_lab_works_on_a_copy_of_the_report(trained):
+    for name, text in (("python", f'exec {sys.executable} "$@"'), ("jupyter", WHERE)):
+        file = trained / "other/bin" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{text}\n")
+        file.chmod(0o755)
+    run = make(trained, "lab", "VENV=other")
+    assert "works on scratch-default" in run.stdout, run.stderr
+    for name in ("tables/numbers.csv", "runs/01_teachers/toy.json"):
+        copy = trained / "reports/scratch-default" / name
+        assert copy.read_text() == (trained / "reports/default" / name).read_text()
+        copy.write_text("an exercise")
+    assert executed(make(trained, "report")) == []
+
+
+def test_a_failed_notebook_leaves_the_claims_as_they_were(project):
+    claim = "from kdutils.views import claims\nclaims.begin('01_teachers')\n"
+    claim += "claims.record('it works', True, stage='01_teachers')"
+    notebook(project / "notebooks/01_teachers.ipynb", "seed = 0", claim)
+    assert make(project, "report").returncode == 0
+    table = project / "reports/default/tables/claims.csv"
+    before = table.read_text()
+    assert "it works" in before
+    stops = (
+        "claims.record('not yet', True, stage='01_teachers')\nraise ValueError('no')"
+    )
+    notebook(project / "notebooks/01_teachers.ipynb", "seed = 0", claim, stops)
+    assert make(project, "report").returncode != 0
+    assert table.read_text() == before
+    assert [path.name for path in table.parent.glob("claims*")] == ["claims.csv"]
 
 
 def test_a_failed_notebook_is_kept_and_make_says_why(project):

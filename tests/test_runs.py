@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from kdutils import code, ledger, paths, runs
@@ -85,6 +87,29 @@ def test_collect_before_any_run_says_so(toy):
         runs.collect(toy)
 
 
+def test_collect_computes_what_is_missing(toy, tmp_path):
+    rows = runs.map(toy, [{"seed": 0}, {"seed": 1}], workers=1)
+    shutil.rmtree(paths.runs(toy.STAGE) / rows["run"][1])
+    pd.testing.assert_frame_equal(runs.collect(toy), rows)
+
+
+def test_collect_refuses_runs_of_other_parameters(toy, tmp_path):
+    yaml = paths.params(toy.STAGE)
+    yaml.parent.mkdir(parents=True)
+    yaml.write_text("seeds: 1\n")
+    runs.map(toy, [{"seed": 0}], workers=1)
+    assert len(runs.collect(toy)) == 1
+    yaml.write_text("seeds: 2\n")
+    with pytest.raises(ValueError, match=r"00_toy\.yaml has changed since 00_toy ran"):
+        runs.collect(toy)
+
+
+def test_what_make_does_not_run_has_a_report_of_its_own(monkeypatch):
+    monkeypatch.delenv("KD_REPORT", raising=False)
+    monkeypatch.delenv("KD_PROFILE", raising=False)
+    assert paths.tables().parent.name == "scratch-default"
+
+
 def test_the_ledger_rebuilds_rows_without_computing(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KD_REPORT", "paper")
     configs = [{"seed": seed} for seed in (5, 6)]
@@ -105,7 +130,9 @@ def test_fresh_ignores_the_ledger(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KD_REPORT", "paper")
     one_by_one(toy, [{"seed": 1}])
     runs.map(toy, [{"seed": 1}])
-    monkeypatch.setenv("KD_FRESH", "1")
+    monkeypatch.setenv("KD_FRESH", "01_teachers")
+    assert len(ledger.read(toy.STAGE)) == 1
+    monkeypatch.setenv("KD_FRESH", f"01_teachers {toy.STAGE}")
     assert ledger.read(toy.STAGE) == {}
     assert len(ledger.lines(toy.STAGE)) == 1
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +18,7 @@ from kdutils.views import pages, put, sums
 from kdutils.views.render import INJECTED
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-COMMANDS = "check normalise error html sums verify readme"
+COMMANDS = "check normalise error copy html sums verify readme"
 
 
 def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
@@ -127,6 +129,25 @@ def keep_failed(part: Path, failed: Path) -> str | None:
     return failure(json.loads(failed.read_text("utf-8")))
 
 
+def copy(report: Path, scratch: Path) -> None:
+    """Let `scratch` start from a report: its tables and its runs as they are now.
+
+    Finished runs, never written again, are linked; those of the scratch report stay.
+    """
+    for folder in ("tables", "ledger"):
+        shutil.rmtree(scratch / folder, ignore_errors=True)
+        if (report / folder).exists():
+            shutil.copytree(report / folder, scratch / folder)
+    for path in (report / "runs").rglob("*"):
+        target = scratch / path.relative_to(report)
+        if path.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        elif path.suffix == ".json" and path.name != "record.json":
+            shutil.copy(path, target)
+        elif not target.exists():
+            os.link(path, target)
+
+
 def readme(*, only_check: bool) -> None:
     """Fill the tables of README.md; or raise ValueError where one is out of date."""
     path = Path("README.md")
@@ -150,11 +171,15 @@ def run(argv: list[str]) -> int:
             text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False)
             put(Path(target), f"{text}\n".encode())
             Path(source).unlink()
+            _claims().accept(Path(target).stem)
         case ["error", part, failed]:
+            _claims().refuse(Path(part).name.split(".")[0])
             sentence = keep_failed(Path(part), Path(failed))
             if sentence is None:
                 return 1
             print(sentence, file=sys.stderr)
+        case ["copy", report, scratch]:
+            copy(Path(report), Path(scratch))
         case ["html", report]:
             pages.write(Path(report))
         case ["sums", report]:
@@ -168,6 +193,13 @@ def run(argv: list[str]) -> int:
         case _:
             raise ValueError(f"publish knows {COMMANDS}, not {' '.join(argv)!r}")
     return 0
+
+
+def _claims():
+    """The module of claims; pandas comes with it, which other commands do not need."""
+    from kdutils.views import claims
+
+    return claims
 
 
 def main() -> int:
