@@ -85,6 +85,20 @@ endif
 ifneq ($(words $(VENV)),1)
   $(error VENV=$(VENV) must be one folder, without a space in its path)
 endif
+ifneq ($(WORKERS),)
+  ifneq ($(shell [[ $(call q,$(WORKERS)) =~ ^0*[1-9][0-9]*$$ ]] && echo yes),yes)
+    $(error WORKERS=$(WORKERS) must be a whole number above 0, e.g. WORKERS=4)
+  endif
+endif
+# Only what stands on the command line: a shell may have a TARGET or a group of its own.
+typed = $(if $(findstring command line,$(origin $(1))),$($(1)))
+lower := profile data target group time drop fail workers fresh verify python venv
+$(foreach v,$(lower),$(if $(call typed,$(v)), \
+  $(error $(v)=$($(v)) must be written $(shell tr a-z A-Z <<< $(v))=$($(v)))))
+ifeq ($(DATA),)
+  $(foreach v,TARGET GROUP TIME DROP FAIL,$(if $(call typed,$(v)), \
+    $(error $(v)=$($(v)) needs a table, e.g. DATA=my.csv TARGET=fail)))
+endif
 ifneq ($(filter report html verify $(STAGES),$(goals)),)
   ifneq ($(DATA),)
     ifneq ($(shell file=$(call q,$(DATA)); test -f "$$file" && test -r "$$file" && echo yes),yes)

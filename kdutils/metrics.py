@@ -27,7 +27,8 @@ def auc(y: np.ndarray, scores: np.ndarray) -> float | np.ndarray:
         raise ValueError(
             f"an AUC needs both classes: found {fails} fails, {passes} passes"
         )
-    ranks = rankdata(scores, axis=-1)[..., fail].sum(axis=-1)
+    # ranks have the scores' type, and float32 counts to 2^24 only
+    ranks = rankdata(np.asarray(scores, np.float64), axis=-1)[..., fail].sum(axis=-1)
     value = (ranks - fails * (fails + 1) / 2) / (fails * passes)
     return float(value) if np.ndim(value) == 0 else value
 

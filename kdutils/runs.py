@@ -208,7 +208,10 @@ def _compute(
         return
     import joblib
 
-    workers = workers or int(os.environ.get("KD_WORKERS") or os.cpu_count() or 1)
+    given = os.environ.get("KD_WORKERS") or str(os.cpu_count() or 1)
+    if not given.isdecimal() or int(given) < 1:
+        raise ValueError(f"KD_WORKERS is {given!r}: expected a whole number above 0")
+    workers = workers or int(given)
     start = time.perf_counter()
     jobs = (joblib.delayed(_execute)(recipe.__name__, *one) for one in todo)
     pool = joblib.Parallel(

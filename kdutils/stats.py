@@ -83,10 +83,8 @@ def auc_interval(y: np.ndarray, s: np.ndarray, level: float = 0.95) -> Interval:
         trials = min(int(np.sum(y)), len(y) - int(np.sum(y)))
         bound = ((1 - level) / 2) ** (1 / trials)
         return Interval(auc, bound, 1.0) if auc else Interval(auc, 0.0, 1 - bound)
-    half = _z(level) * float(np.sqrt(covariance[0, 0])) / (auc * (1 - auc))
-    return Interval(
-        auc, float(expit(logit(auc) - half)), float(expit(logit(auc) + half))
-    )
+    half = _z(level) * float(np.sqrt(covariance[0, 0]))
+    return Interval(auc, *_within(auc, half))
 
 
 def delong_test(
@@ -169,6 +167,19 @@ def paired(differences: np.ndarray, rho: float = 0.0, level: float = 0.95) -> Pa
     return Paired(mean, sd, mean - half, mean + half, p, n)
 
 
+def scored(scores: np.ndarray, rho: float = 0.0, level: float = 0.95) -> Paired:
+    """`paired` of scores in [0, 1], such as AUCs: the mean's interval is in (0, 1).
+
+    The t interval is taken to the logit scale, as `auc_interval` does (Pepe 2003,
+    section 5.2). Scores that are all equal have that value as both ends.
+    """
+    result = paired(scores, rho, level)
+    if not (0 < result.mean < 1 and result.sd > 0):
+        return result
+    low, high = _within(result.mean, result.high - result.mean)
+    return result._replace(low=low, high=high)
+
+
 def holm(p_values: np.ndarray) -> np.ndarray:
     """p-values (m,) adjusted by Holm 1979; a NaN is no test and stays NaN."""
     p = np.asarray(p_values, np.float64)
@@ -177,6 +188,12 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     steps = p[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
+
+
+def _within(mean: float, half: float) -> tuple[float, float]:
+    """Ends of mean ± half on the logit scale, by the delta method."""
+    half = half / (mean * (1 - mean))
+    return float(expit(logit(mean) - half)), float(expit(logit(mean) + half))
 
 
 def _z(level: float) -> float:

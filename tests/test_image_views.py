@@ -325,7 +325,8 @@ def board(hinton, halves):
 
 
 def test_scoreboard_answers_with_systems_fixed_beforehand():
-    frame = board(hinton_rows(), subclass_rows("mnist", "real")).set_index("system")
+    rows = subclass_rows("mnist", "real")
+    frame = board(hinton_rows(), rows).set_index("system")
     ours, published = (frame.loc[f"mnist/student-kd{e}"] for e in ("", "/as-published"))
     assert (ours["measured"], ours["verdict"]) == (60, "beaten")
     assert (published["measured"], published["verdict"]) == (73, "reproduced")
@@ -335,6 +336,9 @@ def test_scoreboard_answers_with_systems_fixed_beforehand():
     halves = frame.loc["mnist-halves/student-subclass"]
     assert halves["measured"] == pytest.approx(0.98766667) and halves["n"] == 3
     assert "way 'published'" in halves["basis"]
+    table = subclass.models(rows).set_index(["way", "model"])
+    shown = table.loc[("published", "student-subclass"), ["acc_low", "acc_high"]]
+    assert halves[["ci_low", "ci_high"]].tolist() == shown.tolist()
 
 
 def test_no_other_data_answers_a_claim_on_mnist():

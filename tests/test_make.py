@@ -127,7 +127,7 @@ def make(here: Path, *words: str) -> subprocess.CompletedProcess:
 def call(here: Path, *words: str) -> dict:
     """What starts make there: arguments of subprocess.run and Popen."""
     ours = ("MAKE", "MFLAGS", "KD_", "PROFILE", "DATA", "TARGET", "GROUP", "TIME")
-    ours += ("DROP", "FAIL", "FRESH", "VERIFY")
+    ours += ("DROP", "FAIL", "FRESH", "VERIFY", "WORKERS")
     env = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return {"args": ["make", f"VENV={sys.prefix}", *words], "cwd": here, "env": env}
 
@@ -336,11 +336,26 @@ def test_any_name_of_a_column_reaches_the_notebook(project):
     assert printed == f"IT'S (1)/A`B&.CSV {values}\n"
 
 
-@pytest.mark.parametrize("word", ["VENV=a b", "PROFILE=it's", "PROFILE=default csv"])
+WRONG = ["VENV=a b", "PROFILE=it's", "PROFILE=default csv"]
+WRONG += ["WORKERS=abc", "WORKERS=0", "WORKERS=-1", "WORKERS=2 3", "WORKERS=it's"]
+WRONG += ["TARGET=fail", "GROUP=lot", "TIME=at", "DROP=a,b", "FAIL=it's"]
+WRONG += [f"{key}=x" for key in ("profile", "data", "target", "group", "time", "drop")]
+WRONG += [f"{key}=1" for key in ("fail", "workers", "fresh", "verify")]
+
+
+@pytest.mark.parametrize("word", WRONG)
 def test_a_word_that_make_cannot_follow_is_refused_in_one_sentence(built, word):
     run = make(built, "report", word)
     assert run.returncode != 0 and run.stdout == ""
     assert word in run.stderr and len(run.stderr.splitlines()) == 1
+
+
+def test_what_the_shell_has_of_its_own_does_not_count(built, monkeypatch):
+    for key in ("profile", "data", "target", "workers"):
+        monkeypatch.setenv(key, "mine")
+    run = call(built, "-n", "report", "WORKERS=2")
+    run["env"] |= {"TARGET": "mine", "GROUP": "mine"}
+    assert subprocess.run(**run, capture_output=True).returncode == 0
 
 
 def test_a_report_killed_in_a_notebook_goes_on_from_there(project):

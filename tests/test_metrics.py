@@ -27,6 +27,14 @@ def test_auc_is_sklearns_on_ties(drawn):
     assert metrics.auc(*drawn) == pytest.approx(sk.roc_auc_score(*drawn), abs=1e-12)
 
 
+def test_auc_of_float32_scores_is_that_of_the_same_scores_in_float64():
+    n = 40_000  # the sum of the ranks needs 29 bits, float32 has 24
+    y, scores = np.arange(n) % 2, np.random.default_rng(2).permutation(n)
+    above = np.searchsorted(np.sort(scores[y == 0]), scores[y == 1])
+    scores = scores.astype(np.float32)
+    assert metrics.auc(y, scores) == above.sum() / 20_000**2
+
+
 def test_auc_takes_many_score_rows_at_once(drawn):
     y, scores = drawn
     many = np.stack([[scores, -scores], [scores**2, np.zeros(len(y))]])

@@ -74,6 +74,60 @@ def test_check_refuses_in_one_sentence(stage, lines, given, said):
     assert "\n" not in str(caught.value)
 
 
+TYPED = """seeds, share, source, root, halved = 5, 0.5, "digits", "", False
+alphas, temperatures, other_alphas, hint_T, nothing = [0.5], [1], [0.9], 4, None
+students = [{"lr": 0.1}]"""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("temperatures: [1, 0]", r"is \[1, 0\]: expected numbers above 0$"),
+        ("temperatures: [.inf]", r"is \[inf\]: expected numbers above 0$"),
+        ("temperatures: 2", "is 2: expected a list$"),
+        ("alphas: [0.5, 1.5]", r"is \[0.5, 1.5\]: expected numbers from 0 to 1$"),
+        ("other_alphas: [-1]", r"is \[-1\]: expected numbers from 0 to 1$"),
+        ("other_alphas: [half]", r"is \['half'\]: expected numbers from 0 to 1$"),
+        ("alphas:", "is None: expected a number from 0 to 1$"),
+        ("hint_T: 0", "is 0: expected a number above 0$"),
+        ("seeds: five", "is 'five': expected a number$"),
+        ("seeds: true", "is True: expected a number$"),
+        ("share: 1e-3", "is '1e-3': expected a number$"),
+        ("source: 3", "is 3: expected text$"),
+        ("halved: 1", "is 1: expected true or false$"),
+        ("students: [{lr: 0.1, alpha: 2}]", "is .*: expected alpha from 0 to 1$"),
+    ],
+)
+def test_check_refuses_a_value_that_cannot_be(stage, line, said):
+    path, yaml = stage
+    cell = code("parameters", TYPED, tags=("parameters",))
+    path.write_text(json.dumps(notebook(cell)))
+    given = {
+        "seeds": "1.5\nshare: 1\nsource: x\nroot: 7\nhalved: true",
+        "alphas": "[0, 1]\ntemperatures: [0.5]\nother_alphas: []\nhint_T: 1",
+        "nothing": "[1]\nstudents: null",
+    }
+    good = "".join(f"{key}: {value}\n" for key, value in given.items())
+    yaml.write_text(good)
+    publish.check(path, yaml)
+    yaml.write_text(f"{good}{line}\n")  # of one key given twice, the last counts
+    key = line.split(":")[0]
+    with pytest.raises(ValueError, match=f"01_teachers.yaml: {key} {said}") as caught:
+        publish.check(path, yaml)
+    assert "\n" not in str(caught.value)
+
+
+def test_check_lets_wafer_students_go_without_a_temperature(stage):
+    wafers = stage[0].with_name("05_wafer_label_free.ipynb")
+    cell = code("parameters", "T = 1", tags=("parameters",))
+    wafers.write_text(json.dumps(notebook(cell)))
+    stage[1].write_text("T: 0\n")
+    publish.check(wafers, stage[1])
+    stage[1].write_text("T: -1\n")
+    with pytest.raises(ValueError, match="T is -1: expected a number above 0"):
+        publish.check(wafers, stage[1])
+
+
 def test_normalise_takes_out_what_differs_from_run_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = str(tmp_path)

@@ -51,6 +51,14 @@ def test_a_finished_run_is_found_not_repeated(toy, tmp_path):
     assert traced(tmp_path) == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("workers", ["abc", "0", "-1", "1.5"])
+def test_a_number_of_workers_that_cannot_be_is_refused(toy, monkeypatch, workers):
+    monkeypatch.setenv("KD_WORKERS", workers)
+    said = f"KD_WORKERS is '{workers}': expected a whole number above 0"
+    with pytest.raises(ValueError, match=said):
+        runs.map(toy, [{"seed": 8}])
+
+
 def test_another_config_is_another_run(toy):
     ids = {runs.identify(toy, {"seed": 0, "x": x})[0] for x in (1, 1.5, "1", True)}
     assert len(ids) == 4

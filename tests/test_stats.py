@@ -147,6 +147,27 @@ def test_paired_without_variance_or_with_one_value():
     assert (one.mean, one.n) == (0.3, 1) and np.isnan([one.low, one.high, one.p]).all()
 
 
+def test_an_interval_of_scores_stays_between_0_and_1():
+    scores = np.array([0.97, 0.995, 0.999])
+    plain, result = stats.paired(scores), stats.scored(scores)
+    assert plain.high > 1 > result.high > result.mean > result.low > 0
+    assert result[:2] == plain[:2] and result[4:] == plain[4:]
+    logits = scipy_stats.logistic.ppf([result.low, result.mean, result.high])
+    half = (plain.high - plain.mean) / (plain.mean * (1 - plain.mean))
+    np.testing.assert_allclose(np.diff(logits), half)
+    wide = stats.scored(scores, rho=0.5)
+    assert 0 < wide.low < result.low and result.high < wide.high < 1
+
+
+def test_an_interval_of_scores_without_variance_or_with_one_value():
+    for value in (0.0, 0.7, 1.0):
+        expected = pytest.approx((value, 0, value, value))
+        assert stats.scored([value] * 3)[:4] == expected
+    one, none = stats.scored([0.3]), stats.scored([0.3, np.nan])
+    assert one.mean == 0.3 and np.isnan([one.low, one.high]).all()
+    assert np.isnan(none[:4]).all()
+
+
 def test_holm_by_hand_and_like_statsmodels():
     p = np.array([0.01, 0.04, 0.03, 0.005])
     np.testing.assert_allclose(stats.holm(p), [0.03, 0.06, 0.06, 0.02])

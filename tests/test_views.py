@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
+from scipy.special import expit, logit
 
 from kdutils import paths, stats, views
-from kdutils.views import claims, figures, style, tables, trade
+from kdutils.views import claims, figures, spread, style, tables, trade
 
 CORE = {"source": "tester", "kind": "simulated", "rho": 0.0}
 
@@ -136,11 +137,13 @@ def test_teachers_by_hand():
     table = tables.teachers(teacher_rows()).set_index("model")
     assert list(table.index) == ["xgboost", "mlp", "constant", "bayes"]
     row = table.loc["mlp"]
-    half = 4.30265 * 0.01 / np.sqrt(3)  # t quantile of 2 degrees of freedom
+    # t quantile of 2 degrees of freedom, on the logit scale
+    half = 4.30265 * 0.01 / np.sqrt(3) / (0.8 * 0.2)
+    low, high = expit(logit(0.8) + np.array([-half, half]))
     assert row[["auc", "auc_sd", "n", "gap"]].tolist() == pytest.approx(
         [0.8, 0.01, 3, -0.08]
     )
-    assert (row.auc_low, row.auc_high) == pytest.approx((0.8 - half, 0.8 + half))
+    assert (row.auc_low, row.auc_high) == pytest.approx((low, high))
     assert (row.pooled_low, row.pooled_high) == pytest.approx((0.77, 0.82))
 
 
@@ -157,11 +160,21 @@ def test_folds_count_each_and_widen_by_rho():
     )
     rows["rho"], rows["folds"] = 0.25, [[0.68, 0.72], [0.55, 0.65]]
     row = tables.teachers(rows).iloc[0]
-    expected = stats.paired([0.68, 0.72, 0.55, 0.65], rho=0.25)
+    expected = stats.scored([0.68, 0.72, 0.55, 0.65], rho=0.25)
     assert (row.n, row.auc_low) == (4, pytest.approx(expected.low))
-    assert expected.low < stats.paired([0.68, 0.72, 0.55, 0.65]).low
+    assert expected.low < stats.scored([0.68, 0.72, 0.55, 0.65]).low
     rows["folds"] = ["[0.68, 0.72]", "[0.55, 0.65]"]  # as a CSV has it
     assert tables.teachers(rows).iloc[0].auc_low == pytest.approx(expected.low)
+
+
+def test_only_a_score_has_an_interval_within_0_and_1():
+    values = [0.95, 1.0, 1.0]
+    rows = pd.DataFrame({"rho": [0.0] * 3, "auc": values, "drop": values})
+    line = {}
+    for name in ("auc", "drop"):
+        line |= spread.spread(rows, name, name, "folds")
+    assert 0 < line["auc_low"] < line["auc_high"] < 1 < line["drop_high"]
+    assert line["auc"] == line["drop"] and line["auc_sd"] == line["drop_sd"]
 
 
 def test_shared_rows_without_their_folds_are_refused():
@@ -246,10 +259,10 @@ def test_show_says_mean_sd_and_n_in_one_cell():
     assert shown.frame.iloc[1].tolist() == [
         "mlp",
         "0.8000 ± 0.0100 (3)",
-        "[0.7752, 0.8248]",
+        "[0.7740, 0.8237]",
         "-0.08000",
     ]
-    assert "<style" not in shown._repr_html_() and "0.7752" in repr(shown)
+    assert "<style" not in shown._repr_html_() and "0.7740" in repr(shown)
 
 
 # Scoreboard

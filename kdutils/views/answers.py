@@ -1,6 +1,6 @@
 """answers: which of our runs answer a published number, and on what scale.
 
-Import rule: from kdutils only stats.
+Import rule: from kdutils only stats and views.
 
 A claim's row holds our best within the claim's bytes and data; the recipe exactly as
 published has a row of its own, `<system>/as-published`. The tester's published data
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdutils import stats
+from kdutils.views.spread import mean
 
 TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")
 STUDENT = "student fp32"  # the ladder's first step: distilled, neither pruned nor int8
@@ -179,7 +180,7 @@ def others(
         claim = claims.get((key[0].removesuffix("/as-published"), key[1]))
         if claim is None:
             raise ValueError(f"{' '.join(key)} is measured but not in claimed.csv")
-        result, seeds = stats.paired(rows["value"].tolist()), sorted(rows["seed"])
+        result, seeds = mean(key[1], rows["value"].tolist()), sorted(rows["seed"])
         found[key] = Measured(claim, result, seeds, *rows[["data", "basis"]].iloc[0])
     return found
 

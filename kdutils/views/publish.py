@@ -5,13 +5,13 @@ Import rule: from kdutils only views, its pages, render and sums.
 
 from __future__ import annotations
 
-import ast
 import json
+import math
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kdutils.views import pages, put, sums
@@ -19,16 +19,26 @@ from kdutils.views.render import INJECTED
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 COMMANDS = "check normalise error copy html sums verify readme"
+KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"}
+KINDS |= {list: "a list"}
+RANGES = {  # by the last word of a name: what is expected of every number it holds
+    "alpha": ("from 0 to 1", lambda value: 0 <= value <= 1),
+    "T": ("above 0", lambda value: 0 < value < math.inf),
+}
+RANGES |= {"alphas": RANGES["alpha"]}
+RANGES |= dict.fromkeys(("temperature", "temperatures"), RANGES["T"])
+NO_T = "05_wafer_label_free"  # its T may be 0: then `multilabel.loss` uses none
 
 
 def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
-    """Refuse a parameter that the notebook does not declare, and one that it misses.
+    """Refuse a parameter that is unknown, missing, of another type or impossible.
 
     Raises ValueError naming the key and the file; papermill would only warn and go on.
     """
     import yaml
 
-    declared = declares(notebook)
+    defaults = declares(notebook)
+    declared = set(defaults)
     named = yaml.safe_load(yaml_file.read_text("utf-8"))
     if not isinstance(named, dict):
         raise ValueError(f"{yaml_file} must be a list of `name: value` lines")
@@ -44,18 +54,48 @@ def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
         raise ValueError(
             f"{yaml_file} lacks {', '.join(missing)}, which {notebook} asks for"
         )
+    for key, value in named.items():
+        if expected := impossible(notebook.stem, key, value, defaults[key]):
+            raise ValueError(f"{yaml_file}: {key} is {value!r}: expected {expected}")
 
 
-def declares(notebook: Path) -> set[str]:
-    """The names that a notebook's `parameters` cell assigns."""
+def impossible(stage: str, key: str, value: object, default: object) -> str | None:
+    """What is expected of a parameter, where its type or a number in it cannot be.
+
+    Its type is that of the notebook's default; null and an empty default fit any.
+    """
+    kinds = KINDS.get(type(default)), KINDS.get(type(value), "another type")
+    if None not in (default, value) and default != "" and kinds[0] != kinds[1]:
+        return kinds[0]
+    for name, number in _leaves(key, value):
+        words, fits = RANGES.get(name.rsplit("_", 1)[-1], ("", None))
+        if fits is None or (stage, name, number) == (NO_T, "T", 0):
+            continue
+        if KINDS.get(type(number)) != "a number" or not fits(number):
+            what = "numbers" if isinstance(value, list) else "a number"
+            return f"{what if name == key else name} {words}"
+    return None
+
+
+def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
+    """What a parameter holds, however deep, each with the name nearest to it."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(str(key), inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(name, inner)
+    else:
+        yield name, value
+
+
+def declares(notebook: Path) -> dict[str, object]:
+    """The names that a notebook's `parameters` cell assigns, and their values."""
     for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
-            nodes = ast.walk(ast.parse("".join(cell["source"])))
-            return {
-                node.id
-                for node in nodes
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-            }
+            values = {}
+            exec("".join(cell["source"]), {}, values)  # as papermill will
+            return {k: v for k, v in values.items() if not k.startswith("__")}
     raise ValueError(f"{notebook} has no cell tagged parameters")
 
 

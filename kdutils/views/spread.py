@@ -14,6 +14,9 @@ import pandas as pd
 from kdutils import stats
 
 SETTING = ["source", "kind"]
+# Quantities that lie in [0, 1], as their intervals then do; never a gain or a drop.
+SCORES = {"auc", "roc_auc", "acc", "accuracy", "agreement", "val_fidelity"}
+SCORES |= {"exact", "int8", "turned", "macro_f1", "value"}  # of wafer maps
 ORDER = {  # how names are sorted; others follow, by alphabet
     "source": ("mnist", "digits", "tester", "secom", "secom-time"),
     "student": ("mlp", "cnn"),
@@ -91,13 +94,18 @@ def spread(
         )
     else:
         values = pd.to_numeric(rows[single]).tolist()
-    result = stats.paired(values, rho)
+    result = mean(name, values, rho)
     low, high, chance = result.low, result.high, result.p if result.sd else np.nan
     if "fixed" in rows and rows["fixed"].any():
         low, high, chance = over_rows(rows, name)
     line = {name: result.mean, f"{name}_sd": result.sd, "n": result.n}
     line |= {f"{name}_low": low, f"{name}_high": high}
     return line | ({p: chance} if p else {})
+
+
+def mean(name: str, values: Iterable[float], rho: float = 0.0) -> stats.Paired:
+    """Mean, sd and t interval of a quantity, on the logit scale where it is a score."""
+    return (stats.scored if name in SCORES else stats.paired)(values, rho)
 
 
 def over_rows(rows: pd.DataFrame, name: str) -> tuple[float, float, float]:
