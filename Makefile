@@ -2,8 +2,8 @@
 ##
 ## PROFILE=default|smoke|paper   which params/ folder runs; its report is reports/PROFILE
 ## DATA=my.csv TARGET=fail       your own pass/fail table; report: reports/csv-my
-##   GROUP= TIME= DROP=a,b FAIL=  its group and time columns, columns to leave out,
-##                               how it spells a fail
+##   GROUP= TIME= DROP=a,b FAIL=  its group and time columns, columns to leave out (as
+##                               one CSV record), how it spells a fail
 ## WORKERS=4                     processes at once (default: one per processor)
 ## FRESH=1                       forget the finished runs of what is asked for
 ## PYTHON=python3.12             makes .venv;  VENV=folder: your own, taken as it is

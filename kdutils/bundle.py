@@ -139,7 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line: score a table; exit code 2 and one sentence if it cannot."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("bundle", help="a student's file, or the word inspect")
-    parser.add_argument("table", help="a CSV file whose header names the features")
+    said = "a CSV file whose header names the readings, in any order, beside others"
+    parser.add_argument("table", help=said)
     chosen = parser.parse_args(arguments)
     try:
         if chosen.bundle == "inspect":

@@ -12,6 +12,7 @@ import numpy as np
 from kdutils import bundle as tables
 from kdutils import container, kdb, mapnet
 from kdutils.int8 import Int8
+from kdutils.readings import RULE
 
 
 def bundle(path: str | Path) -> str:
@@ -54,6 +55,7 @@ def _about(loaded, held: dict, size: int) -> list[tuple[str, str]]:
     return [
         ("id", loaded.id or "none"),
         ("verdict", verdict),
+        ("columns", f"of a lot for the watcher: {RULE}"),
         ("student", f"{W1.shape[1]} readings, {W1.shape[0]} units, 1 logit; {kind}"),
         ("weights", f"{alive:,} of {W1.size:,} in the first layer are not 0"),
         ("bytes", f"model {model:,}; names, ranges, container {size - model:,}"),

@@ -218,6 +218,7 @@ def test_inspect_says_what_is_inside(saved, capsys):
     assert bundle.main(["inspect", str(saved)]) == 0
     text = capsys.readouterr().out
     assert text == describe.bundle(saved) + "\n"
+    assert f"columns  of a lot for the watcher: {readings.RULE}\n" in text
     for what in ("tester-0123456789ab", "bad where the logit exceeds 0.25", "896 of"):
         assert what in text
     row = next(line for line in text.split("\n") if line.startswith("reading_02_mV"))
@@ -364,6 +365,16 @@ def test_a_table_that_does_not_fit_gets_one_sentence(
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
     assert sentence in err and "table.csv" in err
+
+
+def test_a_header_is_resolved_by_name():
+    header = readings.names('b,"a, ""x"""\t,,b , c')
+    assert header == ["b", 'a, "x"', "column 3", "b", "c"]
+    assert readings.columns(header, ["c", 'a, "x"']) == [4, 1]
+    for name, count in (("b", 2), ("d", 0)):
+        with pytest.raises(readings.ColumnError, match=f"{count} columns") as wrong:
+            readings.columns(header, ["c", name])
+        assert (wrong.value.name, wrong.value.count) == (name, count)
 
 
 def test_files_that_are_not_there_or_no_text(tmp_path, saved, capsys):

@@ -169,6 +169,35 @@ def test_another_bundle_goes_on_where_the_first_one_stopped(place, tmp_path, pat
     assert state["model"] == "f" * 64
 
 
+def test_columns_by_name_in_each_file_and_another_id(place, tmp_path, path):
+    names = {"id": "serial", "extra": "ignore"}
+    wide = Place(tmp_path, path, grow=[NAME], columns=names)
+    head = b"note,serial,leak_nA,idd_uA,vdd_mV,id\n"
+    (wide.inbox / NAME).write_bytes(head + b'"x, y",a,.1,5,400,1\n"x,b,.1,5,400,1\n')
+    scan(wide)
+    wide = Place(tmp_path, path, grow=[NAME], columns=names)
+    with open(wide.inbox / NAME, "ab") as file:
+        file.write(b",c,.1,5,400,1\n,a,.1,5,400,1\n")
+    scan(wide)
+    assert ids(wide) == [["a", "", "c", ""]]
+    text = (wide.outbox / "verdicts" / f"{NAME}.0.csv").read_text()
+    score = wide.student.bundle.score([[400, 5, 0.1]])[0]
+    assert np.float32(text.splitlines()[1].split(",")[2]) == score
+    os.rename(wide.inbox / NAME, wide.inbox / f"{NAME}.1")
+    (wide.inbox / NAME).write_bytes(HEADER.replace(b"id,", b"serial,") + b"d,1,2,3\n")
+    scan(wide, 6)
+    assert ids(wide)[1:] == [["d"]]
+    with open(wide.inbox / NAME, "ab") as file:
+        file.write(b"e,1,2,3\n")
+    scan(place)
+    assert "column 'id': found no such column" in place.status.health()
+    os.unlink(wide.inbox / NAME)
+    append(place, "f")
+    place.watcher.retries.at.clear()
+    scan(place)
+    assert ids(place)[-1] == ["f"]
+
+
 def test_a_wrong_header_is_trouble_until_it_is_replaced(place):
     (place.inbox / NAME).write_bytes(b"id,a,b\n1,2,3\n")
     scan(place)

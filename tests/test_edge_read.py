@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from toy_edge import HEADER, save
+from toy_edge import FEATURES, HEADER, QUOTED, save
 
 from kdutils.edge import claim, malformed, model, parse, reader, simulate
 from kdutils.edge.malformed import Malformed
@@ -89,13 +89,13 @@ WRONG = {
     "not UTF-8": (row(b"\xff,1,2,3"), "encoding", 2, None),
     "junk": (bytes(range(256)) * 50, "header", 0, "id"),
     "random junk": (b"\x7fELF\x00\x01" * 99, "short", 0, None),
-    "order": (GOOD.replace(b"vdd_mV,idd_uA", b"idd_uA,vdd_mV"), "header", 0, "idd_uA"),
     "no such column": (GOOD.replace(b"vdd", b"VDD"), "header", 0, "vdd_mV"),
     "missing column": (b"id,vdd_mV,leak_nA\na,1,2\n", "header", 0, "idd_uA"),
     "column twice": (b"id,vdd_mV,vdd_mV,leak_nA\n", "header", 0, "vdd_mV"),
     "unknown column": (b"id,vdd_mV,idd_uA,leak_nA,bin\n", "header", 0, "bin"),
     "extra in all rows": (GOOD.replace(b"\n", b",0\n"), "header", 0, "0"),
     "extra below": (HEADER + b"a,1,2,3,0\nb,1,2,3,0\n", "cells", 1, None),
+    "quote in the header": (GOOD.replace(b"leak", b'"leak'), "header", 0, None),
     "no header": (b"a,1,2,3\nb,1,2,3\n", "header", 0, "id"),
     "mixed ends": (row(b"b,1,2,3\r"), "cells", 2, None),
     "carriage returns": (GOOD.replace(b"\n", b"\r"), "short", 0, None),
@@ -129,6 +129,76 @@ def test_an_empty_cell_is_a_test_not_run_only_where_it_is_allowed(tmp_path, stud
     assert np.float32(lot.content.splitlines()[2].split(b",")[1]) == wanted
     assert judge(tmp_path, student, data).wrong.kind == "number"
     assert judge(tmp_path, student, row(b"b,nan,2,"), empty=True).wrong.column
+
+
+WIDE = '''leak_nA,"Site, ""X""",id, vdd_mV,serial,idd_uA,bin
+.1,"east, ""2""",1,400,a,5,
++1E-1,,1,401.5,b,-4.75e0,"x"
+3,"ä",1,1.,c,2,1_0
+'''.encode()
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_columns_are_found_by_name_in_any_order(tmp_path, path, end):
+    """The table that the student came from has an order and columns of its own."""
+    wide = model.load(path, id="serial", extra="ignore")
+    lot = judge(tmp_path, wide, WIDE.replace(b"\n", end))
+    assert lot.wrong is None and lot.rows == 3
+    plain = model.load(path, id="serial")
+    good = judge(tmp_path, plain, GOOD.replace(b"id,", b'"serial",'))
+    assert lot.content == good.content != b""
+    rows = [line.split(b",")[::-1] for line in GOOD.splitlines()]
+    turned = b"".join(b",".join(row) + end for row in rows)
+    assert judge(tmp_path, model.load(path), turned).content == good.content
+    assert plain.key == wide.key != model.load(path).key == wide.digest
+
+
+def test_other_columns_are_refused_by_name_unless_they_are_ignored(tmp_path, path):
+    wrong = judge(tmp_path, model.load(path, id="serial"), WIDE).wrong
+    assert (wrong.kind, wrong.row, wrong.column) == ("header", 0, 'Site, "X"')
+    for said in ("leave out 'Site, \"X\"', 'id', 'bin',", "--extra ignore"):
+        assert said in str(wrong)
+    one = GOOD.replace(b"\n", b",0\n").replace(b"nA,0", b"nA,bin")
+    assert "leave out 'bin', or" in str(judge(tmp_path, model.load(path), one).wrong)
+    wide = model.load(path, extra="ignore")
+    assert judge(tmp_path, wide, one).rows == 3
+    wrong = judge(tmp_path, wide, one.replace(b"vdd_mV", b"vdd_V")).wrong
+    assert (wrong.kind, wrong.column) == ("header", "vdd_mV")
+    wrong = judge(tmp_path, wide, one.replace(b"bin", b"vdd_mV")).wrong
+    assert (wrong.kind, wrong.column) == ("header", "vdd_mV")
+    assert "it 2 times" in str(wrong)
+
+
+BESIDE = {
+    "short": (b"1,x,2,z", "cells", None),
+    "long": (b"1,x,2,z,3,4", "cells", None),
+    "more commas": (b"1,x, y,2,z,3", "cells", None),
+    "quote not closed": (b'1,"x,2,z,3', "cells", None),
+    "last quote not closed": (b'1,x,2,z,3"', "cells", None),
+    "quote within": (b'1,x"y,y"x,2,z,3', "cells", None),
+    "quoted number": (b'1,x,"2",z,3', "number", "vdd_mV"),
+    "quoted numbers": (b'1,x,"2,3",z,3', "number", "vdd_mV"),
+    "quoted id": (b'1,x,2,"z",3', "id", "id"),
+    "quoted comma in an id": (b'1,x,2,"z,z",3', "id", "id"),
+    "no number": (b"1,x,2,z,1_0", "number", "idd_uA"),
+    "id twice": (b"1,x,2,a,3", "duplicate", "id"),
+    "carriage return": (b"1,x,2,z,3\r", "cells", None),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_beside_ignored_columns_a_row_is_as_strict(tmp_path, path, name):
+    text, kind, column = BESIDE[name]
+    wide, head = model.load(path, extra="ignore"), b"leak_nA,note,vdd_mV,id,idd_uA\n"
+    good = head + b'1,",",2,a,3\n1,,2,b,3\n'
+    wrong = judge(tmp_path, wide, good + text + b"\n1,x,2,c\n").wrong
+    assert (wrong.kind, wrong.row, wrong.column) == (kind, 3, column), str(wrong)
+    wrong = judge(tmp_path, wide, good + b"1,x,NaN,c,3\n" + text + b"\n").wrong
+    assert (wrong.kind, wrong.row, wrong.column) == ("number", 3, "vdd_mV")
+    lot = judge(tmp_path, wide, good.replace(b"2,b", b",b"), empty=True)
+    wanted = wide.bundle.score([[2, 3, 1], [np.nan, 3, 1]])
+    scores = [line.split(b",")[1] for line in lot.content.splitlines()[1:]]
+    assert np.array_equal(np.float32(scores), wanted)
 
 
 def test_legal_ranges_of_a_bundle_are_kept(tmp_path):
@@ -184,7 +254,9 @@ def test_blocks_change_nothing(tmp_path, student, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_simulated_tester_knows_what_is_wrong(tmp_path, student, seed):
+@pytest.mark.parametrize("names", [FEATURES, QUOTED], ids=["plain", "quoted"])
+def test_the_simulated_tester_knows_what_is_wrong(tmp_path, names, seed):
+    student = model.load(save(tmp_path, names=names))
     options = {"garbage": 0.5, "crash": 0.2, "files": 12, "rate": 0, "seed": seed}
     for made in simulate.lots(student, rows=4, **options):
         wrong = judge(tmp_path, student, made.content).wrong

@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from toy_edge import lot, save
+from toy_edge import QUOTED, lot, save
 
+from kdutils import readings
 from kdutils.edge import __main__ as command
-from kdutils.edge import alarm, status
+from kdutils.edge import alarm, model, simulate, status
 
 ROOT = Path(__file__).parents[1]
 DEVICE = """
@@ -38,10 +40,10 @@ def start(tmp_path, path):
     (tmp_path / "in").mkdir()
     running = []
 
-    def begin(*options, more=()):
+    def begin(*options, more=(), bundle=path):
         folders = ["--inbox", tmp_path / "in", "--outbox", tmp_path / "out"]
         code = DEVICE.format(more=list(more))
-        words = [sys.executable, "-c", code, "watch", "--bundle", path, *folders]
+        words = [sys.executable, "-c", code, "watch", "--bundle", bundle, *folders]
         log = open(tmp_path / "log", "a")  # noqa: SIM115
         child = subprocess.Popen(
             [*map(str, words), *options],
@@ -107,6 +109,37 @@ def test_a_whole_life(start, tmp_path, events):
     assert "ended after the file in hand" in (tmp_path / "log").read_text()
 
 
+def test_a_student_of_quoted_names_is_served_by_its_own_tester(start, tmp_path, capsys):
+    """Also a growing file, whose columns are another lot's, in another order."""
+    quoted = save(tmp_path, names=QUOTED)
+    student, inbox, out = (
+        model.load(quoted, id="unit no"),
+        tmp_path / "in",
+        tmp_path / "out",
+    )
+    words = [
+        "simulate",
+        "--bundle",
+        quoted,
+        "--inbox",
+        inbox,
+        "--files",
+        3,
+        "--rate",
+        0,
+    ]
+    assert command.main([*map(str, words), "--id", "unit no"]) == 0
+    head, *rows = simulate.content(student, np.random.default_rng(0), 4)
+    cells = [["note, if any", *head[::-1]], *(["a, b", *row[::-1]] for row in rows)]
+    (inbox / "grow.csv").write_bytes(simulate.joined(cells))
+    options = ("--id", "unit no", "--extra", "ignore", "--grow", "grow.csv")
+    start(*options, bundle=quoted)
+    until(lambda: len(listed(out / "verdicts")) == 4, "three lots, a growing file")
+    grown = (out / "verdicts" / "grow.csv.0.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in grown[1:]] == [row[0] for row in rows]
+    assert len(listed(out / "done")) == 3 and listed(out / "quarantine") == []
+
+
 def test_a_burst_keeps_memory_below_100_mb(start, tmp_path):
     """1,000 files (EDGE_BURST=20000 for the whole demand) and one large one."""
     inbox, out = tmp_path / "in", tmp_path / "out"
@@ -165,9 +198,15 @@ def test_what_cannot_be_served_is_said_in_one_sentence(tmp_path, path, capsys):
     for names in (["a/b"], ["a", "a"], ["grow", "grow.csv"]):
         grow = [word for name in names for word in ("--grow", name)]
         assert "no path, once" in one_sentence(capsys, *watch, path, *grow)
+    assert "has a reading named 'vdd_mV'" in one_sentence(
+        capsys, *watch, path, "--id", "vdd_mV"
+    )
     for flag in ("watch", "simulate"):
         with pytest.raises(SystemExit):
             command.main([flag])
+    with pytest.raises(SystemExit):
+        command.main(["watch", "--help"])
+    assert readings.RULE in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_tester_writes_what_it_says(tmp_path, path, capsys):

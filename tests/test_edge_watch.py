@@ -55,6 +55,18 @@ def test_the_same_name_with_other_content_is_another_lot(place):
     assert place.counts() == (3, 3, 0)
 
 
+def test_the_same_content_names_other_units_in_another_verdict(tmp_path, path):
+    data = b"id,serial,vdd_mV,idd_uA,leak_nA\na,1,400,5,.1\n"
+    for column in ("id", "serial", "id"):
+        names = {"id": column, "extra": "ignore"}
+        place = Place(tmp_path, path, columns=names)
+        place.drop("lot.csv", data)
+        assert place.watcher.scan() == 1
+    assert place.counts() == (2, 1, 0)
+    lines = [p.read_text().split("\n")[1] for p in place.outbox.glob("verdicts/*")]
+    assert sorted(line.partition(",")[0] for line in lines) == ["1", "a"]
+
+
 def test_a_malformed_lot_lies_in_quarantine_with_its_reason_beside_it(place):
     place.drop("bad.csv", lot("1,2,3", "1,nan,3"))
     place.drop("good.csv", lot())

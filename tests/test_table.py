@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import warnings
 
 import numpy as np
@@ -291,6 +292,11 @@ REFUSED = {
         {},
         "most of columns 'who', 'at': write numbers, or leave out with DROP=who,at",
     ),
+    "no record": (
+        plain(),
+        {"drop": 'tr,"vth'},
+        'DROP=tr,"vth is not one CSV record (unexpected end of data): expected names',
+    ),
     "infinite": (
         cell(12, "vth", "-inf"),
         {},
@@ -493,6 +499,34 @@ def test_a_reading_that_merely_orders_the_rows_is_no_identifier(write):
 
 
 # -- how the rows are divided
+
+
+ODD = ("Site, X", 'say "so"', "it's", "cost $x $(y)", "a`b`", " 5 % ; ")
+
+
+def pasted(sentence):
+    """What the shell and make hand over where a sentence's DROP=... is pasted."""
+    word = "DROP=" + sentence.partition("DROP=")[2]
+    script = f"make -f - {word} <<'end'\nexport DROP\nall:; @printenv DROP\nend"
+    run = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.removesuffix("\n")
+
+
+def test_the_columns_that_a_sentence_names_are_dropped_as_they_are_pasted(write):
+    texts = plain(**{name: ["Ann", "Bob"] * 30 for name in ODD})
+    with pytest.raises(TableError, match="leave out with DROP=") as caught:
+        table.read(write(texts), "fail")
+    read = table.read(write(texts), "fail", drop=pasted(str(caught.value)))
+    assert read.features == ("vth", "ileak", "tr")
+    for name in ODD:
+        leak = plain(**{name: np.where(BAD, 3, 9) + NUMBER % 5})
+        (note,) = table.read(write(leak), "fail").warnings
+        read = table.read(write(leak), "fail", drop=pasted(note))
+        assert read.features == ("vth", "ileak", "tr")
+    spaced = ' "Site, X", ileak ,,tr'
+    texts = plain(**{"Site, X": ["Ann", "Bob"] * 30})
+    assert table.read(write(texts), "fail", drop=spaced).features == ("vth",)
 
 
 def parts(split):

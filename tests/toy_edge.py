@@ -16,10 +16,11 @@ from kdutils.kdb import Schema
 from kdutils.prepare import Prepare
 
 FEATURES = ("vdd_mV", "idd_uA", "leak_nA")
+QUOTED = ("Freq Trim, MHz", '5" pipe', "it's $1")
 HEADER = b"id,vdd_mV,idd_uA,leak_nA\n"
 
 
-def save(folder: Path, ranges=None) -> Path:
+def save(folder: Path, ranges=None, names=FEATURES) -> Path:
     """Write the bundle; returns its path."""
     rng = np.random.default_rng(0)
     center, scale = np.float32([400, 5, 0.1]), np.float32([0.1, 1, 20])
@@ -34,18 +35,21 @@ def save(folder: Path, ranges=None) -> Path:
         np.float32(0.05),
     )
     path = folder / "student.kdb"
-    prepare = Prepare(np.arange(3), FEATURES, center, scale)
+    prepare = Prepare(np.arange(3), names, center, scale)
     bundle.save(path, student, prepare, 0.05, Schema(ranges=ranges))
     return path
 
 
 class Place:
-    """An inbox, an outbox and a watcher whose scans the test calls."""
+    """An inbox, an outbox and a watcher whose scans the test calls.
 
-    def __init__(self, folder: Path, bundle_path: Path, grow=(), **chosen):
+    columns: `id` and `extra`, as the model loads them.
+    """
+
+    def __init__(self, folder: Path, bundle_path: Path, grow=(), columns=(), **chosen):
         self.inbox, self.outbox = folder / "inbox", folder / "outbox"
         self.inbox.mkdir(exist_ok=True)
-        self.student = model.load(bundle_path)
+        self.student = model.load(bundle_path, **dict(columns))
         self.log = io.StringIO()
         self.status = Status(self.outbox, self.student.digest, log=self.log)
         self.alarm = Alarm(self.inbox, events=False)

@@ -83,6 +83,18 @@ def quoted(names: list[str], most: int = 8) -> str:
     return ", ".join(repr(str(name)) for name in names[:most]) + more
 
 
+def dropped(record: str) -> list[str]:
+    """The columns that DROP names: one CSV record. TableError if it is none."""
+    try:
+        (names,) = csv.reader([record], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as problem:
+        raise TableError(
+            f"DROP={record} is not one CSV record ({problem}): expected names, quoted "
+            "where they hold commas, such as DROP='a,\"b, MHz\"'"
+        ) from None
+    return [name.strip() for name in names if name.strip()]
+
+
 def _cells(line: str, sep: str) -> list[str]:
     return next(csv.reader([line], delimiter=sep)) if '"' in line else line.split(sep)
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kdutils.data import Split, cells
-from kdutils.data.tabular import Table, TableError, divide, joined, leaks
+from kdutils.data.tabular import Table, TableError, divide, dropping, joined, leaks
 
 FEW = 3_000  # rows; below it every row is tested once, in folds
 FAIL_WORDS = {"fail", "failed", "fails", "f", "bad", "nok", "ng", "reject", "rejected"}
@@ -64,14 +64,14 @@ def read(
     says `fail`; or the words (pass, fail and the like; 1 in a column named fail, 0 in
     one named pass); or else it is the rarer class, and a warning says so.
     group: rows of one group never cross parts; time: rows are divided by time;
-    drop: columns to leave out, separated by commas.
+    drop: columns to leave out, as one CSV record.
     Identical rows share a group. Columns that are constant, empty or identifiers (whole
     numbers that only rise or only fall; text that never repeats) are left out with a
     warning. A column that alone tells fails from passes is kept, with a warning.
     Raises TableError.
     """
     file, roles = cells.locate(path), [name for name in (target, group, time) if name]
-    unwanted = [name.strip() for name in drop.split(",") if name.strip()]
+    unwanted = cells.dropped(drop)
     frame, notes = cells.read(file, roles, unwanted)
     line = frame.index.to_numpy()
     y, fail = _verdicts(file.name, frame[target], fail, notes)
@@ -218,7 +218,7 @@ def _numbers(file: str, frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         raise TableError(
             f"{file}, line {line}: {column[line]!r} is text, as is most of column"
             f"{'s' * (len(texts) > 1)} {cells.quoted(texts)}: write numbers, or leave "
-            f"out with DROP={','.join(texts)}"
+            f"out with {dropping(texts)}"
         )
     for why, names in left_out.items():
         if names:

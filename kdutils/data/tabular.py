@@ -5,6 +5,9 @@ Import rule: from kdutils only its data modules.
 
 from __future__ import annotations
 
+import csv
+import io
+import shlex
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,9 +157,16 @@ def leaks(X: np.ndarray, y: np.ndarray, features: tuple[str, ...]) -> list[str]:
         if abs(auc - 0.5) > LEAK - 0.5:
             notes.append(
                 f"column {name!r} alone tells fails from passes (AUC {auc:.3f}): if it "
-                f"is known only after the verdict, leave it out with DROP={name}"
+                f"is known only after the verdict, leave it out with {dropping([name])}"
             )
     return notes
+
+
+def dropping(names: list[str]) -> str:
+    """`DROP=...` that leaves columns out, to be pasted behind `make report`."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return f"DROP={shlex.quote(text.getvalue().replace('$', '$$'))}"
 
 
 def _module(source: str):

@@ -1,6 +1,7 @@
 """edge.__main__: the command line: watch an inbox, or play the tester that fills one.
 
-Import rule: standard library, numpy, `kdutils.bundle` and this package.
+Import rule: standard library, numpy, `kdutils.bundle`, `kdutils.readings` and this
+package.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from kdutils.edge.growing import Growing
 from kdutils.edge.reader import Limits
 from kdutils.edge.status import Status
 from kdutils.edge.watcher import Refused, Watcher, lock
+from kdutils.readings import RULE
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,14 +35,19 @@ def parser() -> argparse.ArgumentParser:
     """Both commands and their options."""
     whole = argparse.ArgumentParser(prog="python -m kdutils.edge")
     commands = whole.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("watch", help="judge what the tester writes")
+    said = f"Judge what the tester writes. The columns of a lot: {RULE}."
+    one = commands.add_parser("watch", help=said.split(".")[0], description=said)
     other = commands.add_parser("simulate", help="write lots as a tester would")
     for command in (one, other):
         command.add_argument("--bundle", required=True, help="a student to serve")
         command.add_argument("--inbox", required=True, type=Path)
+        named = "the column that names the unit (default: id)"
+        command.add_argument("--id", default="id", metavar="NAME", help=named)
     add = one.add_argument
     add("--outbox", required=True, type=Path, help="on the same file system as inbox")
     add("--grow", action="append", default=[], metavar="NAME", help="a growing file")
+    extra = "columns that are neither the id nor a reading (default: refuse)"
+    add("--extra", choices=("refuse", "ignore"), default="refuse", help=extra)
     add("--empty", action="store_true", help="an empty cell is a test that was not run")
     add("--timer", action="store_true", help="use no events, look twice a second")
     add("--settle", type=float, default=2.0, help="quiet seconds = closed, if unknown")
@@ -54,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 
 def watch(chosen) -> int:
     """Serve until SIGTERM or Ctrl-C; the file in hand is finished first."""
-    student = model.load(chosen.bundle)
+    student = model.load(chosen.bundle, id=chosen.id, extra=chosen.extra)
     inbox, outbox = chosen.inbox, chosen.outbox
     if not inbox.is_dir():
         raise Refused(f"the inbox {inbox} is not a folder")
@@ -89,7 +96,7 @@ def watch(chosen) -> int:
 
 def play(chosen) -> int:
     """Write simulated lots and print one line for each: name, kind, rows."""
-    student = model.load(chosen.bundle)
+    student = model.load(chosen.bundle, id=chosen.id)
     if not chosen.inbox.is_dir():
         raise Refused(f"the inbox {chosen.inbox} is not a folder")
     options = {name: getattr(chosen, name) for name, *_ in simulate.OPTIONS}

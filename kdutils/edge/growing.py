@@ -9,7 +9,7 @@ killed run goes on behind it. A refused row has the verdict `refused` and its re
 
 A new generation begins when NAME is another file (rotated: the old one is first read to
 its end, wherever in the inbox it was renamed to), when it became shorter or its
-beginning changed (truncated), or when another bundle reads it.
+beginning changed (truncated), or when another bundle or --id reads it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Growing:
         self.model, self.status = model, status
         self.empty, self.settle = how.get("empty", False), how.get("settle", 2.0)
         self.state: dict | None = None
-        self.fd, self.end, self.crlf = None, 0, None
+        self.fd, self.end, self.form = None, 0, None
         self.rows = Rows(model, empty=self.empty)
 
     def owns(self, name: str) -> bool:
@@ -90,7 +90,7 @@ class Growing:
             return True
         self.fd = fd
         self._resume()
-        if self.state["model"] != self.model.digest:
+        if self.state["model"] != self.model.key:
             self._begin(os.dup(fd), self.end)
         return True
 
@@ -119,14 +119,14 @@ class Growing:
     def _begin(self, fd: int, start: int = 0) -> None:
         """A new generation, read from byte `start`."""
         self._close()
-        self.fd, self.end, self.crlf = fd, start, None
+        self.fd, self.end, self.form = fd, start, None
         self.rows = Rows(self.model, empty=self.empty)
         old = self.state or {"generation": -1, "finished": []}
         self.state = {
             "generation": old["generation"] + 1,
             "finished": old["finished"][-KEPT:],
             "inode": _inode(fd),
-            "model": self.model.digest,
+            "model": self.model.key,
             "start": start,
             "head": None,
         }
@@ -165,10 +165,10 @@ class Growing:
                 raise OSError(errno.EFBIG, f"a line of {self.name} has no end")
             return False
         body, start = whole + newline, at
-        if self.crlf is None:
+        if self.form is None:
             body, start = self._header(body, at)
         rows, fails = self.rows.count, self.rows.fails
-        content = self.rows.judge(body, start, bool(self.crlf))
+        content = self.rows.judge(body, start, self.form)
         self._publish(content, at + len(whole) + 1)
         self._tell(rows, fails)
         return True
@@ -184,7 +184,7 @@ class Growing:
         """The bytes below the header, and where they begin."""
         first = data if at == 0 else os.pread(self.fd, BLOCK, 0)
         try:
-            self.crlf, below = reader.head(first, self.model.features)
+            self.form, below = reader.head(first, self.model)
         except Malformed as wrong:
             raise OSError(errno.EINVAL, f"{self.name}, {wrong}") from None
         return (data, at) if at else (below, len(data) - len(below))
@@ -200,7 +200,7 @@ class Growing:
     def _finish(self) -> None:
         """Note that a rotated file is read; refuse what has no line end behind it."""
         rest = os.pread(self.fd, BLOCK, self.end)
-        if rest and self.crlf is not None:
+        if rest and self.form is not None:
             rows = self.rows.count
             content = self.rows.cut_short(rest, self.end)
             self._publish(content, self.end + len(rest))
@@ -214,7 +214,7 @@ class Growing:
 
     def _resume(self) -> None:
         """Take the offset from the verdicts; a torn last line never was a verdict."""
-        self.end, self.crlf = self.state["start"], None
+        self.end, self.form = self.state["start"], None
         self.rows = Rows(self.model, empty=self.empty)
         if not self._verdicts.exists():
             return

@@ -35,26 +35,6 @@ class Malformed(ValueError):
         return {name: getattr(self, name) for name in names} | {"reason": str(self)}
 
 
-def header(line: str, features) -> None:
-    """Malformed unless a header is `id` and the features, each once, in order."""
-    wanted, names = ["id", *features], line.split(",")
-    if names == wanted:
-        return
-    for name in names:
-        if names.count(name) > 1:
-            raise Malformed("header", 0, name, "it twice", "each column once")
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        place = f"it as column {wanted.index(missing[0]) + 1} of {len(wanted)}"
-        raise Malformed("header", 0, missing[0], "no such column", place)
-    extra = [name for name in names if name not in wanted]
-    if extra:
-        raise Malformed("header", 0, extra[0], "an unknown column", "it to be left out")
-    i = next(i for i, name in enumerate(names) if name != wanted[i])
-    expected = f"{wanted[i]!r} as column {i + 1}"
-    raise Malformed("header", 0, names[i], "the columns in another order", expected)
-
-
 def undecodable(data: bytes, at: int, first: int) -> Malformed:
     """Malformed for byte `at` of a block whose first row is `first`."""
     row = first + data.count(b"\n", 0, at)
@@ -67,7 +47,7 @@ def explain(
     """The first thing that is wrong in lines (rows `first`, ...), or None.
 
     seen: the ids of earlier rows; empty: an empty cell is a test that was not run;
-    crlf: each line must end with a carriage return. model: features, low and high.
+    crlf: each line must end with a carriage return. model: id, features, low and high.
     """
     new: set[str] = set()
     for row, line in enumerate(lines, first):
@@ -88,9 +68,9 @@ def _line(row, line, model, seen, new, empty, crlf) -> Malformed | None:
         return Malformed("cells", row, None, f"{len(cells) + 1} cells", expected)
     if not good_id(id):
         expected = f"1 to {LONGEST_ID} printable characters without quotes"
-        return Malformed("id", row, "id", repr(id), expected)
+        return Malformed("id", row, model.id, repr(id), expected)
     if id in seen or id in new:
-        return Malformed("duplicate", row, "id", repr(id), "each id once")
+        return Malformed("duplicate", row, model.id, repr(id), "each id once")
     new.add(id)
     bounds = zip(model.features, cells, model.low, model.high, strict=True)
     for name, cell, low, high in bounds:

@@ -22,18 +22,28 @@ class Model:
 
     features: names in order; low, high: float64 (d,), the legal range of each reading
     in the unit of the bundle, at most what float32 holds; digest: SHA-256 of the file,
-    64 hex digits.
+    64 hex digits. id: the column of a lot that names the unit; extra: `refuse` or
+    `ignore` the columns that are neither this nor a reading.
     """
 
     bundle: bundle.Bundle
     digest: str
     low: np.ndarray
     high: np.ndarray
+    id: str = "id"
+    extra: str = "refuse"
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The columns after `id`, in the order in which a lot must have them."""
+        """The readings, in the order in which `judge` wants them."""
         return self.bundle.features
+
+    @property
+    def key(self) -> str:
+        """The digest, and another one where other units are named: 64 hex digits."""
+        if self.id == "id":
+            return self.digest
+        return hashlib.sha256(f"{self.digest} {self.id}".encode()).hexdigest()
 
     def judge(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Readings (n, d), NaN where a test was not run -> logits float32 (n,), fails.
@@ -50,10 +60,15 @@ class Model:
         return np.clip(prepare.center + spread, self.low, self.high)
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | Path, *, id: str = "id", extra: str = "refuse") -> Model:
     """Read a bundle; BundleError or OSError in one sentence if it cannot be served."""
     data = Path(path).read_bytes()
     loaded = bundle.loads(data, str(path))
+    if id in loaded.features:
+        raise bundle.BundleError(
+            f"{path} has a reading named {id!r}: expected another column for the "
+            "unit's id, named by --id"
+        )
     low, high = loaded.ranges.astype(float).T
     low, high = np.fmax(low, -LARGEST), np.fmin(high, LARGEST)
-    return Model(loaded, hashlib.sha256(data).hexdigest(), low, high)
+    return Model(loaded, hashlib.sha256(data).hexdigest(), low, high, id, extra)

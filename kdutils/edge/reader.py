@@ -81,7 +81,7 @@ def _blocks(fd, digest, seconds, limits):
 
 
 def _check(lot, blocks, model, limits, pieces, empty) -> None:
-    rest, crlf, seen, size = b"", None, set(), 0
+    rest, form, seen, size = b"", None, set(), 0
     for block in blocks:
         size += len(block)
         start = perf_counter()
@@ -91,11 +91,11 @@ def _check(lot, blocks, model, limits, pieces, empty) -> None:
         if len(rest) > BLOCK:
             raise Malformed("cells", None, None, f"{len(rest)} bytes", "short lines")
         data = whole + newline
-        if crlf is None and data:
-            crlf, data = head(data, model.features)
+        if form is None and data:
+            form, data = head(data, model)
         if data:
             first = lot.rows + 1
-            ids, X = parse.rows(data, first, model, seen, empty=empty, crlf=crlf)
+            ids, X = parse.rows(data, first, model, seen, empty=empty, form=form)
             seen.update(ids)
             ready = perf_counter()
             scores, fails = model.judge(X)
@@ -110,22 +110,21 @@ def _check(lot, blocks, model, limits, pieces, empty) -> None:
             found = f"more than {limits.rows} rows"
             raise Malformed("size", None, None, found, f"at most {limits.rows}")
     if rest:
-        row = lot.rows + (crlf is not None)
+        row = lot.rows + (form is not None)
         found = f"{len(rest)} bytes without a line end"
         raise Malformed("short", row, None, found, "a whole last line")
     if lot.rows == 0:
         raise Malformed("short", None, None, "no rows", "a header and rows below it")
 
 
-def head(data: bytes, features) -> tuple[bool, bytes]:
-    """Check the first line; (whether lines end with CRLF, the bytes below it)."""
+def head(data: bytes, model) -> tuple[parse.Form, bytes]:
+    """Check the first line; (how the rows are written, the bytes below it)."""
     line, _, below = data.removeprefix(BOM).partition(b"\n")
     try:
         text = line.decode()
     except UnicodeDecodeError as problem:
         raise malformed.undecodable(line, problem.start, 0) from None
-    malformed.header(text.removesuffix("\r"), features)
-    return text.endswith("\r"), below
+    return parse.header(text, model), below
 
 
 def too_large(size: int, limits: Limits) -> Malformed:

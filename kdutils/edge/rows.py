@@ -35,18 +35,18 @@ class Rows:
         while len(self.seen) > REMEMBERED:
             del self.seen[next(iter(self.seen))]
 
-    def judge(self, data: bytes, at: int, crlf: bool) -> bytes:
+    def judge(self, data: bytes, at: int, form: parse.Form) -> bytes:
         """Whole lines from byte `at` on -> `end,id,score,verdict,reason` lines."""
         if not data:
             return b""
         try:
-            return self._bulk(data, at, crlf)
+            return self._bulk(data, at, form)
         except Malformed:
             pieces = []
         for line in data.split(b"\n")[:-1]:
             whole = line + b"\n"
             try:
-                pieces.append(self._bulk(whole, at, crlf))
+                pieces.append(self._bulk(whole, at, form))
             except Malformed as wrong:
                 pieces.append(self._refuse(whole, at, wrong))
             at += len(whole)
@@ -64,9 +64,9 @@ class Rows:
         wrong, self.wrong = self.wrong, []
         return wrong
 
-    def _bulk(self, data: bytes, at: int, crlf: bool) -> bytes:
+    def _bulk(self, data: bytes, at: int, form: parse.Form) -> bytes:
         first, seen = self.count + 1, self.seen.keys()
-        ids, X = parse.rows(data, first, self.model, seen, empty=self.empty, crlf=crlf)
+        ids, X = parse.rows(data, first, self.model, seen, empty=self.empty, form=form)
         scores, fails = self.model.judge(X)
         self.remember(ids)
         self.fails += int(fails.sum())

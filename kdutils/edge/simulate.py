@@ -5,6 +5,8 @@ Import rule: standard library, numpy and this package.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -47,12 +49,14 @@ def content(model, rng: np.random.Generator, rows: int) -> list[list[str]]:
     """Header and rows of a good lot as cells; ids d0001, ..., readings to 6 digits."""
     X = np.clip(model.typical(rng, rows).round(6), model.low, model.high)
     cells = [[f"d{i:04d}", *map("{:.6g}".format, x)] for i, x in enumerate(X, 1)]
-    return [["id", *model.features], *cells]
+    return [[model.id, *model.features], *cells]
 
 
 def joined(cells: list[list[str]], end: str = "\n") -> bytes:
-    """Cells as CSV."""
-    return "".join(",".join(row) + end for row in cells).encode()
+    """Cells as CSV, quoted where they must be."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end).writerows(cells)
+    return text.getvalue().encode()
 
 
 def garbled(model, rng, rows: int) -> tuple[bytes, str, int | None, str | None]:
@@ -72,10 +76,10 @@ def _cell(text: str, kind: str) -> Callable:
     return fault
 
 
-def _order(cells, row, place):
-    for line in cells:
-        line[1], line[-1] = line[-1], line[1]
-    return joined(cells), "header", 0, cells[0][1]
+def _renamed(cells, row, place):
+    name = cells[0][place]
+    cells[0][place] = f"{name}?"
+    return joined(cells), "header", 0, name
 
 
 def _extra(cells, row, place):
@@ -86,7 +90,7 @@ def _extra(cells, row, place):
 
 def _twice(cells, row, place):
     cells.append(cells[row])
-    return joined(cells), "duplicate", len(cells) - 1, "id"
+    return joined(cells), "duplicate", len(cells) - 1, cells[0][0]
 
 
 def _missing(cells, row, place):
@@ -101,7 +105,7 @@ def _junk(cells, row, place):
 FAULTS = (
     *(_cell(text, "number") for text in ("1_0", "NaN", "inf", "", "0x1F", "1 ")),
     *(_cell(text, "range") for text in ("1e400", "-1e39")),
-    _order,
+    _renamed,
     _extra,
     _twice,
     _missing,

@@ -174,7 +174,7 @@ class Watcher:
             return
         begin = perf_counter()
         try:
-            target = verdicts.key(lot.digest, self.model.digest) + ".csv"
+            target = verdicts.key(lot.digest, self.model.key) + ".csv"
             verdicts.publish(self.outbox, "verdicts", target, lot.content)
             lot.seconds["publish"] = perf_counter() - begin
             verdicts.move(self.outbox, name, "done", lot.digest)
