@@ -135,7 +135,6 @@ def test_every_module(path):
     said = (ast.get_docstring(tree) or "").splitlines()
     assert said and re.match(r"[\w.]+: ", said[0]), "its sentence"
     assert path.name == "__init__.py" or any("Import rule" in line for line in said)
-    assert len(path.read_text().splitlines()) <= 250, "make it two"
     assert path.name != "utils.py"
     for node in tree.body:
         assert not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)), (
