@@ -140,6 +140,7 @@ def collect(recipe: ModuleType) -> pd.DataFrame:
     """The rows of the last `map` of this recipe: config columns, record columns, `run`.
 
     A row whose record was made by other code than today's has `older_code` True.
+    Where no record has a row, the columns of the configs are there.
     """
     manifest = paths.runs(recipe.STAGE) / f"{_name(recipe)}.json"
     if not manifest.exists():
@@ -147,12 +148,12 @@ def collect(recipe: ModuleType) -> pd.DataFrame:
             f"{recipe.STAGE} has no runs in {paths.reports().name}: run it first"
         )
     kept, program = ledger.read(recipe.STAGE), code.digest(recipe.__name__)
-    rows = []
+    rows, base = [], {}
     for id in json.loads(manifest.read_text()):
         line = kept.get(id) or _record(recipe.STAGE, id)
         base = {"run": id, "older_code": line["code"] != program, **line["config"]}
         rows += [{**base, **row} for row in line["record"]["rows"]]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else list(base))
 
 
 def _name(recipe: ModuleType) -> str:
