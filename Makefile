@@ -192,9 +192,8 @@ format: $(READY) ## bring code and notebooks into that style
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout --keep-id $(wildcard notebooks/*.ipynb)
 
-data: $(READY) ## fetch the data sets of the paper profile, checksums checked
-	$(python) -c 'from kdutils.data import images, sources, wafersources; \
-	[print(of.find(name)) for of in (sources, images, wafersources) for name in of.SOURCES]'
+data: $(READY) ## find or fetch the data sets of the paper profile: a line each
+	@$(python) -m kdutils.data
 
 bench: $(READY) ## time many students at once against one after another: measured/
 	$(python) -m kdutils.bench --write

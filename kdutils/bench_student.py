@@ -176,7 +176,7 @@ def timed(call: Callable, *given) -> Way:
 
 
 def onnx(student, x: np.ndarray) -> Way:
-    """The exported float32 graph, which holds the scaler too."""
+    """The graph of `onnxfile.fp32`, which holds the scaler too."""
     import onnxruntime
 
     from kdutils import onnxfile

@@ -15,14 +15,18 @@ from pathlib import Path
 from kdutils import bundle, cheader
 from kdutils.files import write_atomic
 
-FORMATS = ("onnx", "onnx-int8", "c")
+FORMATS = {
+    "onnx": "the logits and verdicts of kdutils.bundle, bit for bit if the student has "
+    "int8 activations, else up to the order of float sums; the one to prefer",
+    "onnx-int8": "quantized operators that runtimes fuse into int8 kernels: an "
+    "activation may round to its neighbour, so a verdict next to the threshold may "
+    "flip; for a runtime that is fast in int8 alone",
+    "c": "a C header, the logits of kdutils.bundle bit for bit; int8 activations only",
+}
 
 
 def export(student, to: str) -> bytes:
-    """A `bundle.Bundle` in one of FORMATS; ValueError if that cannot hold it.
-
-    onnx: float32 arithmetic; onnx-int8: quantized; c: a header, int8 and static only.
-    """
+    """A `bundle.Bundle` in one of FORMATS; ValueError if that cannot hold it."""
     if to not in FORMATS:
         raise ValueError(f"to must be one of {', '.join(FORMATS)}, not {to!r}")
     if to == "c":
@@ -31,23 +35,26 @@ def export(student, to: str) -> bytes:
         from kdutils import onnxfile
     except ImportError as problem:
         raise ValueError(f"an ONNX model needs the package onnx: {problem}") from None
-    return onnxfile.fp32(student) if to == "onnx" else onnxfile.qdq(student)
+    return onnxfile.exact(student) if to == "onnx" else onnxfile.qdq(student)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write a student as ONNX or C; exit code 2 and one sentence if it cannot."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("file", type=Path, help="a student, written by kdutils.bundle")
-    parser.add_argument("--to", choices=FORMATS, required=True)
+    told = ". ".join(f"{name}: {what}" for name, what in FORMATS.items())
+    parser.add_argument("--to", choices=FORMATS, required=True, help=told)
     parser.add_argument("-o", "--out", type=Path, required=True, help="file to write")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.out.is_dir():
             raise ValueError(f"{chosen.out} is a folder, expected a file to write")
-        write_atomic(chosen.out, export(bundle.load(chosen.file), chosen.to))
+        content = export(bundle.load(chosen.file), chosen.to)
+        write_atomic(chosen.out, content)
     except (ValueError, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
+    print(f"{chosen.out}: {len(content):,} bytes; {FORMATS[chosen.to]}")
     return 0
 
 

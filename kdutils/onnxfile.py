@@ -2,7 +2,7 @@
 
 Import rule: numpy and onnx; from kdutils only `int8` and `prepare`.
 
-Both models take "readings" float32 (n, d) in the order of the bundle's features, NaN
+The models take "readings" float32 (n, d) in the order of the bundle's features, NaN
 where a reading is missing, and give "logit" float32 (n,) and "fail" bool (n,). Scaler
 and `prepare.squash` are in the graph. The metadata hold `features`, `units` and
 `classes` as JSON lists, `id` and `threshold`.
@@ -39,6 +39,41 @@ def fp32(bundle) -> bytes:
     hidden = graph.add("Relu", hidden)
     logit = graph.add("MatMul", hidden, graph.put("w2", w2[:, None]))
     return _model(graph, bundle, graph.add("Add", logit, graph.put("b2", b2)))
+
+
+def exact(bundle) -> bytes:
+    """A static int8 student as the device computes it, in float32 operations.
+
+    They are those of `Int8.logits`, in its order, on whole numbers where it has
+    integers: sums below 2^24 (up to 1,040 readings) are exact in any order, so logits
+    and verdicts are the same to the bit. Other students: `fp32`, whose float sums a
+    runtime may round in another order.
+    """
+    student = bundle.student
+    if not isinstance(student, Int8) or student.s_in is None:
+        return fp32(bundle)
+    graph = _Graph()
+
+    def put(name: str, values) -> str:
+        return graph.put(name, np.asarray(values, np.float32))
+
+    def rounded(value: str, name: str, scale, low: int, high: int) -> str:
+        whole = graph.add("Round", graph.add("Div", value, put(f"s_{name}", scale)))
+        ends = put(f"{name}_low", low), put(f"{name}_high", high)
+        return graph.add("Clip", whole, *ends)
+
+    x = rounded(_prepared(graph, bundle.prepare), "in", student.s_in, -127, 127)
+    hidden = graph.add("MatMul", x, put("W1", student.W1.T))
+    s1 = student.s1.astype(np.float32) * student.s_in
+    hidden = graph.add("Mul", hidden, put("s1", s1))
+    hidden = graph.add("Add", hidden, put("b1", student.b1))
+    h = rounded(hidden, "hidden", student.s_hidden, 0, 255)
+    signed = graph.add("Mul", h, put("w2", student.w2))
+    # Not MatMul: onnxruntime would fuse it with the scale and round in between.
+    last = graph.put("units", np.array([1], np.int64))
+    logit = graph.add("ReduceSum", signed, last, keepdims=1)
+    logit = graph.add("Mul", logit, put("s2", student.s_hidden * student.s2))
+    return _model(graph, bundle, graph.add("Add", logit, put("b2", student.b2)))
 
 
 def qdq(bundle) -> bytes:

@@ -165,14 +165,15 @@ def _rows(recipe: ModuleType, runs: list[Run]) -> pd.DataFrame:
     """One row per item of each record's rows.
 
     A row whose record was made by other code than today's has `older_code` True.
+    Where no record has a row, the columns of the configs are there.
     """
     kept, program = ledger.read(recipe.STAGE), code.digest(recipe.__name__)
-    rows = []
+    rows, base = [], {}
     for run in runs:
         line = kept.get(run.id) or _record(recipe.STAGE, run.id)
         base = {"run": run.id, "older_code": line["code"] != program, **line["config"]}
         rows += [{**base, **row} for row in line["record"]["rows"]]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else list(base))
 
 
 def _manifest(recipe: ModuleType) -> Path:

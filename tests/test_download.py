@@ -8,10 +8,12 @@ import http.server
 import socket
 import threading
 import time
+import urllib.error
 
 import pytest
 
-from kdutils.data import download, images, imagesources
+from kdutils.data import __main__ as every
+from kdutils.data import download, images, imagesources, sources, wafersources
 from kdutils.data.sources import SourceError
 
 BODY = b"official bytes " * 10_000
@@ -140,3 +142,47 @@ def test_find_says_which_files_to_get_and_where_to_put_them(known, tmp_path):
         "get a.gz and b.gz from https://example.org/page and put them there"
     )
     assert "\n" not in said and left(tmp_path) == []
+
+
+SETS = ["secom", "mnist", "pneumoniamnist", "mixedwm38", "wm811k"]
+
+
+def put(root, *names):
+    """Empty files where those of the data sets belong."""
+    for module in (sources, imagesources, wafersources):
+        for name in {*names} & {*module.SOURCES}:
+            (root / name).mkdir()
+            for file in [*module.SOURCES[name].files][: 1 if "wm" in name else None]:
+                (root / name / file).touch()
+
+
+@pytest.mark.parametrize("here", [[], ["secom", "wm811k"], SETS])
+def test_offline_every_data_set_has_its_line(tmp_path, monkeypatch, capsys, here):
+    def offline(*_, **__):
+        raise urllib.error.URLError("Temporary failure in name resolution")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setenv("KD_DATA", str(tmp_path))
+    put(tmp_path, *here)
+    assert every.main() == (1 if here != SETS else 0)
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert not said.err and len(lines) == len(SETS)
+    for name, line in zip(SETS, lines, strict=True):
+        assert str(tmp_path / name) in line
+        start = f"{name}: found in " if name in here else f"missing: {name} is not "
+        assert line.startswith(start) and ("found" in line or "https://" in line)
+
+
+def test_a_fetched_data_set_is_told_from_a_found_one(
+    known, tmp_path, monkeypatch, capsys
+):
+    known("good")
+    monkeypatch.setenv("KD_DATA", str(tmp_path))
+    only = {"two": images.SOURCES["two"]}
+    for module, kept in ((sources, {}), (imagesources, only), (wafersources, {})):
+        monkeypatch.setattr(module, "SOURCES", kept)
+    assert every.main() == every.main() == 0
+    place = tmp_path / "two"
+    said = capsys.readouterr().out
+    assert said == f"two: fetched into {place}\ntwo: found in {place}\n"

@@ -169,6 +169,26 @@ def test_fp32_is_float_arithmetic_on_raw_readings(name, n):
 
 
 @pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_ALL"])
+@pytest.mark.parametrize("name", [*ONLY_STATIC, "wide"])
+def test_onnx_gives_the_same_bits(name, level):
+    made = bundled((STUDENTS | {"wide": static(hidden=500)})[name])
+    X = readings(made, 1000, seed=12)
+    logit, fail = run(export.export(made, "onnx"), X, level)
+    expected = made.score(X)
+    np.testing.assert_array_equal(logit.view("<u4"), expected.view("<u4"))
+    np.testing.assert_array_equal(fail, expected > made.threshold)
+    assert 0.05 < fail.mean() < 0.95
+    alone = [run(onnxfile.exact(made), X[i : i + 1], level)[0][0] for i in (0, 1, 9)]
+    assert alone == [*expected[[0, 1, 9]]]
+
+
+@pytest.mark.parametrize("name", ["fp32", "weight-only"])
+def test_onnx_of_a_student_with_float_activations(name):
+    made = bundled(STUDENTS[name])
+    assert export.export(made, "onnx") == onnxfile.fp32(made)
+
+
+@pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_ALL"])
 @pytest.mark.parametrize("name", ONLY_STATIC)
 def test_qdq_is_int8_arithmetic_but_for_a_step(name, level):
     made = bundled(STUDENTS[name])
@@ -192,7 +212,7 @@ def test_qdq_of_a_weight_only_student():
     np.testing.assert_allclose(logit, made.score(X), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("write", [onnxfile.fp32, onnxfile.qdq])
+@pytest.mark.parametrize("write", [onnxfile.fp32, onnxfile.exact, onnxfile.qdq])
 @pytest.mark.parametrize("name", ["static", "weight-only"])
 def test_an_onnx_model_is_valid_and_says_whose_it_is(name, write):
     student = replace(STUDENTS[name], W1=static(6).W1)
@@ -318,15 +338,17 @@ def stored(monkeypatch):
 
 @pytest.mark.parametrize(
     ("to", "write"),
-    [("onnx", onnxfile.fp32), ("onnx-int8", onnxfile.qdq), ("c", cheader.header)],
+    [("onnx", onnxfile.exact), ("onnx-int8", onnxfile.qdq), ("c", cheader.header)],
 )
-def test_the_command_line(tmp_path, stored, to, write):
+def test_the_command_line(tmp_path, stored, capsys, to, write):
     stored(static())
     out = tmp_path / "new" / "student"
     assert export.main(["a", "--to", to, "-o", str(out)]) == 0
     expected = write(bundled(static()))
     assert out.read_bytes() == (expected.encode() if to == "c" else expected)
     assert [path.name for path in out.parent.iterdir()] == ["student"]
+    said = f"{out}: {len(expected):,} bytes; {export.FORMATS[to]}\n"
+    assert capsys.readouterr().out == said
 
 
 def test_a_file_from_end_to_end(tmp_path):

@@ -13,6 +13,7 @@ from kdutils.recipes import (
     steps,
     teachers,
 )
+from kdutils.views import figures, tables
 
 TINY = {
     "train_lots": 12,
@@ -161,6 +162,20 @@ def test_few_labels_are_few_everywhere():
     wrong = np.mean([truth[row] != y for row, y in pairs])
     assert 0.2 < wrong < 0.4
     assert kd_labels.draw({"seed": 0, "noise": 0.0}, split, 10_000) is None
+
+
+def test_a_label_curve_of_no_size_is_an_empty_table_and_a_figure_that_says_so(chain):
+    settings = {"alphas": [0.5], "temperatures": [1.0], "synthetic": 9} | SWEEP
+    configs = kd_labels.plan(chain[0], sizes=[10_000], noises=[0.0], **settings)
+    rows = runs.map(kd_labels, configs, workers=1)
+    assert rows.empty and {"run", "older_code", "source"} <= set(rows)
+    tables.write(rows, "rows-02_labels")
+    curve = tables.labels(rows)
+    tables.write(curve, "labels")
+    assert tables.read("labels").query("arm == 'distilled' and gain == gain").empty
+    assert not tables.read("rows-02_labels")["older_code"].sum()
+    figure = figures.label_curve(curve, {})
+    assert figure.get_suptitle().replace("\n", " ") == figures.NO_LABELS
 
 
 def test_every_cell_has_a_loss_of_its_own_name():

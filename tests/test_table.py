@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from kdutils.data import table, tabular
+from kdutils.data import enough, table, tabular
 from kdutils.data.tabular import TableError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -395,6 +395,43 @@ def test_a_table_is_refused_in_one_sentence(write, case):
         list(tabular.splits("csv", path=write(data), seed=0, **options))
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+SMALL = {
+    "few to train on": (
+        frame().assign(fail=np.isin(np.arange(60), [3, 30, 40, 50, 55])),
+        {"time": "when", "drop": "lot"},
+        "my.csv: too few fails in the training part of split 1: 2, expected 3 at "
+        "least, one for each out-of-fold part",
+    ),
+    "few groups to train on": (
+        frame().assign(fail=np.isin(np.arange(60), [*range(12), 40, 50, 55])),
+        {"group": "lot", "time": "when"},
+        "too few fails in the training part of split 1: 12 in 2 groups, expected 3 "
+        "groups at least, one for each out-of-fold part",
+    ),
+    "few to test on": (
+        frame().assign(fail=np.isin(np.arange(60), [1, 9, 20, 40, 55])),
+        {"time": "when", "drop": "lot"},
+        "too few fails in the test part of split 1: 1, expected 2 at least, for an "
+        "interval",
+    ),
+    "few fails": (frame(fails=4), {"drop": "lot,when"}, "4 fails are fewer than the 5"),
+}
+
+
+@pytest.mark.parametrize("case", SMALL)
+def test_a_small_table_is_refused_before_anything_trains(write, case):
+    data, options, sentence = SMALL[case]
+    small = table.read(write(data), "fail", **options)
+    with pytest.raises(TableError) as refused:
+        enough.check(small, seeds=2, oof_folds=3)
+    assert sentence in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_sixty_rows_with_six_fails_are_enough(write):
+    data = frame(fails=6)
+    enough.check(table.read(write(data), "fail", drop="lot,when"), seeds=3, oof_folds=3)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):

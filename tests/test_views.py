@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from scipy.special import expit, logit
 
 from kdutils import paths, stats, views
-from kdutils.views import claims, figures, spread, style, tables, trade
+from kdutils.views import claims, figures, spread, style, tables, trade, why
 
 CORE = {"source": "tester", "kind": "simulated", "rho": 0.0}
 
@@ -216,6 +216,19 @@ def test_ladder_is_in_order_and_ships_the_bundle():
     assert shipped["pruned int8, tuned"] == 2600 and shipped["student fp32"] == 9900
     row = table.set_index("step").loc["pruned, tuned"]
     assert row["drop"] == pytest.approx(-0.00202) and row["drop_low"] < row["drop"]
+
+
+def test_an_empty_label_curve_has_the_columns_of_a_full_one():
+    empty, full = tables.labels(label_rows()[:0]), tables.labels(label_rows())
+    assert empty.empty and list(empty) == list(full)
+
+
+def test_what_ships_is_stated_in_its_own_bytes_not_in_a_mean_over_seeds():
+    rows = ladder_rows().replace({"step": {"pruned, tuned": "label-only student fp32"}})
+    choice = {"step": "pruned int8, tuned", "candidates": 5, "drop_val": -0.0012}
+    said = why.sentences(choice, tables.ladder(rows), 0.002, size=2571, fp32=9312)
+    first = "Ship 'pruned int8, tuned': 2,571 bytes, against 9,312 for the same student"
+    assert said.startswith(first) and "2,600" not in said and "9,900" not in said
 
 
 # One rounding

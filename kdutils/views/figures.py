@@ -36,6 +36,7 @@ ARMS = {
     "distilled+synthetic": (style.PINK, "D"),
     "teacher": (style.ORANGE, "*"),
 }
+NO_LABELS = "No label curve: no number of labels fits into the rows of a split"
 
 
 @style.styled
@@ -166,7 +167,12 @@ def label_curve(table: pd.DataFrame, bayes: dict[str, float] | None = None) -> F
     """AUC against the number of labels: one panel per source and share of wrong labels.
 
     table: `tables.labels`; bayes: best possible AUC by source, where it is known.
+    Of an empty table only a title, which says so.
     """
+    if table.empty:
+        figure, axes = style.page(1, 1, 0.6, NO_LABELS)
+        axes[0, 0].set_axis_off()
+        return figure
     sources, noises = style.sources(table), sorted(table["noise"].unique())
     students = table[
         table["arm"].isin(ARMS) & ~table["arm"].isin(["label-only", "teacher"])

@@ -28,6 +28,8 @@ from kdutils.views.spread import (
 
 SIZES = ("params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
 SIZES += ("model_bytes", "bundle_bytes")
+LABELS = ["source", "kind", "noise", "arm", "labels", "auc", "auc_sd", "n", "auc_low"]
+LABELS += ["auc_high", "gain", "gain_sd", "gain_low", "gain_high", "p"]
 
 __all__ = [
     "Plain",
@@ -159,8 +161,11 @@ def contrast(rows: pd.DataFrame, column: str, one: str, other: str) -> pd.DataFr
 def labels(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per source, noise, arm and number of labels: AUC and its gain.
 
-    The gain over label-only is paired: same seed, same fold, same labelled rows.
+    The gain over label-only is paired: same seed, same fold, same labelled rows. Empty
+    where no number of labels fitted into the rows.
     """
+    if rows.empty:
+        return pd.DataFrame(columns=LABELS)
     cell = ["source", "noise", "labels", "seed"]
     base = rows[rows["arm"] == "label-only"]
     base = {tuple(row[c] for c in cell): row for _, row in base.iterrows()}
