@@ -1,7 +1,4 @@
-"""paths: where everything lives; the only place that spells a folder's name.
-
-Import rule: nothing from kdutils, so everything may import it.
-"""
+"""paths: where everything lives, and how it is written: whole or not at all."""
 
 from __future__ import annotations
 
@@ -65,3 +62,11 @@ def data(root: str = "") -> Path:
     if root:
         return ROOT / root
     return Path(os.environ.get("KD_DATA") or ROOT / ".data").expanduser()
+
+
+def write(path: Path, content: bytes) -> Path:
+    """Write under a temporary name, then rename: a reader sees all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    return part.replace(path)

@@ -1,7 +1,4 @@
-"""stats: intervals, paired tests, corrections for many comparisons.
-
-Import rule: nothing from kdutils; touches no file, no global state, no device.
-"""
+"""stats: intervals, paired tests, corrections for many comparisons."""
 
 from __future__ import annotations
 

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from kdutils import bench_images, imagegrid, nets, paths
+from kdutils import paths
+from kdutils.bench import images as bench_images
+from kdutils.models import nets
+from kdutils.train import imagegrid
 
 
 def rows(n=130, side=8):

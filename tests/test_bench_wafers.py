@@ -9,8 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from kdutils import bench_wafers, paths, turns, wafernets, waferpack
+from kdutils import paths
+from kdutils.bench import wafers as bench_wafers
 from kdutils.data import symmetry, wafersim
+from kdutils.deploy import waferpack
+from kdutils.models import wafernets
+from kdutils.train import turns
 
 SMALL = {"widths": [4, 4], "depth": 1, "head": 0}
 

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdutils import bundle, compress, container, describe, kdb, quantize, readings
+from kdutils.compress import prune as compress
+from kdutils.compress import quantize
 from kdutils.data import table
 from kdutils.data.tabular import TableError
-from kdutils.prepare import Prepare
+from kdutils.deploy import bundle, container, describe, kdb, readings
+from kdutils.deploy.prepare import Prepare
 
 FEATURES = tuple(f"reading_{i:02d}_mV" for i in range(28))
 STUDENTS = ["fp32", "pruned", "weight-only", "static", "pruned static", "each layer"]
@@ -28,8 +30,8 @@ import sys
 for name in ("torch", "sklearn", "pandas", "scipy", "xgboost"):
     sys.modules[name] = None
 import runpy
-sys.argv = ["kdutils.bundle", *sys.argv[1:]]
-runpy.run_module("kdutils.bundle", run_name="__main__")
+sys.argv = ["kdutils.deploy.bundle", *sys.argv[1:]]
+runpy.run_module("kdutils.deploy.bundle", run_name="__main__")
 """
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from kdutils import compress, quantize
+from kdutils.compress import prune as compress
+from kdutils.compress import quantize
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdutils import compress, metrics, quantize, runs
+from kdutils.compress import prune as compress
+from kdutils.compress import quantize
+from kdutils.metrics import binary as metrics
 from kdutils.recipes import curves as recipe
 from kdutils.recipes import folds, kd_tabular, teachers
+from kdutils.store import runs
 from kdutils.views import curves, style
 
 SETTINGS = {"methods": ["kd"], "sparsities": [0.5, 0.75], "bits": [8, 4]}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from toy_edge import QUOTED, lot, save
 
-from kdutils import readings
+from kdutils.deploy import readings
 from kdutils.edge import __main__ as command
 from kdutils.edge import alarm, model, simulate, status
 

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 import pytest
 
-from kdutils import bundle, cheader, export, onnxfile
-from kdutils.int8 import Int8
-from kdutils.prepare import Prepare
+from kdutils.deploy import bundle, cheader, export, onnxfile
+from kdutils.deploy.int8 import Int8
+from kdutils.deploy.prepare import Prepare
 
 ROOT = Path(__file__).parents[1]
 D, HIDDEN = 28, 64
@@ -101,7 +101,7 @@ ONLY_STATIC = [name for name, of in STUDENTS.items() if getattr(of, "s_in", None
 
 
 def bundled(student, features: tuple[str, ...] = FEATURES, **changed):
-    """What `kdutils.bundle.load` returns, around a made-up student."""
+    """What `kdutils.deploy.bundle.load` returns, around a made-up student."""
     d = len(features)
     rng = np.random.default_rng(5)
     center = (400 * 10.0 ** rng.integers(-3, 4, d)).astype(np.float32)
@@ -331,7 +331,7 @@ def stored(monkeypatch):
     """Let `bundle.load` return this student, whatever the file."""
 
     def store(student):
-        monkeypatch.setattr("kdutils.bundle.load", lambda path: bundled(student))
+        monkeypatch.setattr("kdutils.deploy.bundle.load", lambda path: bundled(student))
 
     return store
 
@@ -398,7 +398,7 @@ def test_c_needs_numpy_alone():
 import sys
 for name in ("onnx", "onnxruntime", "torch", "sklearn", "pandas", "scipy"):
     sys.modules[name] = None
-from kdutils import export
+from kdutils.deploy import export
 try:
     export.export(None, "onnx")
 except ValueError as problem:

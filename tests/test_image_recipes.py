@@ -11,9 +11,10 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from kdutils import imagebatches, imagegrid, nets, paths, runs, scores
+from kdutils import paths
 from kdutils.data import Part, miniatures
-from kdutils.imagegrid import Cell
+from kdutils.metrics import multiclass as scores
+from kdutils.models import nets
 from kdutils.recipes import (
     few_labels,
     hinton,
@@ -22,6 +23,9 @@ from kdutils.recipes import (
     materials,
     subclass,
 )
+from kdutils.store import runs
+from kdutils.train import imagebatches, imagegrid
+from kdutils.train.imagegrid import Cell
 
 TEACHER = {
     "source": "digits", "root": "", "seeds": 2, "val": 200,

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kdutils import crowds, imagegrid, multiclass, nets
-from kdutils.imagegrid import Cell
+from kdutils.losses import multiclass
+from kdutils.models import nets
+from kdutils.train import crowds, imagegrid
+from kdutils.train.imagegrid import Cell
 
 CELLS = [
     Cell(),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kdutils import losses
+from kdutils.losses import binary as losses
 
 Z = torch.tensor([0.5, -1.0, 2.0, 0.0])
 TEACHER = torch.tensor([1.0, -2.0, 0.5, 3.0])

@@ -13,9 +13,11 @@ import torch
 from test_waferpack import trained
 from torch import nn
 
-from kdutils import code, container, mapnet, mapsteps, waferbundle, wafernets, waferpack
-from kdutils.container import BundleError
 from kdutils.data import wafersim
+from kdutils.deploy import container, mapnet, mapsteps, waferbundle, waferpack
+from kdutils.deploy.container import BundleError
+from kdutils.models import wafernets
+from kdutils.store import code
 
 ROOT = Path(__file__).parents[1]
 PATTERNS = wafersim.PATTERNS
@@ -34,7 +36,7 @@ import sys
 for name in ("torch", "torchvision", "sklearn", "pandas", "scipy"):
     sys.modules[name] = None
 import numpy as np
-from kdutils import mapnet
+from kdutils.deploy import mapnet
 net = mapnet.load(sys.argv[1])
 np.save(sys.argv[2], net.logits(np.load(sys.argv[3])))
 """
@@ -117,8 +119,13 @@ def test_the_device_needs_no_torch(tmp_path, maps):
     assert done.returncode == 0, done.stderr
     expected = torch_says(net, name, sizes, maps)[0]
     assert np.allclose(np.load(files[1]), expected, atol=1e-4 * expected.std())
-    reached = {name.removeprefix("kdutils.") for name in code.reached("kdutils.mapnet")}
-    assert reached - {"", "kdutils"} == {"mapnet", "mapsteps", "container"}
+    reached = code.reached("kdutils.deploy.mapnet")
+    assert {name.rpartition(".")[2] for name in reached} == {
+        "deploy",
+        "mapnet",
+        "mapsteps",
+        "container",
+    }
 
 
 # --- the file ---------------------------------------------------------------------
@@ -287,7 +294,7 @@ def test_a_net_that_the_steps_cannot_do_is_refused():
 
 
 def test_inspect_reads_a_wafer_net_too(tmp_path, capsys):
-    from kdutils import bundle
+    from kdutils.deploy import bundle
 
     path = tmp_path / "net.safetensors"
     path.write_bytes(tiny())

@@ -14,7 +14,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from kdutils import marks
+from kdutils.metrics import multilabel as marks
 
 
 @pytest.fixture

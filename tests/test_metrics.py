@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 from sklearn import metrics as sk
 
-from kdutils import metrics
+from kdutils.metrics import binary as metrics
 
 Y = np.array([0, 0, 1, 1, 0, 1])
 P = np.array([0.1, 0.4, 0.35, 0.8, 0.8, 0.9])

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kdutils import losses, multiclass
+from kdutils.losses import binary as losses
+from kdutils.losses import multiclass
 
 Z = np.array([[0.5, -1.0, 2.0], [0.0, 1.5, -0.5], [2.0, 0.3, 0.1], [-1.0, 0.2, 0.4]])
 TEACHER = np.array(

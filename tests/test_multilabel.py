@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdutils import multilabel
+from kdutils.losses import multilabel
 
 Z = np.array([[0.5, -1.0, 2.0], [0.0, 1.5, -0.5], [-2.0, 0.3, 0.1], [-1.0, 0.2, 0.4]])
 TEACHER = np.array([[1.0, -2.0, 0.5], [-1.0, 3.0, 0.1], [1.5, 1.0, -2], [0.7, -0.1, 2]])

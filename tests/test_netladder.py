@@ -9,17 +9,11 @@ import test_image_recipes as of_images
 import test_wafer_recipes as of_wafers
 import torch
 
-from kdutils import (
-    imagegrid,
-    mapnet,
-    marks,
-    nets,
-    runs,
-    scores,
-    shrink,
-    train,
-    turns,
-)
+from kdutils.compress import shrink
+from kdutils.deploy import mapnet
+from kdutils.metrics import multiclass as scores
+from kdutils.metrics import multilabel as marks
+from kdutils.models import nets
 from kdutils.recipes import (
     image_teachers,
     kd_images,
@@ -30,6 +24,9 @@ from kdutils.recipes import (
     wafer_students,
     wafer_teachers,
 )
+from kdutils.store import runs
+from kdutils.train import imagegrid, turns
+from kdutils.train import loop as train
 from kdutils.views import ladders
 
 SETTINGS = {

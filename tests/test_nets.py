@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kdutils import nets
-from kdutils.imagebatches import ImageBatches, each_view, windows
-from kdutils.maxnorm import MaxNorm
+from kdutils.models import nets
+from kdutils.models.maxnorm import MaxNorm
+from kdutils.train.imagebatches import ImageBatches, each_view, windows
 
 
 def images(n=20, side=28, seed=0):

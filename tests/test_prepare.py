@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kdutils.prepare import Prepare, rank_auc, squash
-from kdutils.synthetic import munge
+from kdutils.data.synthetic import munge
+from kdutils.deploy.prepare import Prepare, rank_auc, squash
 
 
 def test_squash_is_the_smooth_clip():

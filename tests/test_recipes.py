@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdutils import bundle, compress, metrics, runs
+from kdutils.compress import prune as compress
+from kdutils.deploy import bundle
+from kdutils.metrics import binary as metrics
 from kdutils.recipes import (
     folds,
     kd_labels,
@@ -13,6 +15,7 @@ from kdutils.recipes import (
     steps,
     teachers,
 )
+from kdutils.store import runs
 from kdutils.views import figures, tables
 
 TINY = {

@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kdutils import code, ledger, paths, runs
+from kdutils import paths
+from kdutils.store import code, ledger, runs
 
 TESTS = Path(__file__).parent
 
@@ -157,7 +158,7 @@ def test_kill_9_repeats_at_most_one_run(tmp_path):
     program = (
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "from pathlib import Path\n"
-        "from kdutils import code, paths, runs\n"
+        "from kdutils import paths\nfrom kdutils.store import code, runs\n"
         f"paths.ROOT = Path({str(tmp_path)!r})\n"
         "code.digest = lambda name: 'toy'\n"
         "import toy_recipe\n"

@@ -9,7 +9,8 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics as sk
 
-from kdutils import metrics, scores
+from kdutils.metrics import binary as metrics
+from kdutils.metrics import multiclass as scores
 
 Y = np.array([0, 1, 2, 0])
 P = np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.2, 0.4, 0.4]])

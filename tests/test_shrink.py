@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from kdutils import nets, shrink, train, wafernets, waferpack
-from kdutils.turns import TurnedBatches
+from kdutils.compress import shrink
+from kdutils.deploy import waferpack
+from kdutils.models import nets, wafernets
+from kdutils.train import loop as train
+from kdutils.train.turns import TurnedBatches
 
 SIDE = 16
 

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from kdutils.data import secom, sources, tabular
-from kdutils.prepare import Prepare
+from kdutils.deploy.prepare import Prepare
 
 FILES = ("secom.data", "secom_labels.data")
 

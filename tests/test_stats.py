@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from kdutils import metrics, stats
+from kdutils import stats
+from kdutils.metrics import binary as metrics
 
 
 @pytest.fixture

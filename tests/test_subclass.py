@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kdutils import multiclass, subclass
+from kdutils.losses import multiclass, subclass
 
 S = np.array([[2.0, 0.0, -1.0, 0.5], [0.0, 1.0, 3.0, -2.0], [1.0, -1.0, 0.0, 2.0]])
 TEACHER = np.array([[1.0, 3.0, 0.0, -1.0], [-2.0, 0.0, 1.0, 4.0], [0.0, 1.0, 2.0, 2.5]])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kdutils import metrics, teachers
+from kdutils.metrics import binary as metrics
+from kdutils.train import teachers
 
 
 @pytest.fixture(scope="module")

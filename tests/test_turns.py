@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdutils import turns
 from kdutils.data import symmetry
+from kdutils.train import turns
 
 
 def maps(n=12, side=5, seed=0):

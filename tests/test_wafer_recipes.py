@@ -12,9 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from kdutils import marks, multilabel, nets, runs, turns, wafernets, waferpack
 from kdutils.data import symmetry, wafers, wafersim
+from kdutils.deploy import waferpack
+from kdutils.losses import multilabel
+from kdutils.metrics import multilabel as marks
+from kdutils.models import nets, wafernets
 from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
+from kdutils.store import runs
+from kdutils.train import turns
 
 # Normal, Center, Edge-Ring, both, Near-Full: learnt in a moment.
 EASY = np.zeros((5, 8), int)

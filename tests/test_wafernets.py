@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kdutils import nets, wafernets, waferpack
+from kdutils.deploy import waferpack
+from kdutils.models import nets, wafernets
 
 SMALL = {"widths": [3, 4, 5], "depth": 2, "head": 6}
 

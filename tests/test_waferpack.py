@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdutils import nets, wafernets, waferpack
+from kdutils.deploy import waferpack
+from kdutils.models import nets, wafernets
 
 COMPACT = {"widths": [3, 4, 5], "depth": 1, "head": 6}
 CASES = [

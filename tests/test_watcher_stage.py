@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from toy_edge import Place, lot, save
 
-from kdutils import paths, runs
+from kdutils import paths
 from kdutils.edge import model, torture, verdicts
 from kdutils.recipes import edge_watcher
+from kdutils.store import runs
 from kdutils.views import watcher
 
 TINY = {"lots": 40, "rows": 5, "kills": 2}

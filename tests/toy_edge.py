@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from kdutils import bundle
+from kdutils.deploy import bundle
+from kdutils.deploy.int8 import SCALES, Int8
+from kdutils.deploy.kdb import Schema
+from kdutils.deploy.prepare import Prepare
 from kdutils.edge import model, verdicts
 from kdutils.edge.alarm import Alarm
 from kdutils.edge.growing import Growing
 from kdutils.edge.status import Status
 from kdutils.edge.watcher import Watcher
-from kdutils.int8 import SCALES, Int8
-from kdutils.kdb import Schema
-from kdutils.prepare import Prepare
 
 FEATURES = ("vdd_mV", "idd_uA", "leak_nA")
 QUOTED = ("Freq Trim, MHz", '5" pipe', "it's $1")

@@ -1,7 +1,4 @@
-"""data: each loader returns a `Split`, three parts that never share a group.
-
-Import rule: from kdutils only paths; never models or losses.
-"""
+"""data: each loader returns a `Split`, three parts that never share a group."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """data.__main__: find or fetch every data set of the paper profile; one line each.
 
-Import rule: from kdutils only its data modules.
-
-    python -m kdutils.data
+python -m kdutils.data
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""cells: a CSV file as a frame whose index is the file's line number, header = line 1.
-
-Import rule: from kdutils only paths and tabular.
-"""
+"""cells: a CSV file as a frame whose index is the file's line number."""
 
 from __future__ import annotations
 

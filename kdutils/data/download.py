@@ -1,7 +1,4 @@
-"""download: one official file, which gets its name only when its md5 is right.
-
-Import rule: from kdutils only data.sources, for its error.
-"""
+"""download: one official file, which gets its name only when its md5 is right."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""enough: whether each part of a table has the fails and passes that the study needs.
-
-Import rule: from kdutils only its data modules; asked before anything trains.
-"""
+"""enough: whether each part of a table has as many fails and passes as needed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """idx: the byte arrays of MNIST's file format, gzipped, read and written.
 
-Import rule: nothing from kdutils.
-
 The format (LeCun, Cortes and Burges, The MNIST database): big-endian int32 numbers, a
 magic number 0x800 + dimensions and the size of each dimension, then unsigned bytes.
 """

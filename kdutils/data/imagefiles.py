@@ -1,7 +1,5 @@
 """imagefiles: the images of MNIST, PneumoniaMNIST and scikit-learn's digits as read.
 
-Import rule: from kdutils only data.idx.
-
 Each reader returns the train, val and test images of its source as (X, y, row): uint8
 (n, H, W), int64 (n,) and int64 (n,), the place in the file from 0. A part that the
 source does not have is empty. Each raises ValueError, one sentence naming the file.

@@ -1,7 +1,4 @@
-"""images: the one loader of images: a source's name in, its split out.
-
-Import rule: from kdutils only its data modules.
-"""
+"""images: the one loader of images: a source's name in, its split out."""
 
 from __future__ import annotations
 

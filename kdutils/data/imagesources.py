@@ -1,7 +1,4 @@
-"""imagesources: where the images come from: files, addresses, licences, checksums.
-
-Import rule: from kdutils only paths and its data modules.
-"""
+"""imagesources: where the images come from: files, addresses, licences, checksums."""
 
 from __future__ import annotations
 

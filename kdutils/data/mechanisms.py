@@ -1,7 +1,5 @@
 """mechanisms: the defect that the simulated tester drew for each of its devices.
 
-Import rule: from kdutils only data.tester and data.physics.
-
 The tester hands out readings, verdicts and lots, as a real one does. What it draws is
 listened to here, so a teacher's subclasses can be held against the hidden truth.
 """

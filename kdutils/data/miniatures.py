@@ -1,7 +1,5 @@
 """miniatures: generated images in the files of MNIST and PneumoniaMNIST, for smoke.
 
-Import rule: from kdutils only its data modules.
-
 Each class is a glyph of a few blurred strokes. An image is its class's glyph, moved,
 with some of the next class's glyph and noise in it, so that no classifier is perfect.
 """

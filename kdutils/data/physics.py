@@ -1,8 +1,5 @@
 """physics: the simulated device and its tester as numbers: readings, factors, defects.
 
-Import rule: numpy only. The numbers are fixed: chosen for their physics and for a best
-achievable AUC near .88, before any model was trained on them, and not touched since.
-
 Where it comes from. Process factors move readings together as the textbook MOSFET does:
 V_th rises with oxide thickness and channel doping, I_off falls exponentially with V_th
 (Sze & Ng, Physics of Semiconductor Devices, ch. 6), delay follows C V / I_d (Weste &

@@ -1,7 +1,5 @@
 """secom: the UCI SECOM semiconductor table, read from its official files.
 
-Import rule: from kdutils only sources and tabular.
-
 McCann and Johnston, SECOM, UCI Machine Learning Repository, 2008, CC BY 4.0: 1,567
 wafers, 590 sensor readings without names or units, a verdict and a time each.
 Rows whose values could not be confirmed against a second copy are left out, so that

@@ -1,7 +1,4 @@
-"""sources: where data sets live and come from: files, address, licence, checksum.
-
-Import rule: from kdutils only paths, and a data set's own module to sum its content.
-"""
+"""sources: where data sets live and come from: files, address, licence, checksum."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """symmetry: the eight ways to turn and mirror a square map, and what they share.
 
-Import rule: nothing from kdutils.
-
 A wafer has no up or down but for its notch, so a map and its turned or mirrored copy
 tell the same story: a copy in another part of a split would be known beforehand.
 """

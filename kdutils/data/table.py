@@ -1,7 +1,5 @@
 """table: the user's own pass/fail table, read from a CSV, every problem in a sentence.
 
-Import rule: from kdutils only cells and tabular.
-
 A line number is the file's, whose header is line 1; `Part.row` is that number less 2.
 """
 

@@ -1,7 +1,4 @@
-"""tabular: the one loader of tables: a source's name in, its splits out.
-
-Import rule: from kdutils only its data modules.
-"""
+"""tabular: the one loader of tables: a source's name in, its splits out."""
 
 from __future__ import annotations
 

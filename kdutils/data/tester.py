@@ -1,7 +1,5 @@
 """tester: a simulated semiconductor tester that knows its own P(fail | x).
 
-Import rule: from kdutils only data and data.physics.
-
 A device has factors f ~ N(0, I), a site, and perhaps a defect with a severity. Its
 readings are u = LOADS f + site offset + severity * moves + noise, mapped to units and
 rounded. Given (site, defect, severity) all of it is Gaussian, and the verdict is a

@@ -1,7 +1,5 @@
 """waferfiles: the wafer maps of MixedWM38 and WM-811K as their files hold them.
 
-Import rule: from kdutils only data.wafersim and data.waferpatterns, for the names.
-
 Nothing pickled is ever loaded. Each reader raises ValueError, one sentence that names
 the file, the array and the row, counted from 1.
 """

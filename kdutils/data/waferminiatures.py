@@ -1,7 +1,4 @@
-"""waferminiatures: simulated maps in the files of MixedWM38 and WM-811K, for smoke.
-
-Import rule: from kdutils only its data modules.
-"""
+"""waferminiatures: simulated maps in the files of MixedWM38 and WM-811K, for smoke."""
 
 from __future__ import annotations
 

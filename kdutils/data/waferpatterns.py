@@ -1,9 +1,5 @@
 """waferpatterns: the failing dies of eight wafer defects, each drawn from its ranges.
 
-Import rule: numpy only. The ranges were read off the maps of MixedWM38 (Wang et al.
-2020, Deformable Convolutional Networks for Efficient Mixed-type Wafer Defect Pattern
-Recognition, IEEE Trans. Semicond. Manuf. 33) before any model was trained on them.
-
 Lengths are in wafer radii from the wafer's centre, x to the right and y upwards; angles
 in degrees, anticlockwise from the right. A pattern is P(fail) of each die, float32
 (n, 52, 52). Near-Full and Random are states of a whole wafer: drawn on a coarser grid

@@ -1,7 +1,4 @@
-"""wafers: the one loader of wafer maps: a source's name in, its split out.
-
-Import rule: from kdutils only its data modules.
-"""
+"""wafers: the one loader of wafer maps: a source's name in, its split out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """wafersim: wafer maps with up to four defects at once, drawn for any number of maps.
 
-Import rule: from kdutils only data.waferpatterns.
-
 A map is a disc of 52 x 52: 0 off the wafer, 1 a die that passes, 2 one that fails. The
 38 combinations are those of MixedWM38: at most one of Center and Donut, at most one of
 Edge-Loc and Edge-Ring, Loc and Scratch with or without each other and any of these (36

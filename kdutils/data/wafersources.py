@@ -1,7 +1,4 @@
-"""wafersources: where the wafer maps come from: files, addresses, licences, checksums.
-
-Import rule: from kdutils only paths and its data modules.
-"""
+"""wafersources: where wafer maps come from: files, licences, checksums."""
 
 from __future__ import annotations
 

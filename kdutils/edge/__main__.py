@@ -1,8 +1,4 @@
-"""edge.__main__: the command line: watch an inbox, or play the tester that fills one.
-
-Import rule: standard library, numpy, `kdutils.bundle`, `kdutils.readings` and this
-package.
-"""
+"""edge.__main__: the command line: watch an inbox, or simulate a tester."""
 
 from __future__ import annotations
 
@@ -11,14 +7,14 @@ import signal
 import sys
 from pathlib import Path
 
-from kdutils.bundle import BundleError
+from kdutils.deploy.bundle import BundleError
+from kdutils.deploy.readings import RULE
 from kdutils.edge import model, simulate, verdicts
 from kdutils.edge.alarm import Alarm
 from kdutils.edge.growing import Growing
 from kdutils.edge.reader import Limits
 from kdutils.edge.status import Status
 from kdutils.edge.watcher import Refused, Watcher, lock
-from kdutils.readings import RULE
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,7 +1,5 @@
 """edge.alarm: wakes the watcher when a file is closed or moved in, or after a while.
 
-Import rule: standard library; `watchdog` inside one function, and only if it is there.
-
 Events are an alarm clock, not a queue: whatever one says, the inbox is scanned. So a
 lost event costs half a second and never a lot.
 """

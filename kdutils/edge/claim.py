@@ -1,7 +1,5 @@
 """edge.claim: which file of the inbox is a whole lot, and making it ours.
 
-Import rule: standard library and `edge.malformed`.
-
 A lot is whole when nobody has it open for writing and its last line is ended. The first
 is asked of the kernel: a read lease is granted only where there is no writer (Linux,
 own files or root). Elsewhere a file counts as closed once it has been quiet.

@@ -1,7 +1,5 @@
 """edge.growing: one file that the tester appends to, judged row by row.
 
-Import rule: standard library and this package.
-
 Its verdicts grow beside it, one file for each generation of it: verdicts/NAME.G.csv
 with `end,id,score,verdict,reason`, where `end` is the byte behind the row in NAME. So
 the last whole line of the verdicts *is* the durable offset: a row is judged once, and a

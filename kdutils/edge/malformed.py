@@ -1,8 +1,4 @@
-"""edge.malformed: what is wrong with a lot: the row, the column, what was expected.
-
-Import rule: standard library only. It is slow and exact; `parse` calls it once it knows
-that something is wrong.
-"""
+"""edge.malformed: what is wrong with a lot: the row, the column, what was expected."""
 
 from __future__ import annotations
 

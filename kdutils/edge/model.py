@@ -1,7 +1,4 @@
-"""edge.model: all that the watcher knows about a bundle.
-
-Import rule: standard library, numpy and `kdutils.bundle`.
-"""
+"""edge.model: all that the watcher knows about a bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdutils import bundle
+from kdutils.deploy import bundle
 
 LARGEST = float(np.finfo(np.float32).max)
 

@@ -1,7 +1,5 @@
 """edge.parse: rows of strict CSV to readings, in bulk.
 
-Import rule: standard library, numpy, `edge.malformed` and `kdutils.readings`.
-
 Strict: UTF-8 with or without a byte order mark, every line ended the same way (LF or
 CRLF), as many cells as the header has, plain finite decimals in range. Not accepted:
 quotes outside the header and ignored columns, spaces, `1_0`, `nan`, `inf`, `1e400`, an
@@ -18,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdutils import readings
+from kdutils.deploy import readings
 from kdutils.edge import malformed
 from kdutils.edge.malformed import LONGEST_ID, Malformed
 

@@ -1,7 +1,4 @@
-"""edge.reader: one lot, read from an open file in blocks and judged.
-
-Import rule: standard library, numpy, `edge.malformed` and `edge.parse`.
-"""
+"""edge.reader: one lot, read from an open file in blocks and judged."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""edge.rows: rows of a growing file to verdicts; a bad one is refused alone.
-
-Import rule: standard library, numpy and this package.
-"""
+"""edge.rows: rows of a growing file to verdicts; a bad one is refused alone."""
 
 from __future__ import annotations
 

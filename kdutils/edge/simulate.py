@@ -1,7 +1,4 @@
-"""edge.simulate: the simulated tester: lots, bursts, crashes in the middle, garbage.
-
-Import rule: standard library, numpy and this package.
-"""
+"""edge.simulate: the simulated tester: lots, bursts, crashes in the middle, garbage."""
 
 from __future__ import annotations
 

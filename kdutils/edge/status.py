@@ -1,8 +1,4 @@
-"""edge.status: how the watcher is: log lines, a live line, health and counters.
-
-Import rule: standard library only. Nothing here may stop the watcher: a log that cannot
-be written is counted, not raised.
-"""
+"""edge.status: how the watcher is: log lines, a live line, health and counters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """edge.torture: kill -9 at random moments; is any verdict lost, doubled or wrong?
 
-Import rule: standard library, numpy and this package.
-
     python -m kdutils.edge.torture --bundle FILE --files 20000 --kills 500
 
 Writes lots (one in ten malformed) and rows of a growing file that is rotated now and

@@ -1,7 +1,5 @@
 """edge.verdicts: what leaves the watcher, durable and exactly once.
 
-Import rule: standard library only.
-
     verdicts/KEY.csv        id,score,verdict; KEY = content digest . `Model.key`
     done/KEY16-NAME         the lot as it came
     quarantine/KEY16-NAME   a refused lot, and KEY16-NAME.reason.json beside it

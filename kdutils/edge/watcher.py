@@ -1,7 +1,5 @@
 """edge.watcher: the loop: look at the folders and settle what is due.
 
-Import rule: standard library and this package.
-
 Level-triggered: each scan starts from what lies in work/ (a killed run's lots too) and
 then in the inbox, so there is no recovery beside the ordinary way.
 """

@@ -1,5 +1,1 @@
-"""recipes: a module per stage; only here do data, models, losses and training meet.
-
-Import rule: core only. A recipe has STAGE, `plan`, `digest(config)` and
-`compute(config, run)`.
-"""
+"""recipes: a module per stage; only here do data, models, losses and training meet."""

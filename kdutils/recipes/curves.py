@@ -1,7 +1,5 @@
 """recipes.curves: the tabular student along curves: how sparse, how few bits.
 
-Import rule: core only.
-
 Where `prune_quantize` takes one step of each kind, this takes many: every share of the
 weights or of the hidden units, every number of bits, from the same student. The gradual
 ways go from each point to the next and fine-tune at each one with the loss that the
@@ -16,7 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdutils import compress, kdb, metrics, quantize
+from kdutils.compress import prune as compress
+from kdutils.compress import quantize
+from kdutils.deploy import kdb
+from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular, steps
 from kdutils.recipes import teachers as teachers_recipe
 

@@ -1,8 +1,5 @@
 """recipes.edge_watcher: a simulated shift, its watcher killed now and then.
 
-Import rule: standard library, numpy and `edge`. A process of its own plays the shift,
-so that no training library is forked.
-
 Only counts are kept, which are the same on every run: lots and appended rows that were
 judged, refused, lost, doubled or wrong. What it took is for `bench_edge` to say.
 """

@@ -1,7 +1,5 @@
 """recipes.few_labels: what a teacher adds when labels are few, and where it comes from.
 
-Import rule: core only.
-
 The same student, with the first n labels of a seed's training images: alone; with a
 teacher who saw those labels and no others, on the labelled images or on all of them;
 and with the all-knowing teacher, who saw every label. All of them take as many steps.
@@ -14,10 +12,12 @@ import math
 import numpy as np
 import torch
 
-from kdutils import imagegrid, nets, scores
-from kdutils.imagegrid import Cell
+from kdutils.metrics import multiclass as scores
+from kdutils.models import nets
 from kdutils.recipes import image_teachers
 from kdutils.recipes.hinton import paired
+from kdutils.train import imagegrid
+from kdutils.train.imagegrid import Cell
 
 STAGE = "03_kd_images"
 LABELLED = {"label-only": None, "distilled": "own", "all-knowing": "full"}

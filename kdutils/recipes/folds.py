@@ -1,7 +1,4 @@
-"""folds: a source's splits prepared inside each fold, and what is measured over them.
-
-Import rule: data, prepare, metrics and stats; it trains nothing.
-"""
+"""folds: a source's splits prepared inside each fold, and what is measured."""
 
 from __future__ import annotations
 
@@ -10,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdutils import metrics, stats
+from kdutils import stats
 from kdutils.data import Split, tabular
-from kdutils.prepare import Prepare
+from kdutils.deploy.prepare import Prepare
+from kdutils.metrics import binary as metrics
 
 PARTS = ("train", "val", "test")
 

@@ -1,7 +1,5 @@
 """recipes.hinton: the experiment of Hinton, Vinyals & Dean 2015, section 3, repeated.
 
-Import rule: core only.
-
 One run is one seed: a student of two layers without regularisation, alone and listening
 to the large teacher, on the same images in the same order for as many epochs. Then what
 moved images add, with and without a teacher who sees the same move (Beyer et al. 2022),
@@ -13,9 +11,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kdutils import imagegrid, nets, scores, stats
-from kdutils.imagegrid import Cell
+from kdutils import stats
+from kdutils.metrics import multiclass as scores
+from kdutils.models import nets
 from kdutils.recipes import image_teachers
+from kdutils.train import imagegrid
+from kdutils.train.imagegrid import Cell
 
 STAGE = "03_kd_images"
 OMITTED = {"omit-3": [3], "only-7-8": [0, 1, 2, 3, 4, 5, 6, 9]}

@@ -1,7 +1,5 @@
 """recipes.image_teachers: the large regularised perceptron that image students ask.
 
-Import rule: core only.
-
 Hinton et al. 2015, section 3: two wide hidden layers, dropout, a limit on each unit's
 incoming weights, images moved by up to two pixels. One run has it trained on every
 training image ('all', as published) and one without the validation images ('train', for
@@ -17,9 +15,12 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from kdutils import imagebatches, nets, scores, train
 from kdutils.data import Split, images
-from kdutils.maxnorm import MaxNorm
+from kdutils.metrics import multiclass as scores
+from kdutils.models import nets
+from kdutils.models.maxnorm import MaxNorm
+from kdutils.train import imagebatches
+from kdutils.train import loop as train
 
 STAGE = "03_kd_images"
 

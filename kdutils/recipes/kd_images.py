@@ -1,7 +1,5 @@
 """recipes.kd_images: small image students of one teacher, α × T and method by method.
 
-Import rule: core only.
-
 One run is one seed and one student: every cell starts from the same weights, meets the
 same batches and takes as many steps, and keeps its last weights, so that validation
 images choose nothing but α, T and what a method has of its own. Two methods ask another
@@ -15,10 +13,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kdutils import crowds, imagegrid, nets, scores
 from kdutils.data import images
-from kdutils.imagegrid import Cell
+from kdutils.metrics import multiclass as scores
+from kdutils.models import nets
 from kdutils.recipes import hinton, image_teachers
+from kdutils.train import crowds, imagegrid
+from kdutils.train.imagegrid import Cell
 
 STAGE = "03_kd_images"
 STUDENTS = {"mlp": "perceptron", "cnn": "convolutional"}

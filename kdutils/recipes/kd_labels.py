@@ -1,7 +1,5 @@
 """recipes.kd_labels: when distilling helps: few labels, noisy labels, unlabelled rows.
 
-Import rule: core only.
-
 At each number of labels, the same labelled rows choose columns and scales, train a
 teacher (XGBoost and MLP in their default settings) and students of one size for one
 number of steps: label-only; distilled on the same rows, out of fold; with the rest of
@@ -15,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from kdutils import grid, synthetic, teachers
-from kdutils.data import Split
+from kdutils.data import Split, synthetic
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
+from kdutils.train import grid, teachers
 
 STAGE = "02_kd_tabular"
 MEMBERS = ("xgboost", "mlp")

@@ -1,7 +1,5 @@
 """recipes.kd_tabular: the α × T grid of small students of one ensemble, with controls.
 
-Import rule: core only.
-
 One run trains every cell of one source and seed at once: label-only, label smoothing,
 distillation over α × T (α weighs the teacher), three alternatives that fit two classes,
 distillation from in-sample targets, the mistake the study warns of, and with synthetic
@@ -16,9 +14,10 @@ import itertools
 
 import numpy as np
 
-from kdutils import grid, metrics
+from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
 from kdutils.recipes import teachers as teachers_recipe
+from kdutils.train import grid
 
 STAGE = "02_kd_tabular"
 MODEL = ("W1", "b1", "w2", "b2")

@@ -1,7 +1,4 @@
-"""materials: what the subclass runs train on: two classes and the groups inside them.
-
-Import rule: core only; it trains nothing.
-"""
+"""materials: what the subclass runs train on: two classes and their groups."""
 
 from __future__ import annotations
 
@@ -11,9 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdutils import imagebatches, nets, train
 from kdutils.data import images, mechanisms, tabular
+from kdutils.models import nets
 from kdutils.recipes import folds
+from kdutils.train import imagebatches
+from kdutils.train import loop as train
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """recipes.netladder: image and wafer students pruned and quantized, one row a step.
 
-Import rule: core only.
-
 One run is one finished student and one seed: an image student of its best distilled
 cell, or a wafer student that was taught without a label. Each step changes one thing.
 Fine-tuning goes on with the batches and the loss that the student was distilled with,
@@ -17,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from kdutils import nets, shrink, waferpack
+from kdutils.compress import shrink
+from kdutils.deploy import waferpack
+from kdutils.models import nets
 from kdutils.recipes import kd_images, wafer_students
 from kdutils.recipes.netstudents import PARTS, Student, image, wafer
 

@@ -1,7 +1,4 @@
-"""recipes.netstudents: a distilled image or wafer student, ready to be fine-tuned.
-
-Import rule: core only.
-"""
+"""recipes.netstudents: a distilled image or wafer student, ready to be fine-tuned."""
 
 from __future__ import annotations
 
@@ -12,19 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdutils import (
-    crowds,
-    imagegrid,
-    marks,
-    multiclass,
-    multilabel,
-    nets,
-    scores,
-    shrink,
-    turns,
-    waferpack,
-)
-from kdutils.imagebatches import ImageBatches
+from kdutils.compress import shrink
+from kdutils.deploy import waferpack
+from kdutils.losses import multiclass, multilabel
+from kdutils.metrics import multiclass as scores
+from kdutils.metrics import multilabel as marks
+from kdutils.models import nets
 from kdutils.recipes import (
     image_teachers,
     kd_images,
@@ -32,6 +22,8 @@ from kdutils.recipes import (
     wafer_students,
     wafer_teachers,
 )
+from kdutils.train import crowds, imagegrid, turns
+from kdutils.train.imagebatches import ImageBatches
 
 PARTS = ("val", "test")
 

@@ -1,7 +1,5 @@
 """recipes.prune_quantize: the distilled student pruned and quantized, one row a step.
 
-Import rule: core only.
-
 The published recipe (half of each layer's weights in one shot, then dynamic int8)
 stands beside better ones and beside the dense student that trains for the same extra
 epochs. Fine-tuning uses the loss that the student was distilled with.
@@ -13,8 +11,10 @@ import base64
 
 import numpy as np
 
-from kdutils import bundle, compress, kdb, metrics
-from kdutils.int8 import Int8
+from kdutils.compress import prune as compress
+from kdutils.deploy import bundle, kdb
+from kdutils.deploy.int8 import Int8
+from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular, steps, wild
 from kdutils.recipes import teachers as teachers_recipe
 

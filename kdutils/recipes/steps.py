@@ -1,7 +1,4 @@
-"""recipes.steps: one student on its many ways down, pruned, fine-tuned, quantized.
-
-Import rule: core only.
-"""
+"""recipes.steps: one student on its many ways down, pruned, fine-tuned, quantized."""
 
 from __future__ import annotations
 
@@ -12,9 +9,13 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from kdutils import compress, grid, losses, metrics, quantize
-from kdutils.int8 import Int8
+from kdutils.compress import prune as compress
+from kdutils.compress import quantize
+from kdutils.deploy.int8 import Int8
+from kdutils.losses import binary as losses
+from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular
+from kdutils.train import grid
 
 # step, family, precision, share pruned; the order in which a reader meets them
 STEPS = (

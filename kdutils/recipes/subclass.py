@@ -1,7 +1,5 @@
 """recipes.subclass: two classes distilled through subclasses that a teacher invents.
 
-Import rule: core only.
-
 Müller, Kornblith & Hinton 2020, arXiv 2002.03936. One run is one seed of one source and
 one way: `published` repeats the authors' notebook for MNIST (Adam at its usual rate for
 12 epochs), `ours` the same nets with moved images, the same move for both, a schedule
@@ -17,10 +15,14 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from kdutils import metrics, multiclass, nets, scores, subclass, train
+from kdutils.losses import multiclass, subclass
+from kdutils.metrics import binary as metrics
+from kdutils.metrics import multiclass as scores
+from kdutils.models import nets
 from kdutils.recipes import materials
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.materials import Material
+from kdutils.train import loop as train
 
 STAGE = "04_kd_subclass"
 CLASSES = 2

@@ -1,7 +1,5 @@
 """recipes.teachers: tuned teachers of one source and seed, with out-of-fold logits.
 
-Import rule: core only.
-
 Each teacher is tuned on the validation AUC. Then it is trained again on all but one
 of `oof_folds` groups-respecting folds of the training rows, each time with the winning
 settings, so that every training row has a logit from a model that never saw it: the
@@ -14,9 +12,10 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from kdutils import metrics, synthetic, teachers
-from kdutils.data import tabular
+from kdutils.data import synthetic, tabular
+from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
+from kdutils.train import teachers
 
 STAGE = "01_teachers"
 KEPT = ("oof", "insample", "made", "val", "test")

@@ -1,7 +1,5 @@
 """recipes.wafer_answers: what teachers say, together, of the maps that students meet.
 
-Import rule: core only.
-
 One run is one set of teachers and one site. No label is read but to say, for the
 record, how often the answers are right. Students learn from the answers on the site's
 training maps and on `simulated` maps, drawn for them: neither needs a label.
@@ -11,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdutils import marks, turns
+from kdutils.metrics import multilabel as marks
 from kdutils.recipes import wafer_teachers
+from kdutils.train import turns
 
 STAGE = "05_wafer_label_free"
 

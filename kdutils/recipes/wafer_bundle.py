@@ -1,7 +1,5 @@
 """recipes.wafer_bundle: the wafer student to ship, as the file that a device holds.
 
-Import rule: core only.
-
 Chosen without a label: of those taught by teachers alone and within the bytes, the one
 that best repeats its teachers' verdicts on validation maps. What the device's numpy
 says of the test maps is measured beside what torch says in float32.
@@ -13,8 +11,10 @@ import base64
 
 import numpy as np
 
-from kdutils import mapnet, marks, nets, waferbundle, waferpack
 from kdutils.data import wafers
+from kdutils.deploy import mapnet, waferbundle, waferpack
+from kdutils.metrics import multilabel as marks
+from kdutils.models import nets
 from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
 
 STAGE = "06_prune_quantize"

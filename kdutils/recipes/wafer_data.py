@@ -1,7 +1,5 @@
 """recipes.wafer_data: what maps a site has: counts, copies, one map of each set.
 
-Import rule: core only.
-
 The record holds all that the study shows of the maps themselves, so that a report can
 be made again where the maps are not.
 """

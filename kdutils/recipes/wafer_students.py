@@ -1,7 +1,5 @@
 """recipes.wafer_students: a small net that learns wafer maps from a teacher's answers.
 
-Import rule: core only.
-
 One run is one seed of one net and one way to learn. With labels = 0 no label is read
 until the record is written: the loss sees the teacher's answers, and what is chosen
 afterwards is chosen by `val_fidelity`, the share of validation maps on which the
@@ -12,8 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdutils import marks, multilabel, nets, turns, waferpack
+from kdutils.deploy import waferpack
+from kdutils.losses import multilabel
+from kdutils.metrics import multilabel as marks
+from kdutils.models import nets
 from kdutils.recipes import wafer_answers, wafer_teachers
+from kdutils.train import turns
 
 STAGE = "05_wafer_label_free"
 LOSS = ("alpha", "beta", "T", "labels")

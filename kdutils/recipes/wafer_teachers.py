@@ -1,7 +1,5 @@
 """recipes.wafer_teachers: a net that learns wafer maps from their labels.
 
-Import rule: core only.
-
 One run is one seed of one net. `turned` shows it every map in the eight symmetries of a
 square. Its answers are kept once for all students: of each map as it is, and averaged
 over the eight copies, which no turn of the map changes. `baseline` nets, those that the
@@ -15,8 +13,13 @@ from functools import partial
 import numpy as np
 import torch
 
-from kdutils import marks, multilabel, nets, train, turns, wafernets, waferpack
 from kdutils.data import Split, wafers, wafersim
+from kdutils.deploy import waferpack
+from kdutils.losses import multilabel
+from kdutils.metrics import multilabel as marks
+from kdutils.models import nets, wafernets
+from kdutils.train import loop as train
+from kdutils.train import turns
 
 STAGE = "05_wafer_label_free"
 PARTS = ("train", "val", "test")

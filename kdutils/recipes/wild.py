@@ -1,14 +1,13 @@
-"""recipes.wild: what one reading out of range does to the verdicts of its neighbours.
-
-Import rule: core only.
-"""
+"""recipes.wild: what one reading out of range does to its neighbours."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from kdutils import compress, grid, quantize
+from kdutils.compress import prune as compress
+from kdutils.compress import quantize
 from kdutils.recipes import folds, kd_tabular
+from kdutils.train import grid
 
 OUT_OF_RANGE = 1e6  # times the column's median: an open probe
 BATCH, DRAWS = 256, 8

@@ -1,7 +1,5 @@
 """answers: which of our runs answer a published number, and on what scale.
 
-Import rule: from kdutils only stats and views.
-
 A claim's row holds our best within the claim's bytes and data; the recipe exactly as
 published has a row of its own, `<system>/as-published`. The tester's published data
 are confidential, so its rows are measured on the simulator and an AUC is compared as a

@@ -1,7 +1,4 @@
-"""belief: how the temperature moves a student's calibration, drawn.
-
-Import rule: from kdutils only views.
-"""
+"""belief: how the temperature moves a student's calibration, drawn."""
 
 from __future__ import annotations
 

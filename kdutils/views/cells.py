@@ -1,7 +1,4 @@
-"""cells: how a table is printed: rounded once, as CSV or as plain HTML.
-
-Import rule: from kdutils only views and paths.
-"""
+"""cells: how a table is printed: rounded once, as CSV or as plain HTML."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from kdutils import paths
-from kdutils.views import put
 
 WHOLE = {"bytes", "labels", "n", "nonzero", "order", "params", "tried"}
 WHOLE |= {"only_mine", "only_base", "n_train", "n_test", "n_omitted"}
@@ -30,7 +26,7 @@ JUDGED = {"claimed", "measured", "ci_low", "ci_high"}  # rounded as their row's 
 def write(frame: pd.DataFrame, name: str) -> Path:
     """Write tables/<name>.csv: text(frame) as UTF-8 with LF, no row numbers."""
     csv = text(frame).to_csv(index=False, lineterminator="\n")
-    return put(paths.tables() / f"{name}.csv", csv.encode())
+    return paths.write(paths.tables() / f"{name}.csv", csv.encode())
 
 
 def read(name: str) -> pd.DataFrame:

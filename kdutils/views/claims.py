@@ -1,7 +1,5 @@
 """claims: what a notebook says held, or not, computed and kept in tables/claims.csv.
 
-Import rule: from kdutils only views and paths.
-
 A notebook at work keeps its claims in a file of its own. `accept`, called when it has
 come to its end, puts them in place of the stage's old ones; a notebook that stopped
 half way leaves claims.csv as it was.
@@ -18,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from kdutils import paths
-from kdutils.views import put
 
 COLUMNS = ["stage", "claim", "holds", "detail"]
 NAME, OWN = "claims.csv", "claims.{}.part.csv"
@@ -112,7 +109,7 @@ def demand(phrase: str) -> str:
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:
-    put(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    paths.write(path, frame.to_csv(index=False, lineterminator="\n").encode())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """curves: what is lost against bytes, how far each way pays, and all data together.
 
-Import rule: from kdutils only views.
-
 A point pays where what it loses against the float32 student stays within a tolerance:
 `shown` where the whole interval says so, `possible` where the interval does not say the
 opposite. A single value has no interval: nothing is shown by it.

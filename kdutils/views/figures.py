@@ -1,8 +1,5 @@
 """figures: each function takes a table of `views.tables` and returns a figure.
 
-Import rule: from kdutils only views. The heatmap is drawn in `heatmap`, bytes against
-quality in `trade`, the look and `save(figure, name)`, SVG and PNG, are in `style`.
-
 A title says what is seen, computed from the table.
 """
 

@@ -1,7 +1,4 @@
-"""heatmap: the gain over label-only at the same seed, over α and T.
-
-Import rule: from kdutils only views.
-"""
+"""heatmap: the gain over label-only at the same seed, over α and T."""
 
 from __future__ import annotations
 

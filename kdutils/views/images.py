@@ -1,7 +1,5 @@
 """images: rows of the image recipes in, tidy tables out.
 
-Import rule: from kdutils only views and stats.
-
 A quantity q stands in columns q, q_sd, q_low, q_high over n seeds, as in `tables`.
 Where every seed has the same official test images (rho 0) the interval is about another
 training of the same kind, and McNemar's test about other images. Where each seed draws

@@ -1,7 +1,4 @@
-"""inside: what a teacher's subclasses hold, and what they are worth, drawn.
-
-Import rule: from kdutils only views.
-"""
+"""inside: what a teacher's subclasses hold, and what they are worth, drawn."""
 
 from __future__ import annotations
 

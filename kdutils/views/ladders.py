@@ -1,7 +1,5 @@
 """ladders: rows of the ladder of image and wafer students in, tidy tables out.
 
-Import rule: from kdutils only views.
-
 Quantities stand as in `images`. kept is the quality that the column `quality` names, on
 test rows; drop is what it lies above the float32 student of the same seed, over_control
 above the student that was tuned for as many epochs and not changed. Both are paired.

@@ -1,7 +1,4 @@
-"""pages: a report's executed notebooks as plain pages that ask no other host.
-
-Import rule: from kdutils only views and views.render.
-"""
+"""pages: a report's executed notebooks as plain pages that ask no other host."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 
-from kdutils.views import put
+from kdutils import paths
 from kdutils.views.render import TEMPLATE, converter
 
 
@@ -76,7 +73,7 @@ def _page(path, name, report, titles, body, foot) -> None:
         body=body,
         foot=foot,
     )
-    put(path, page.encode())
+    paths.write(path, page.encode())
 
 
 def _current(stem: str, path: Path) -> str:

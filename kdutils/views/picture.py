@@ -1,8 +1,4 @@
-"""picture: the figures of the image stage, each from a table of `views.images`.
-
-Import rule: from kdutils only views. The α × T heatmap and the methods side by side
-are those of `figures`, with accuracy for AUC.
-"""
+"""picture: the figures of the image stage, each from a table of `views.images`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""publish: what make calls to check, normalise, render, sum and compare.
-
-Import rule: from kdutils only views, its pages, render and sums.
-"""
+"""publish: what make calls to check, normalise, render, sum and compare."""
 
 from __future__ import annotations
 
@@ -14,7 +11,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kdutils.views import pages, put, sums
+from kdutils import paths
+from kdutils.views import pages, sums
 from kdutils.views.render import INJECTED
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -209,7 +207,7 @@ def run(argv: list[str]) -> int:
         case ["normalise", source, target]:
             notebook = normalise(json.loads(Path(source).read_text("utf-8")))
             text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False)
-            put(Path(target), f"{text}\n".encode())
+            paths.write(Path(target), f"{text}\n".encode())
             Path(source).unlink()
             _claims().accept(Path(target).stem)
         case ["error", part, failed]:

@@ -1,7 +1,4 @@
-"""render: one executed notebook becomes the body of a page, formulas as MathML.
-
-Import rule: nothing from kdutils; nbconvert and latex2mathml only inside functions.
-"""
+"""render: one executed notebook becomes the body of a page, formulas as MathML."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""scoreboard: every published number beside what was measured, one verdict a row.
-
-Import rule: from kdutils only views and stats.
-"""
+"""scoreboard: every published number beside what was measured, one verdict a row."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""spread: a quantity over seeds and folds: mean, sd, interval, p.
-
-Import rule: from kdutils only stats.
-"""
+"""spread: a quantity over seeds and folds: mean, sd, interval, p."""
 
 from __future__ import annotations
 

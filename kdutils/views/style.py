@@ -1,8 +1,4 @@
-"""style: one look for every figure, and the same bytes on every run.
-
-Import rule: from kdutils only views and paths; matplotlib without pyplot, so without
-global state.
-"""
+"""style: one look for every figure, and the same bytes on every run."""
 
 from __future__ import annotations
 
@@ -21,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdutils import paths
-from kdutils.views import put
 
 WIDTH = 7.0  # inches
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -110,7 +105,8 @@ def save(figure: Figure, name: str) -> list[Path]:
     """Write figures/<name>.svg and .png."""
     folder = paths.figures()
     return [
-        put(folder / f"{name}.{kind}", render(figure, kind)) for kind in ("svg", "png")
+        paths.write(folder / f"{name}.{kind}", render(figure, kind))
+        for kind in ("svg", "png")
     ]
 
 

@@ -1,7 +1,5 @@
 """subclass: rows of the subclass recipe in, tidy tables out.
 
-Import rule: from kdutils only views and stats.
-
 Quantities stand as in `images`. The tester's two classes are far from equal, so its
 quality is AUC; where classes are about equal it is accuracy, as published.
 """

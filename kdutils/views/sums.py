@@ -1,7 +1,4 @@
-"""sums: a report's checksums, what differs in a second run, README's tables.
-
-Import rule: from kdutils only views.
-"""
+"""sums: a report's checksums, what differs in a second run, README's tables."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from collections import Counter
 from itertools import zip_longest
 from pathlib import Path
 
-from kdutils.views import put
+from kdutils import paths
 
 NAME = "SHA256SUMS"
 KINDS = {
@@ -46,7 +43,7 @@ def digests(report: Path) -> dict[str, str]:
 def write(report: Path) -> str:
     """Write SHA256SUMS in the form of `sha256sum`; a sentence with the counts."""
     now = digests(report)
-    put(
+    paths.write(
         report / NAME, "".join(f"{sha}  {name}\n" for name, sha in now.items()).encode()
     )
     size = sum(path.stat().st_size for path in report.glob("*.html"))

@@ -1,7 +1,5 @@
 """tables: runs' rows in, tidy tables out.
 
-Import rule: from kdutils only views, paths and stats.
-
 A quantity q stands in columns q, q_sd, q_low, q_high: mean, sd and interval over n
 values, one per seed or, where a row lists folds, per fold. Where folds share rows
 (rho > 0) the interval is widened (`stats.paired`) and lists per fold are required. That

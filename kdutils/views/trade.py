@@ -1,7 +1,4 @@
-"""trade: the two figures of bytes against quality: the ladder and the Pareto front.
-
-Import rule: from kdutils only views.
-"""
+"""trade: the two figures of bytes against quality: the ladder and the Pareto front."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""trust: how far a teacher of wafer maps can be trusted, and who pays for it.
-
-Import rule: from kdutils only views.
-"""
+"""trust: how far a teacher of wafer maps can be trusted, and who pays for it."""
 
 from __future__ import annotations
 

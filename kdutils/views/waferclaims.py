@@ -1,7 +1,5 @@
 """waferclaims: which of our teachers and students of wafer maps answers a claim.
 
-Import rule: from kdutils only views.
-
 Published numbers are of MixedWM38 and stand beside its real maps alone. The recipe as
 published is the group of that name, counted as `torch.save` does. Of ours, no label and
 no test map has a say: a student answers with its eight-bit file, the best of those that

@@ -1,7 +1,4 @@
-"""waferdots: quality with its interval, line by line and against bytes.
-
-Import rule: from kdutils only views.
-"""
+"""waferdots: quality with its interval, line by line and against bytes."""
 
 from __future__ import annotations
 

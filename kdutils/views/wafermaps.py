@@ -1,7 +1,4 @@
-"""wafermaps: wafer maps as pictures, and what α and β make of a student.
-
-Import rule: from kdutils only views.
-"""
+"""wafermaps: wafer maps as pictures, and what α and β make of a student."""
 
 from __future__ import annotations
 

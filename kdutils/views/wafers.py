@@ -1,7 +1,5 @@
 """wafers: rows of the wafer recipes in, tidy tables out.
 
-Import rule: from kdutils only views.
-
 Quantities stand as in `images`; exact is the share of test maps whose whole set of
 patterns is right. Nothing is chosen by a label: `val_fidelity`, the share of validation
 maps on which a student repeats its teacher's verdict, chooses, and `int8_fidelity` does

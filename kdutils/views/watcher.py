@@ -1,7 +1,5 @@
 """watcher: what became of every lot of a shift, and where the milliseconds went.
 
-Import rule: from kdutils only views and paths.
-
 Counts are of `recipes.edge_watcher`, summed over seeds; times of a report's measured/
 files, which no two machines share and no claim reads.
 """

@@ -1,7 +1,4 @@
-"""why: which student to ship, in sentences that an engineer can pass on.
-
-Import rule: nothing from kdutils.
-"""
+"""why: which student to ship, in sentences that an engineer can pass on."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""bench: training, inference and watcher, side by side in one run."""

@@ -1,0 +1,1 @@
+"""compress: prune and quantize; sizes."""

@@ -1,0 +1,1 @@
+"""losses: distillation losses, pure functions of tensors."""

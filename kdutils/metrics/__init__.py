@@ -1,0 +1,1 @@
+"""metrics: arrays in, floats out."""

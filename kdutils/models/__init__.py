@@ -1,0 +1,1 @@
+"""models: networks by name and size."""

@@ -1,0 +1,1 @@
+"""store: runs, ledger, digests: one config, one directory."""

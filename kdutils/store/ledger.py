@@ -1,0 +1,61 @@
+"""ledger: one committed line per run: numbers without training."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from pathlib import Path
+
+from kdutils import paths
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys and no spaces, so that equal configs have equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def read(stage: str) -> dict[str, dict]:
+    """A stage's committed records by run id; empty if there are none.
+
+    Empty too for the stages that KD_FRESH names: their records are computed anew.
+    """
+    return {} if stage in os.environ.get("KD_FRESH", "").split() else lines(stage)
+
+
+def lines(stage: str) -> dict[str, dict]:
+    """Every line of a stage's file by run id."""
+    path = paths.ledger(stage)
+    if not path.exists():
+        return {}
+    found = (json.loads(line) for line in path.read_text().splitlines())
+    return {line["id"]: line for line in found}
+
+
+def keep(stage: str, recipe: str, new: list[dict]) -> None:
+    """Let `new` be this recipe's lines; those of the stage's other recipes stay."""
+    others = [line for line in lines(stage).values() if line["recipe"] != recipe]
+    every = sorted(
+        [*others, *({**line, "recipe": recipe} for line in new)],
+        key=lambda line: line["id"],
+    )
+    text = "".join(canonical(line) + "\n" for line in every)
+    paths.write(paths.ledger(stage), text.encode())
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were computed on: processor, Python, versions of libraries."""
+    import importlib.metadata as metadata
+
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for text in Path("/proc/cpuinfo").read_text().splitlines():
+            if text.startswith("model name"):
+                cpu = text.split(":", 1)[1].strip()
+                break
+    versions = {"cpu": cpu, "python": platform.python_version()}
+    for package in ("numpy", "torch", "xgboost", "scikit-learn"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions

@@ -1,0 +1,1 @@
+"""train: fit one net, or many small students at once; tree and TabNet teachers."""
