@@ -81,14 +81,17 @@ def subclass_plan(sources, way, root, models=MODELS, epochs=2):
 def compute(seeds, configs):
     """The rows of every recipe: `configs` are those of subclass."""
     plan = image_teachers.plan(**{**TEACHER, "seeds": seeds})
-    teacher = runs.map(image_teachers, plan, workers=1)
+    teacher = runs.map("03_kd_images", image_teachers, plan, workers=1)
     own = {
         hinton: hinton.plan(teacher, **HINTON),
         kd_images: kd_images.plan(teacher, **SWEEP),
         few_labels: few_labels.plan(teacher, **FEW),
         subclass: configs,
     }
-    found = {recipe: runs.map(recipe, own[recipe], workers=1) for recipe in own}
+    found = {
+        recipe: runs.map("03_kd_images", recipe, own[recipe], workers=1)
+        for recipe in own
+    }
     return {image_teachers: teacher, **found}
 
 
@@ -400,7 +403,7 @@ def test_arms_take_the_same_number_of_steps():
 def test_more_labels_than_images_are_refused(rows, study):
     plan = few_labels.plan(rows[image_teachers], **{**FEW, "sizes": [5000]})
     with pytest.raises(ValueError) as error:
-        runs.map(few_labels, plan, workers=1)
+        runs.map("03_kd_images", few_labels, plan, workers=1)
     said = "label sizes hold 5000, but there are 1058 training images"
     assert str(error.value) == said
 
@@ -603,7 +606,7 @@ def test_the_same_seed_gives_the_same_bits(rows, study, monkeypatch):
     configs = subclass_plan(["digits"], "published", study)
     again = compute(1, configs + subclass_plan(["tester"], "ours", study))
     for recipe, frame in again.items():
-        assert (paths.runs(recipe.STAGE) / frame["run"].iloc[0] / "DONE").exists()
+        assert (paths.runs("03_kd_images") / frame["run"].iloc[0] / "DONE").exists()
         first = rows[recipe]
         first = first[first["run"].isin(frame["run"])].reset_index(drop=True)
         first = first.reindex(columns=frame.columns)

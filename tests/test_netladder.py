@@ -52,20 +52,24 @@ STEPS = [
 
 def images_plan():
     how = {**of_images.TEACHER, "epochs": {"train": 4}}
-    teachers = runs.map(image_teachers, image_teachers.plan(**how), workers=1)
+    teachers = runs.map(
+        "03_kd_images", image_teachers, image_teachers.plan(**how), workers=1
+    )
     sweep = {**of_images.SWEEP, **SOME}
-    return runs.map(kd_images, kd_images.plan(teachers, **sweep), workers=1)
+    return runs.map(
+        "03_kd_images", kd_images, kd_images.plan(teachers, **sweep), workers=1
+    )
 
 
 def wafers_plan():
     named = {"published": of_wafers.TEACHERS["published"] | {"seeds": 2}}
     own, sites = of_wafers.TRAINING, of_wafers.SITES
     plan = wafer_teachers.plan(sites=sites, teachers=named, **own)
-    teachers = runs.map(wafer_teachers, plan, workers=1)
+    teachers = runs.map("05_wafer_label_free", wafer_teachers, plan, workers=1)
     plan = wafer_answers.plan(teachers, sites=sites, groups=ASKED)
-    answers = runs.map(wafer_answers, plan, workers=1)
+    answers = runs.map("05_wafer_label_free", wafer_answers, plan, workers=1)
     plan = wafer_students.plan(answers, groups=TAUGHT, **own)
-    return runs.map(wafer_students, plan, workers=1)
+    return runs.map("05_wafer_label_free", wafer_students, plan, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,7 @@ def study(apart):
     """Rows of the sweep, of the wafer students and of the ladder, in a folder apart."""
     sweep, wafers = images_plan(), wafers_plan()
     plan = netladder.plan(sweep, wafers, **SETTINGS)
-    return sweep, wafers, runs.map(netladder, plan, workers=1)
+    return sweep, wafers, runs.map("06_prune_quantize", netladder, plan, workers=1)
 
 
 def opened(rows, student, seed=0):
@@ -275,7 +279,7 @@ def test_unknown_methods_are_refused(study):
 def test_another_teachers_cell_can_be_gone_on_with(study):
     run, _, _ = opened(study[2], "cnn")
     config = {**run.config, "methods": ["takd"]}
-    again = runs.Run(netladder.STAGE, "takd", config)
+    again = runs.Run("06_prune_quantize", "takd", config)
     one = netstudents.image(config, again)
     sweep = runs.open(kd_images, config["taught"])
     said = sweep.arrays("assistant")["said"]
@@ -337,7 +341,9 @@ def test_the_wafer_file_is_the_student_that_repeats_its_teachers_best(study):
 
 def test_the_wafer_file_says_in_numpy_what_its_record_says(study):
     plan = wafer_bundle.plan(study[1], limit=50_000)
-    (row,) = runs.map(wafer_bundle, plan, workers=1).to_dict("records")
+    (row,) = runs.map("06_prune_quantize", wafer_bundle, plan, workers=1).to_dict(
+        "records"
+    )
     file = wafer_bundle.shipped(pd.DataFrame([row]))
     net = mapnet.loads(file, "a file")
     assert net.id == f"here-{plan[0]['student']}" and len(net.golden[0]) == 2

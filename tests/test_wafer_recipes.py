@@ -98,12 +98,20 @@ def rows(apart):
 
 
 def everything():
-    found = {wafer_teachers: runs.map(wafer_teachers, teacher_plan(), workers=1)}
+    found = {
+        wafer_teachers: runs.map(
+            "05_wafer_label_free", wafer_teachers, teacher_plan(), workers=1
+        )
+    }
     teachers = found[wafer_teachers]
     configs = wafer_answers.plan(teachers, sites=SITES, groups=ASKED)
-    found[wafer_answers] = runs.map(wafer_answers, configs, workers=1)
+    found[wafer_answers] = runs.map(
+        "05_wafer_label_free", wafer_answers, configs, workers=1
+    )
     configs = wafer_students.plan(found[wafer_answers], groups=TAUGHT, **TRAINING)
-    found[wafer_students] = runs.map(wafer_students, configs, workers=1)
+    found[wafer_students] = runs.map(
+        "05_wafer_label_free", wafer_students, configs, workers=1
+    )
     return found
 
 
@@ -137,7 +145,7 @@ def unread(monkeypatch, only=None):
 
 def again(recipe, config, name):
     """What `compute` makes of a config in a fresh folder, and where."""
-    run = runs.Run(recipe.STAGE, name, config)
+    run = runs.Run("05_wafer_label_free", name, config)
     torch.rand(3)
     return recipe.compute(config, run)["rows"], run
 
@@ -576,7 +584,7 @@ def test_a_killed_run_goes_on_after_its_last_finished_step(
     rows, recipe, column, value, monkeypatch
 ):
     run = each(rows, recipe, column, value)[0]
-    killed = runs.Run(recipe.STAGE, f"killed-{value}-{column}", run.config)
+    killed = runs.Run("05_wafer_label_free", f"killed-{value}-{column}", run.config)
 
     def kill(*args, **how):
         raise KeyboardInterrupt

@@ -8,6 +8,7 @@ and with the all-knowing teacher, who saw every label. All of them take as many 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,12 +17,31 @@ from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import image_teachers
 from kdutils.recipes.hinton import paired
+from kdutils.store.config import Count, Natural, Positive, Share
 from kdutils.train import imagegrid
 from kdutils.train.imagegrid import Cell
 
-STAGE = "03_kd_images"
 LABELLED = {"label-only": None, "distilled": "own", "all-knowing": "full"}
 EVERY = {"distilled+unlabelled": "own", "all-knowing+unlabelled": "full"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One teacher's students; sizes: numbers of labels."""
+
+    source: str
+    seed: Natural
+    teacher: str
+    sizes: list[Count]
+    steps: Count
+    widths: list[Count]
+    teacher_widths: list[Count]
+    teacher_steps: Count
+    batch: Count
+    lr: Positive
+    alpha: Share
+    T: Positive
+    halved: bool
 
 
 def plan(teacher_rows, **settings) -> list[dict]:

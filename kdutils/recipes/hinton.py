@@ -8,6 +8,8 @@ and the digits that a student never saw, with their bias corrected.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -15,12 +17,32 @@ from kdutils import stats
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import image_teachers
+from kdutils.store.config import Count, Natural, Positive, Share
 from kdutils.train import imagegrid
 from kdutils.train.imagegrid import Cell
 
-STAGE = "03_kd_images"
 OMITTED = {"omit-3": [3], "only-7-8": [0, 1, 2, 3, 4, 5, 6, 9]}
 BIASES = np.arange(0, 25, 0.1)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One teacher's students."""
+
+    source: str
+    seed: Natural
+    teacher: str
+    widths: list[Count]
+    epochs: Count
+    long_epochs: Count
+    batch: Count
+    lr: Positive
+    alpha: Share
+    T: Positive
+    consistent_alpha: Share
+    consistent_T: Positive
+    reach: Natural
+    halved: bool
 
 
 def plan(teacher_rows, **settings) -> list[dict]:

@@ -9,7 +9,9 @@ of the plain images for a sweep, of every shift for 'all'.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,10 +21,29 @@ from kdutils.data import Split, images
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.models.maxnorm import MaxNorm
+from kdutils.store.config import Count, Natural, Positive, Share
 from kdutils.train import imagebatches
 from kdutils.train import loop as train
 
-STAGE = "03_kd_images"
+
+@dataclass(frozen=True)
+class Config:
+    """One seed's teacher; rows: the training images that it sees."""
+
+    source: str
+    root: str
+    val: Natural
+    seed: Natural
+    rows: Literal["all", "train"]
+    epochs: Count
+    widths: list[Count]
+    dropout: Share
+    batch: Count
+    lr: Positive
+    momentum: Share
+    max_norm: Positive
+    reach: Natural
+    halved: bool
 
 
 def plan(*, source: str, root: str, seeds: int, val: int, epochs: dict, **settings):

@@ -10,6 +10,9 @@ adds the hint loss of Romero et al. 2015 to plain distillation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import torch
 
@@ -17,11 +20,40 @@ from kdutils.data import images
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import hinton, image_teachers
+from kdutils.recipes.tasks import Sizes
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 from kdutils.train import crowds, imagegrid
 from kdutils.train.imagegrid import Cell
 
-STAGE = "03_kd_images"
 STUDENTS = {"mlp": "perceptron", "cnn": "convolutional"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student of one teacher; what every cell shares."""
+
+    source: str
+    seed: Natural
+    teacher: str
+    student: Literal["mlp", "cnn"]
+    sizes: Sizes
+    epochs: Count
+    batch: Count
+    lr: Positive
+    halved: bool
+    alphas: list[Share]
+    temperatures: list[Positive]
+    other_alphas: list[Share]
+    other_temperatures: list[Positive]
+    smoothings: list[Share]
+    betas: list[NotNegative]
+    hints: list[Positive]
+    hint_alpha: Share
+    hint_T: Positive
+    assistant_widths: list[Count]
+    assistant_alpha: Share
+    assistant_T: Positive
+    assistant_lr: Positive
 
 
 def plan(teacher_rows, *, students: dict[str, dict], **settings) -> list[dict]:

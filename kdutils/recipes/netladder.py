@@ -11,6 +11,7 @@ The structured rows of convolutional students are the narrower nets of their own
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch import nn
@@ -18,13 +19,34 @@ from torch import nn
 from kdutils.compress import shrink
 from kdutils.deploy import waferpack
 from kdutils.models import nets
-from kdutils.recipes import kd_images, wafer_students
 from kdutils.recipes.netstudents import PARTS, Student, image, wafer
+from kdutils.recipes.tasks import Sizes
+from kdutils.store.config import Count, Natural, Positive, Share
 
-STAGE = "06_prune_quantize"
 CONTROLS = {1: "dense, same extra epochs", 2: "dense, twice the extra epochs"}
 JOINT = 8  # bits of a student that is pruned as well
 NUMBERS = ("weight_bytes", "params", "nonzero", "steps")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student; methods for an image's, alone for a wafer map's."""
+
+    of: Literal["03_kd_images", "05_wafer_label_free"]
+    source: str
+    seed: Natural
+    student: str
+    sizes: Sizes
+    taught: str
+    epochs: Count
+    share: Positive
+    sparsities: list[Share]
+    scope: str
+    bits: list[Count]
+    both: list[Share]
+    units: list[Share]
+    methods: list[str] | None = None
+    alone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +90,7 @@ def plan(
         for row in image_rows.drop_duplicates("run").itertuples():
             about = {"source": row.source, "student": row.student, "sizes": row.sizes}
             about |= {"seed": row.seed, "taught": row.run, "methods": methods}
-            configs.append({"of": kd_images.STAGE, **about, **settings})
+            configs.append({"of": "03_kd_images", **about, **settings})
     if wafer_rows is None or not len(wafer_rows):
         return configs
     ours = wafer_rows[wafer_rows["group"] == "ours"]
@@ -82,7 +104,7 @@ def plan(
         alone = [r["run"] for r in labels if all(r[k] == row[k] for k in keys)]
         about = {"source": row["site"], "student": row["net"], "sizes": row["sizes"]}
         about |= {"seed": row["seed"], "taught": row["run"], "alone": [*alone, None][0]}
-        configs.append({"of": wafer_students.STAGE, **about, **settings})
+        configs.append({"of": "05_wafer_label_free", **about, **settings})
     return configs
 
 
@@ -116,7 +138,7 @@ def steps(config: dict) -> list[Step]:
 
 def compute(config: dict, run) -> dict:
     """Climb down once, keep what each rung says, one row for each."""
-    student = (image if config["of"] == kd_images.STAGE else wafer)(config, run)
+    student = (image if config["of"] == "03_kd_images" else wafer)(config, run)
     kept = run.step("ladder", lambda: descend(config, student))
     known = {TEACHER: student.teacher, ALONE: student.alone}
     known, rows = {step: said for step, said in known.items() if said}, {}

@@ -8,7 +8,9 @@ and epochs of its own. Every teacher and student of a run meets the same images.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,9 +24,10 @@ from kdutils.models import nets
 from kdutils.recipes import materials
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.materials import Material
+from kdutils.recipes.tasks import Net
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 from kdutils.train import loop as train
 
-STAGE = "04_kd_subclass"
 CLASSES = 2
 TEACHERS = ("teacher", "teacher-plain")
 AUTHORS = {
@@ -49,6 +52,33 @@ NETS = {
         "student": {"name": "perceptron", "sizes": {"widths": [64]}},
     },
 }
+
+
+@dataclass(frozen=True)
+class Config:
+    """One source, seed and way; reach: pixels that images are moved by."""
+
+    source: str
+    seed: Natural
+    way: str
+    teacher: Net
+    student: Net
+    subclasses: Count
+    alpha: Share
+    T: Positive
+    beta: NotNegative
+    spread_T: Positive
+    batch: Count
+    lr: Positive
+    halved: bool
+    teacher_epochs: Count
+    student_epochs: Count
+    schedule: Literal["constant", "cosine"]
+    reach: Natural
+    select: bool
+    models: list[str]
+    options: dict | None = None
+    root: str | None = None
 
 
 def plan(

@@ -8,6 +8,8 @@ targets students learn from. The ensemble stacks the members on those logits.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -15,10 +17,25 @@ from sklearn.model_selection import StratifiedGroupKFold
 from kdutils.data import synthetic, tabular
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
+from kdutils.store.config import Count, Natural
 from kdutils.train import teachers
 
-STAGE = "01_teachers"
 KEPT = ("oof", "insample", "made", "val", "test")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one source and seed."""
+
+    source: str
+    options: dict
+    seed: Natural
+    features: Count
+    teacher_features: Count
+    oof_folds: Count
+    synthetic: Natural
+    tries: dict[str, Count]
+    epochs: dict[str, Count]
 
 
 def plan(

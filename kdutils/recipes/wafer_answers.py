@@ -7,13 +7,31 @@ training maps and on `simulated` maps, drawn for them: neither needs a label.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from kdutils.metrics import multilabel as marks
 from kdutils.recipes import wafer_teachers
+from kdutils.store.config import Count, Natural
 from kdutils.train import turns
 
-STAGE = "05_wafer_label_free"
+
+@dataclass(frozen=True)
+class Config:
+    """One set of teachers and one site."""
+
+    answers: str
+    site: str
+    source: str
+    root: str
+    maps: list[Count] | None
+    options: dict
+    seed: Natural
+    teachers: list[str]
+    views: Count
+    simulated: Natural
+    simulated_views: Count
 
 
 def plan(teachers, *, sites: dict, groups: dict) -> list[dict]:

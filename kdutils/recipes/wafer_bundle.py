@@ -8,6 +8,7 @@ says of the test maps is measured beside what torch says in float32.
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,9 +17,18 @@ from kdutils.deploy import mapnet, waferbundle, waferpack
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
 from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
+from kdutils.store.config import Natural
 
-STAGE = "06_prune_quantize"
 GOLDEN = 2  # maps that are kept with the file
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student."""
+
+    source: str
+    seed: Natural
+    student: str
 
 
 def plan(rows, *, limit: int) -> list[dict]:

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import base64
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 
 from kdutils.data import wafers
 from kdutils.recipes import wafer_teachers
+from kdutils.store.config import Count, Natural
 
-STAGE = "05_wafer_label_free"
+
+@dataclass(frozen=True)
+class Config:
+    """One site."""
+
+    site: str
+    source: str
+    root: str
+    maps: list[Count] | None
+    options: dict
+    seed: Natural
 
 
 def plan(sites: dict) -> list[dict]:

@@ -8,6 +8,8 @@ student repeats its teacher's verdict.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from kdutils.deploy import waferpack
@@ -15,11 +17,35 @@ from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
 from kdutils.recipes import wafer_answers, wafer_teachers
+from kdutils.recipes.tasks import Sizes
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 from kdutils.train import turns
 
-STAGE = "05_wafer_label_free"
 LOSS = ("alpha", "beta", "T", "labels")
 DEFAULTS = {"alpha": 0.5, "beta": 0.5, "T": 0.0, "labels": 0.0, "real": None}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One seed of one net; T 0: the published loss, with α and β."""
+
+    group: str
+    site: str
+    answers: str
+    seed: Natural
+    net: str
+    sizes: Sizes
+    alpha: Share
+    beta: NotNegative
+    T: NotNegative
+    labels: Share
+    real: Natural | None
+    epochs: Count
+    batch: Count
+    lr: Positive
+    decay: NotNegative
+    halved: bool
+    turned: bool
 
 
 def plan(answers, *, groups: dict, **settings) -> list[dict]:

@@ -8,6 +8,7 @@ label-free students are compared with, are trained by this recipe as well.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,11 +19,34 @@ from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets, wafernets
+from kdutils.recipes.tasks import Sizes
+from kdutils.store.config import Count, Natural, NotNegative, Positive
 from kdutils.train import loop as train
 from kdutils.train import turns
 
-STAGE = "05_wafer_label_free"
 PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One seed of one net; `net` and `sizes` name it."""
+
+    teacher: str
+    site: str
+    source: str
+    root: str
+    maps: list[Count] | None
+    options: dict
+    seed: Natural
+    net: str
+    sizes: Sizes
+    epochs: Count
+    batch: Count
+    lr: Positive
+    decay: NotNegative
+    halved: bool
+    turned: bool
+    simulated: Natural
 
 
 def plan(*, sites: dict, teachers: dict, **settings) -> list[dict]:
