@@ -23,8 +23,11 @@ def check(kind: type, values: dict, name: str) -> None:
 
     kind: a dataclass whose fields have the types of this module, bool, int, float, str,
     Literal, list, dict, unions with None and dataclasses like it; a field without a
-    default must be there. name: what `values` are, for the ValueError.
+    default must be there. Of a union of dataclasses, the one that shares most keys
+    counts. name: what `values` are, for the ValueError.
     """
+    kinds = get_args(kind) or [kind]
+    kind = max(kinds, key=lambda one: len(values.keys() & get_type_hints(one).keys()))
     hints = get_type_hints(kind, include_extras=True)
     needed = [f.name for f in fields(kind) if f.default is MISSING]
     if unknown := sorted(set(values) - set(hints)):
