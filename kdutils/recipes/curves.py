@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -19,13 +20,15 @@ from kdutils.compress import prune as compress
 from kdutils.compress import quantize
 from kdutils.deploy import kdb
 from kdutils.metrics import binary as metrics
-from kdutils.recipes import folds, kd_tabular, steps
+from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
-from kdutils.store.config import Count, Natural, Positive, Share
+from kdutils.recipes.prune_quantize import Tune, calibrated
+from kdutils.store.config import Count, Natural, Positive, Share, following
 
 START, CONTROL = "student fp32", "dense, same extra epochs"
 FEWEST = "units + fine-tuned + QAT, fewest bits"
 NUMBERS = ("val_auc", "model_bytes", "params", "nonzero")
+digest = itemgetter("sweep")  # the data are the sweep's: its id names them
 
 
 @dataclass(frozen=True)
@@ -66,17 +69,7 @@ def plan(sweep_rows, **settings) -> list[dict]:
         raise ValueError(
             f"sparsities must rise between 0 and 1, not {settings['sparsities']}"
         )
-    first = sweep_rows.drop_duplicates("run")
-    facts = zip(first["source"], first["seed"], first["teacher"], strict=True)
-    return [
-        {"source": source, "seed": seed, "teacher": teacher, "sweep": sweep, **settings}
-        for (source, seed, teacher), sweep in zip(facts, first["run"], strict=True)
-    ]
-
-
-def digest(config: dict) -> str:
-    """The data are the sweep's: its id names them."""
-    return config["sweep"]
+    return following(sweep_rows, "sweep", "teacher", **settings)
 
 
 def points(config: dict) -> list[Point]:
@@ -96,7 +89,7 @@ def points(config: dict) -> list[Point]:
     return found + [Point(way, bits=bits) for bits in config["bits"] for way in ways]
 
 
-def students(config: dict, fp32: dict, tune: steps.Tune, X: np.ndarray) -> list:
+def students(config: dict, fp32: dict, tune: Tune, X: np.ndarray) -> list:
     """The student of each of `points`, from the float32 one; X: calibration rows."""
     found, dense, zeros, fewer = [fp32], fp32, fp32, fp32
     for share in config["sparsities"]:
@@ -127,8 +120,7 @@ def compute(config: dict, run) -> dict:
     every = list(folds.folds(source.config))
     results = []
     for fold in every:
-        targets = source.arrays(f"fold{fold.number}-ensemble")
-        targets["X_made"] = teachers_recipe.made(source.config, fold)[:, fold.narrow]
+        targets = kd_tabular.targets(source, fold)
         work = functools.partial(_measured, config, sweep, fold, targets)
         results.append(run.step(f"curves{fold.number}", work))
     truth = [fold.y["test"] for fold in every]
@@ -153,10 +145,10 @@ def _measured(config: dict, sweep, fold: folds.Fold, targets: dict) -> dict:
     """test: logits (points, n); numbers: (points, 4), in the order of NUMBERS."""
     cell = kd_tabular.best_cell(sweep, fold.number, config["methods"])
     fp32 = kd_tabular.student(sweep, fold.number, sweep.config, cell)
-    tune = steps.Tune(config, sweep.config, cell, fold, targets)
+    tune = Tune(config, sweep.config, cell, fold, targets)
     y, test, numbers = fold.y["val"], [], []
     for student in students(config, fp32, tune, fold.X["train"]):
-        student = steps.calibrated(student, fold.X["val"], y)
+        student = calibrated(student, fold.X["val"], y)
         val = metrics.auc(y, compress.logits(student, fold.X["val"]))
         size = compress.size(student)
         held = kdb.model_bytes(student, fold.prepare)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -17,12 +18,13 @@ from kdutils.models import nets
 from kdutils.recipes import net_teachers
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.tasks import IMAGES
-from kdutils.store.config import Count, Natural, Positive, Share
+from kdutils.store.config import Count, Natural, Positive, Share, following
 from kdutils.train import imagegrid
 from kdutils.train.imagegrid import Cell
 
 LABELLED = {"label-only": None, "distilled": "own", "all-knowing": "full"}
 EVERY = {"distilled+unlabelled": "own", "all-knowing+unlabelled": "full"}
+digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,8 @@ class Config:
 
 def plan(teacher_rows, **settings) -> list[dict]:
     """One config per teacher that saw no validation image."""
-    first = teacher_rows[teacher_rows["rows"] == "train"].drop_duplicates("run")
-    return [
-        {"source": row.source, "seed": row.seed, "teacher": row.run, **settings}
-        for row in first.itertuples()
-    ]
-
-
-def digest(config: dict) -> str:
-    """The data are the teacher's: its id names them."""
-    return config["teacher"]
+    some = teacher_rows[teacher_rows["rows"] == "train"]
+    return following(some, "teacher", **settings)
 
 
 def compute(config: dict, run) -> dict:

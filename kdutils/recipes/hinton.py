@@ -9,6 +9,7 @@ and the digits that a student never saw, with their bias corrected.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -17,12 +18,13 @@ from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import IMAGES
-from kdutils.store.config import Count, Natural, Positive, Share
+from kdutils.store.config import Count, Natural, Positive, Share, following
 from kdutils.train import imagegrid
 from kdutils.train.imagegrid import Cell
 
 OMITTED = {"omit-3": [3], "only-7-8": [0, 1, 2, 3, 4, 5, 6, 9]}
 BIASES = np.arange(0, 25, 0.1)
+digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,8 @@ class Config:
 
 def plan(teacher_rows, **settings) -> list[dict]:
     """One config per teacher that was trained on every image."""
-    first = teacher_rows[teacher_rows["rows"] == "all"].drop_duplicates("run")
-    return [
-        {"source": row.source, "seed": row.seed, "teacher": row.run, **settings}
-        for row in first.itertuples()
-    ]
-
-
-def digest(config: dict) -> str:
-    """The data are the teacher's: its id names them."""
-    return config["teacher"]
+    every = teacher_rows[teacher_rows["rows"] == "all"]
+    return following(every, "teacher", **settings)
 
 
 def systems(config: dict) -> dict[str, dict]:

@@ -11,6 +11,7 @@ adds the hint loss of Romero et al. 2015 to plain distillation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
@@ -20,11 +21,12 @@ from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import hinton, net_teachers
 from kdutils.recipes.tasks import IMAGES, Sizes
-from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share, following
 from kdutils.train import crowds, imagegrid
 from kdutils.train.imagegrid import Cell
 
 STUDENTS = {"mlp": "perceptron", "cnn": "convolutional"}
+digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
@@ -60,24 +62,12 @@ def plan(teacher_rows, *, students: dict[str, dict], **settings) -> list[dict]:
 
     students: name -> {sizes, lr, epochs}; `settings` are those of `cells`.
     """
-    first = teacher_rows[teacher_rows["rows"] == "train"].drop_duplicates("run")
+    some = teacher_rows[teacher_rows["rows"] == "train"]
     return [
-        {
-            "source": row.source,
-            "seed": row.seed,
-            "teacher": row.run,
-            "student": student,
-            **own,
-            **settings,
-        }
-        for row in first.itertuples()
+        {**one, "student": student, **own}
+        for one in following(some, "teacher", **settings)
         for student, own in students.items()
     ]
-
-
-def digest(config: dict) -> str:
-    """The data are the teacher's: its id names them."""
-    return config["teacher"]
 
 
 def cells(config: dict) -> dict[str, list[Cell]]:

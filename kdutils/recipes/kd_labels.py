@@ -10,18 +10,20 @@ labels are given, as noisy as the others; the epoch, α and T are chosen on thos
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 
 from kdutils.data import Split, synthetic
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
-from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share, following
 from kdutils.train import grid, teachers
 
 MEMBERS = ("xgboost", "mlp")
 FEWEST = 100  # validation labels at the least
 FEWEST_FAILS = 5  # in each part: enough for out-of-fold targets and an AUC
+digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,8 @@ class Config:
 
 def plan(teacher_rows, *, sizes, noises, **settings) -> list[dict]:
     """One config per teacher run and share of flipped labels."""
-    first = teacher_rows.drop_duplicates("run")
-    return [
-        {
-            "source": row.source,
-            "seed": row.seed,
-            "teacher": row.run,
-            "noise": noise,
-            "sizes": sizes,
-            **settings,
-        }
-        for row in first.itertuples()
-        for noise in noises
-    ]
-
-
-def digest(config: dict) -> str:
-    """The data are the teacher's: its id names them."""
-    return config["teacher"]
+    every = following(teacher_rows, "teacher", sizes=sizes, **settings)
+    return [{**one, "noise": noise} for one in every for noise in noises]
 
 
 def compute(config: dict, run) -> dict:

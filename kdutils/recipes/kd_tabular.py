@@ -10,21 +10,24 @@ too.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
 from kdutils.recipes import teachers as teachers_recipe
-from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share, following
 from kdutils.train import grid
 
 MODEL = ("W1", "b1", "w2", "b2")
 BASE = {"method": "label-only", "alpha": 0.0, "T": 1.0}
 SYNTHETIC = ("kd-synthetic", "logit-std-synthetic")
 PUBLISHED = {"method": "published", "alpha": 0.6, "T": 4.0}  # without T^2, in sample
+digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,7 @@ class Config:
 
 def plan(teacher_rows, **settings) -> list[dict]:
     """One config per teacher run; `settings` are those of `cells` and `train`."""
-    first = teacher_rows.drop_duplicates("run")
-    return [
-        {"source": row.source, "seed": row.seed, "teacher": row.run, **settings}
-        for row in first.itertuples()
-    ]
-
-
-def digest(config: dict) -> str:
-    """The data are the teacher's: its id names them."""
-    return config["teacher"]
+    return following(teacher_rows, "teacher", **settings)
 
 
 def cells(config: dict) -> list[dict]:
@@ -78,6 +72,13 @@ def cells(config: dict) -> list[dict]:
         found += [{"method": method, "alpha": a, "T": t} for a, t in others]
         found += [PUBLISHED] if method == "kd-insample" else []
     return found
+
+
+def targets(source, fold: folds.Fold) -> dict[str, np.ndarray]:
+    """The ensemble's logits of a fold by part, and `X_made`, its synthetic rows."""
+    found = source.arrays(f"fold{fold.number}-ensemble")
+    made = teachers_recipe.made(source.config, fold)
+    return {**found, "X_made": made[:, fold.narrow]}
 
 
 def train(config: dict, fold: folds.Fold, targets: dict, chosen: list[dict]) -> dict:
@@ -190,14 +191,11 @@ def compute(config: dict, run) -> dict:
     """Train the grid in every fold; one row per cell with its gain over label-only."""
     source = run.need(teachers_recipe, config["teacher"])
     every, wanted = list(folds.folds(source.config)), cells(config)
-    teacher = [source.arrays(f"fold{fold.number}-ensemble") for fold in every]
+    teacher = [targets(source, fold) for fold in every]
     val, test = [], []
-    for fold, targets in zip(every, teacher, strict=True):
-        targets["X_made"] = teachers_recipe.made(source.config, fold)[:, fold.narrow]
-        arrays = run.step(
-            f"fold{fold.number}",
-            lambda fold=fold, targets=targets: train(config, fold, targets, wanted),
-        )
+    for fold, own in zip(every, teacher, strict=True):
+        work = functools.partial(train, config, fold, own, wanted)
+        arrays = run.step(f"fold{fold.number}", work)
         val.append(arrays["val"])
         test.append(logits(fold.X["test"], arrays))
     truth = [fold.y["test"] for fold in every]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,7 @@ PARTS = ("val", "test")
 CONTROLS = {1: "dense, same extra epochs", 2: "dense, twice the extra epochs"}
 JOINT = 8  # bits of a student that is pruned as well
 NUMBERS = ("weight_bytes", "params", "nonzero", "steps")
+digest = itemgetter("taught")  # the data are the student's: its id names them
 
 
 @dataclass(frozen=True)
@@ -136,11 +138,6 @@ def plan(
         about |= {"seed": row["seed"], "taught": row["run"], "alone": [*alone, None][0]}
         configs.append({"of": "05_wafer_label_free", **about, **settings})
     return configs
-
-
-def digest(config: dict) -> str:
-    """The data are the student's: its id names them."""
-    return config["taught"]
 
 
 def steps(config: dict) -> list[Step]:

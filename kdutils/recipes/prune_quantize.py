@@ -8,20 +8,60 @@ epochs. Fine-tuning uses the loss that the student was distilled with.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
 
 from kdutils.compress import prune as compress
+from kdutils.compress import quantize
 from kdutils.deploy import bundle, kdb
 from kdutils.deploy.int8 import Int8
+from kdutils.losses import binary as losses
 from kdutils.metrics import binary as metrics
-from kdutils.recipes import folds, kd_tabular, steps, wild
+from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
-from kdutils.store.config import Count, Natural, Positive, Share
+from kdutils.store.config import Count, Natural, Positive, Share, following
+from kdutils.train import grid
 
 NUMBERS = ("val_auc", "params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
 NUMBERS += ("model_bytes", "bundle_bytes", "moved", "moved_plain")
+OUT_OF_RANGE = 1e6  # times the column's median: an open probe
+BATCH, DRAWS = 256, 8
+digest = itemgetter("sweep")  # the data are the sweep's: its id names them
+
+# step, family, precision, share pruned; the order in which a reader meets them
+STEPS = (
+    ("student fp32", "control", "fp32", 0.0),
+    ("label-only student fp32", "control", "fp32", 0.0),
+    ("dense, same extra epochs", "control", "fp32", 0.0),
+    ("published: distilled", "published", "fp32", 0.0),
+    ("published: pruned each layer 50 %", "published", "fp32", 0.5),
+    ("published: dynamic int8", "published", "int8", 0.0),
+    ("published: pruned + dynamic int8", "published", "int8", 0.5),
+    ("pruned globally", "ours", "fp32", 0.5),
+    ("pruned first layer", "ours", "fp32", 0.5),
+    ("pruned each layer + fine-tuned", "ours", "fp32", 0.5),
+    ("pruned globally + fine-tuned", "ours", "fp32", 0.5),
+    ("pruned first layer + fine-tuned", "ours", "fp32", 0.5),
+    ("half the units + fine-tuned", "ours", "fp32", 0.5),
+    ("weight-only int8", "ours", "int8", 0.0),
+    ("static int8", "ours", "int8", 0.0),
+    ("QAT int8", "ours", "int8", 0.0),
+    ("pruned + weight-only int8", "ours", "int8", 0.5),
+    ("pruned + static int8", "ours", "int8", 0.5),
+    ("pruned + QAT int8", "ours", "int8", 0.5),
+    ("pruned 75 % + QAT int8", "ours", "int8", 0.75),
+    ("half the units + QAT int8", "ours", "int8", 0.5),
+    ("QAT, 4-bit weights", "ours", "int4", 0.0),
+    ("half the units + QAT, 4-bit weights", "ours", "int4", 0.5),
+)
+
+# Each family's zero: its own float32 student, before anything is taken away.
+FIRST = {"control": 0, "ours": 0, "published": 3}
 
 
 @dataclass(frozen=True)
@@ -41,22 +81,7 @@ class Config:
 
 def plan(sweep_rows, **settings) -> list[dict]:
     """One config per sweep run; settings: `methods` that may give the student, etc."""
-    first = sweep_rows.drop_duplicates("run")
-    return [
-        {
-            "source": row.source,
-            "seed": row.seed,
-            "teacher": row.teacher,
-            "sweep": row.run,
-            **settings,
-        }
-        for row in first.itertuples()
-    ]
-
-
-def digest(config: dict) -> str:
-    """The data are the sweep's: its id names them."""
-    return config["sweep"]
+    return following(sweep_rows, "sweep", "teacher", **settings)
 
 
 def compute(config: dict, run) -> dict:
@@ -66,23 +91,17 @@ def compute(config: dict, run) -> dict:
     every = list(folds.folds(source.config))
     results = []
     for fold in every:
-        targets = source.arrays(f"fold{fold.number}-ensemble")
-        targets["X_made"] = teachers_recipe.made(source.config, fold)[:, fold.narrow]
-        results.append(
-            run.step(
-                f"fold{fold.number}",
-                lambda fold=fold, targets=targets: _ladder(
-                    config, sweep, fold, targets, f"{config['source']}-{run.id}"
-                ),
-            )
-        )
+        targets = kd_tabular.targets(source, fold)
+        id = f"{config['source']}-{run.id}"
+        work = functools.partial(_ladder, config, sweep, fold, targets, id)
+        results.append(run.step(f"fold{fold.number}", work))
     best = [kd_tabular.best_cell(sweep, f.number, config["methods"]) for f in every]
     cells = ["{method}, α {alpha:g}, T {T:g}".format(**cell) for cell in best]
     teacher = [source.arrays(f"fold{f.number}-ensemble")["test"] for f in every]
     truth = [fold.y["test"] for fold in every]
     ensemble = folds.quality(truth, teacher)
     rows = []
-    for number, (step, family, precision, pruned) in enumerate(steps.STEPS):
+    for number, (step, family, precision, pruned) in enumerate(STEPS):
         row = {"step": step, "order": number, "family": family}
         row |= {"precision": precision, "sparsity": pruned}
         row |= folds.facts(every, source.config)
@@ -92,7 +111,7 @@ def compute(config: dict, run) -> dict:
             key: None if np.isnan(value) else float(value)
             for key, value in zip(NUMBERS, numbers, strict=True)
         }
-        zero = steps.FIRST[family]
+        zero = FIRST[family]
         base = rows[zero] if zero < number else row
         row["drop"] = row["test_auc"] - base["test_auc"]
         row["drop_val"] = row["val_auc"] - base["val_auc"]
@@ -120,8 +139,8 @@ def _ladder(config: dict, sweep, fold: folds.Fold, targets: dict, id: str) -> di
     A student that has a bundle is measured as the file that ships, on raw readings.
     """
     kept = {}
-    neighbours = wild.Wild(config["seed"], sweep.config, fold, targets)
-    for number, student in enumerate(steps.students(config, sweep, fold, targets)):
+    neighbours = Neighbours(config["seed"], sweep.config, fold, targets)
+    for number, student in enumerate(students(config, sweep, fold, targets)):
         file = packed(student, fold, 0.0, id)
         val, test = (asked(student, file, fold, name) for name in ("val", "test"))
         threshold = float(np.quantile(val, 1 - fold.y["train"].mean()))
@@ -137,7 +156,7 @@ def _ladder(config: dict, sweep, fold: folds.Fold, targets: dict, id: str) -> di
                 model,
                 len(file) or np.nan,
                 neighbours.bounded(student, threshold),
-                neighbours.plain(steps.STEPS[number][0]),
+                neighbours.plain(STEPS[number][0]),
             ]
         )
     return kept
@@ -196,3 +215,197 @@ def shipped(rows, step: str) -> bytes:
     if kept.empty:
         raise ValueError(f"no bundle of step '{step}' was kept: it needs seed 0")
     return base64.b64decode(kept.iloc[0])
+
+
+def students(config: dict, sweep, fold: folds.Fold, targets: dict) -> list:
+    """The student of each step of STEPS, in that order.
+
+    Ours start from the cell with the best validation AUC of this fold, the published
+    ones from the published distillation.
+    """
+    share = config["sparsity"]
+    cell = kd_tabular.best_cell(sweep, fold.number, config["methods"])
+    fp32, alone, published = (
+        kd_tabular.student(sweep, fold.number, sweep.config, one)
+        for one in (cell, kd_tabular.BASE, kd_tabular.PUBLISHED)
+    )
+    tune = Tune(config, sweep.config, cell, fold, targets)
+    each, whole, first = (
+        prune(fp32, share)
+        for prune in (compress.l1_each_layer, compress.l1_global, compress.l1_first)
+    )
+    half = compress.units(fp32, len(fp32["w2"]) // 2)
+    pruned = {"each": each, "whole": whole, "first": first, "half": half}
+    tuned = {name: tune.float(*one) for name, one in pruned.items()}
+    most = compress.l1_first(tuned["first"], 0.75)
+    sparse = tune.float(*most)
+    one_shot = compress.l1_each_layer(published, 0.5).arrays
+    X = fold.X["train"]
+    ours = [
+        whole.arrays,
+        first.arrays,
+        tuned["each"],
+        tuned["whole"],
+        tuned["first"],
+        tuned["half"],
+        quantize.weight_only(fp32),
+        quantize.static(fp32, X),
+        tune.int8(fp32),
+        quantize.weight_only(tuned["first"]),
+        quantize.static(tuned["first"], X),
+        tune.int8(tuned["first"], first.mask),
+        tune.int8(sparse, most.mask),
+        tune.int8(tuned["half"]),
+        tune.int8(fp32, bits=4),
+        tune.int8(tuned["half"], bits=4),
+    ]
+    as_published = [
+        published,
+        one_shot,
+        quantize.dynamic(published),
+        quantize.dynamic(one_shot),
+    ]
+    controls = [fp32, alone, tune.float(fp32, None)]
+    calibrate = functools.partial(calibrated, X=fold.X["val"], y=fold.y["val"])
+    return [*map(calibrate, controls), *as_published, *map(calibrate, ours)]
+
+
+def calibrated(student: dict | Int8, X: np.ndarray, y: np.ndarray) -> dict | Int8:
+    """The same student with its logit scaled and shifted to validation (Platt 1999).
+
+    The last layer takes both, so it costs no byte and changes no ranking. A loss that
+    sees logits only up to scale, like logit standardization at alpha 1, needs it.
+    """
+    rule = LogisticRegression().fit(compress.logits(student, X)[:, None], y)
+    slope, shift = np.float32(rule.coef_[0, 0]), np.float32(rule.intercept_[0])
+    if slope <= 0:
+        return student
+    if isinstance(student, Int8):
+        shifted = np.float32(slope * student.b2 + shift)
+        return replace(student, s2=np.float32(slope * student.s2), b2=shifted)
+    shifted = np.float32(slope * student["b2"] + shift)
+    return {**student, "w2": slope * student["w2"], "b2": shifted}
+
+
+class Tune:
+    """Fine-tunes students of one fold with the loss that they were distilled with."""
+
+    def __init__(self, config, sweep_config, cell, fold, targets):
+        self.cell, self.seed = cell, config["seed"]
+        method = kd_tabular.special(self.cell["method"])
+        self.X, self.y, self.teacher = kd_tabular.material(method, fold, targets)
+        self.fold, self.sweep_config = fold, sweep_config
+        settings = {**sweep_config, "steps": config["steps"], "lr": config["lr"]}
+        self.settings = kd_tabular.fitting(settings, len(self.y))
+        self.qat_lr = config["qat_lr"]
+
+    def float(self, arrays: dict, mask: dict | None) -> dict:
+        """The best epoch of a float32 fine-tuning; masked weights stay zero."""
+        fitted = grid.fit(
+            self.X,
+            self.y,
+            self.teacher,
+            [kd_tabular.as_cell(self.cell, self.sweep_config)],
+            seeds=[self.seed],
+            X_val=self.fold.X["val"],
+            y_val=self.fold.y["val"],
+            init=arrays,
+            mask=mask,
+            **{**self.settings, "hidden": len(arrays["w2"])},
+        )
+        return fitted.arrays(0, 0)
+
+    def int8(self, arrays: dict, mask: dict | None = None, *, bits: int = 8) -> Int8:
+        """The best epoch of a quantization-aware fine-tuning."""
+        y, teacher = torch.as_tensor(self.y), torch.as_tensor(self.teacher)
+        cell = kd_tabular.as_cell(self.cell, self.sweep_config)
+        val_X, val_y = self.fold.X["val"], self.fold.y["val"]
+
+        def loss(logits, rows):
+            return losses.binary(
+                cell.method, logits, teacher[rows], y[rows], alpha=cell.alpha, T=cell.T
+            )
+
+        return quantize.qat(
+            arrays,
+            self.X,
+            loss,
+            epochs=self.settings["epochs"],
+            lr=self.qat_lr,
+            batch=self.settings["batch"],
+            seed=self.seed,
+            mask=mask,
+            bits=bits,
+            validate=lambda student: metrics.auc(val_y, student.logits(val_X)),
+        )
+
+
+class Neighbours:
+    """What one reading out of range does to the verdicts of its neighbours.
+
+    Once with the bounded readings of this study, once with plainly standardised ones,
+    as the published pipeline has them; for those a student of its own is trained.
+    """
+
+    def __init__(self, seed: int, sweep_config: dict, fold: folds.Fold, targets: dict):
+        rng = np.random.default_rng([seed, fold.number, 6])
+        raw = fold.prepare.pick(fold.split.test.X)
+        self.batches = []
+        for _ in range(DRAWS):
+            rows = rng.choice(len(raw), min(BATCH, len(raw)), replace=False)
+            column = int(rng.integers(raw.shape[1]))
+            value = OUT_OF_RANGE * max(1.0, abs(float(np.nanmedian(raw[:, column]))))
+            self.batches.append((raw[rows], column, value))
+        self.prepare = fold.prepare
+        train = fold.prepare.pick(fold.split.train.X)
+        self.mean, self.sd = np.nanmean(train, axis=0), np.nanstd(train, axis=0)
+        fitted = grid.fit(
+            self._standardised(train),
+            fold.y["train"],
+            targets["oof"],
+            [grid.Cell("kd", 0.5, 2.0)],
+            seeds=[seed],
+            X_val=self._standardised(fold.prepare.pick(fold.split.val.X)),
+            y_val=fold.y["val"],
+            **kd_tabular.fitting(sweep_config, len(fold.y["train"])),
+        )
+        arrays = fitted.arrays(0, 0)
+        scores = compress.logits(arrays, self._standardised(train))
+        self.threshold = float(np.quantile(scores, 1 - fold.y["train"].mean()))
+        self.students = {
+            "student fp32": arrays,
+            "published: dynamic int8": quantize.dynamic(arrays),
+            "weight-only int8": quantize.weight_only(arrays),
+        }
+
+    def _standardised(self, raw: np.ndarray) -> np.ndarray:
+        return np.nan_to_num((raw - self.mean) / self.sd).astype(np.float32)
+
+    def _bounded(self, raw: np.ndarray) -> np.ndarray:
+        columns = np.arange(raw.shape[1])
+        fields = (self.prepare.names, self.prepare.center, self.prepare.scale)
+        return type(self.prepare)(columns, *fields).transform(raw)
+
+    def bounded(self, student, threshold: float) -> float:
+        """Mean share of neighbours' verdicts moved, readings bounded."""
+        return self._moved(student, self._bounded, threshold)
+
+    def plain(self, step: str) -> float:
+        """The same with plainly standardised readings; NaN for steps not tried so."""
+        if step not in self.students:
+            return np.nan
+        return self._moved(self.students[step], self._standardised, self.threshold)
+
+    def _moved(self, student, scale, threshold: float) -> float:
+        moved = [
+            compress.wild_cell(
+                lambda X: compress.logits(student, scale(X)),
+                raw,
+                row=0,
+                column=column,
+                value=value,
+                threshold=threshold,
+            ).moved
+            for raw, column, value in self.batches
+        ]
+        return float(np.mean(moved))

@@ -66,3 +66,13 @@ def _check(kind: Any, value: object, name: str) -> None:
 def _refuse(wrong: bool, name: str, value: object, expected: str) -> None:
     if wrong:
         raise ValueError(f"{name} is {value!r}: expected {expected}")
+
+
+def following(rows: Any, key: str, *columns: str, **settings) -> list[dict]:
+    """One config per run of `rows`: its source and seed, its id as `key`, settings.
+
+    rows: a DataFrame of `runs.map`; columns: what else of it is kept.
+    """
+    first = rows.drop_duplicates("run").to_dict("records")
+    kept = ("source", "seed", *columns)
+    return [{**{k: row[k] for k in kept}, key: row["run"], **settings} for row in first]
