@@ -22,8 +22,8 @@ from kdutils.deploy import kdb
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
-from kdutils.recipes.prune_quantize import Tune, calibrated
-from kdutils.store.config import Count, Natural, Positive, Share, following
+from kdutils.recipes.prune_quantize import Tune, Tuning, calibrated
+from kdutils.store.config import Count, Share, following
 
 START, CONTROL = "student fp32", "dense, same extra epochs"
 FEWEST = "units + fine-tuned + QAT, fewest bits"
@@ -32,19 +32,11 @@ digest = itemgetter("sweep")  # the data are the sweep's: its id names them
 
 
 @dataclass(frozen=True)
-class Config:
-    """One sweep run."""
+class Config(Tuning):
+    """The points of every curve."""
 
-    source: str
-    seed: Natural
-    teacher: str
-    sweep: str
-    methods: list[str]
     sparsities: list[Share]
     bits: list[Count]
-    steps: Count
-    lr: Positive
-    qat_lr: Positive
 
 
 class Point(NamedTuple):

@@ -18,7 +18,7 @@ from kdutils.models import nets
 from kdutils.recipes import net_teachers
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.tasks import IMAGES
-from kdutils.store.config import Count, Natural, Positive, Share, following
+from kdutils.store.config import Count, Positive, Share, Taught, following
 from kdutils.train import imagegrid
 from kdutils.train.imagegrid import Cell
 
@@ -28,12 +28,9 @@ digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Taught):
     """One teacher's students; sizes: numbers of labels."""
 
-    source: str
-    seed: Natural
-    teacher: str
     sizes: list[Count]
     steps: Count
     widths: list[Count]

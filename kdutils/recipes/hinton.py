@@ -18,7 +18,7 @@ from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import IMAGES
-from kdutils.store.config import Count, Natural, Positive, Share, following
+from kdutils.store.config import Count, Natural, Positive, Share, Taught, following
 from kdutils.train import imagegrid
 from kdutils.train.imagegrid import Cell
 
@@ -28,12 +28,9 @@ digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Taught):
     """One teacher's students."""
 
-    source: str
-    seed: Natural
-    teacher: str
     widths: list[Count]
     epochs: Count
     long_epochs: Count

@@ -21,7 +21,14 @@ from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import hinton, net_teachers
 from kdutils.recipes.tasks import IMAGES, Sizes
-from kdutils.store.config import Count, Natural, NotNegative, Positive, Share, following
+from kdutils.store.config import (
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    Taught,
+    following,
+)
 from kdutils.train import crowds, imagegrid
 from kdutils.train.imagegrid import Cell
 
@@ -30,12 +37,9 @@ digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Taught):
     """One student of one teacher; what every cell shares."""
 
-    source: str
-    seed: Natural
-    teacher: str
     student: Literal["mlp", "cnn"]
     sizes: Sizes
     epochs: Count

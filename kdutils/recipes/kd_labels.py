@@ -17,7 +17,7 @@ import numpy as np
 from kdutils.data import Split, synthetic
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
-from kdutils.store.config import Count, Natural, NotNegative, Positive, Share, following
+from kdutils.store.config import Count, Natural, Positive, Share, following
 from kdutils.train import grid, teachers
 
 MEMBERS = ("xgboost", "mlp")
@@ -27,23 +27,14 @@ digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(kd_tabular.Training):
     """One teacher run and share of flipped labels."""
 
-    source: str
-    seed: Natural
-    teacher: str
     noise: Share
     sizes: list[Count]
     alphas: list[Share]
     temperatures: list[Positive]
     synthetic: Natural
-    hidden: Count
-    steps: Count
-    batch: Count
-    lr: Positive
-    weight_decay: NotNegative
-    looks: Count
 
 
 def plan(teacher_rows, *, sizes, noises, **settings) -> list[dict]:

@@ -20,7 +20,14 @@ import numpy as np
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
 from kdutils.recipes import teachers as teachers_recipe
-from kdutils.store.config import Count, Natural, NotNegative, Positive, Share, following
+from kdutils.store.config import (
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    Taught,
+    following,
+)
 from kdutils.train import grid
 
 MODEL = ("W1", "b1", "w2", "b2")
@@ -31,23 +38,26 @@ digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
-class Config:
-    """One teacher's grid."""
+class Training(Taught):
+    """How a tabular student is trained; looks: how often it is validated."""
 
-    source: str
-    seed: Natural
-    teacher: str
-    alphas: list[Share]
-    temperatures: list[Positive]
-    other_alphas: list[Share]
-    other_temperatures: list[Positive]
-    smoothing: Share
     hidden: Count
     steps: Count
     batch: Count
     lr: Positive
     weight_decay: NotNegative
     looks: Count
+
+
+@dataclass(frozen=True)
+class Config(Training):
+    """One teacher's grid."""
+
+    alphas: list[Share]
+    temperatures: list[Positive]
+    other_alphas: list[Share]
+    other_temperatures: list[Positive]
+    smoothing: Share
 
 
 def plan(teacher_rows, **settings) -> list[dict]:

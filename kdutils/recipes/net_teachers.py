@@ -28,18 +28,15 @@ from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
 from kdutils.models.maxnorm import MaxNorm
 from kdutils.recipes import tasks
-from kdutils.recipes.tasks import IMAGES, PARTS, WAFERS, Sizes
+from kdutils.recipes.tasks import IMAGES, PARTS, WAFERS, Site, Sizes
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 from kdutils.train import loop as train
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What every teacher's config has."""
+class Training:
+    """How every teacher is trained."""
 
-    source: str
-    root: str
-    seed: Natural
     epochs: Count
     batch: Count
     lr: Positive
@@ -47,9 +44,12 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class ImageConfig(Shared):
+class ImageConfig(Training):
     """A perceptron for images; rows: the training images that it sees."""
 
+    source: str
+    root: str
+    seed: Natural
     val: Natural
     rows: Literal["all", "train"]
     widths: list[Count]
@@ -60,17 +60,20 @@ class ImageConfig(Shared):
 
 
 @dataclass(frozen=True)
-class WaferConfig(Shared):
-    """A net for wafer maps; simulated: drawn maps that it learns from beside them."""
+class WaferTraining(Training):
+    """A net for wafer maps; turned: shown in the eight symmetries of a square."""
 
-    teacher: str
-    site: str
-    maps: list[Count] | None
-    options: dict
     net: str
     sizes: Sizes
     decay: NotNegative
     turned: bool
+
+
+@dataclass(frozen=True)
+class WaferConfig(WaferTraining, Site):
+    """A teacher of wafer maps; simulated: drawn maps that it learns from as well."""
+
+    teacher: str
     simulated: Natural
 
 

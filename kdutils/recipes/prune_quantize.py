@@ -24,7 +24,7 @@ from kdutils.losses import binary as losses
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
-from kdutils.store.config import Count, Natural, Positive, Share, following
+from kdutils.store.config import Count, Positive, Share, Taught, following
 from kdutils.train import grid
 
 NUMBERS = ("val_auc", "params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
@@ -65,18 +65,21 @@ FIRST = {"control": 0, "ours": 0, "published": 3}
 
 
 @dataclass(frozen=True)
-class Config:
-    """One sweep run."""
+class Tuning(Taught):
+    """One sweep run, whose cells of `methods` may give the student to fine-tune."""
 
-    source: str
-    seed: Natural
-    teacher: str
     sweep: str
     methods: list[str]
-    sparsity: Share
     steps: Count
     lr: Positive
     qat_lr: Positive
+
+
+@dataclass(frozen=True)
+class Config(Tuning):
+    """The share of weights that is pruned."""
+
+    sparsity: Share
 
 
 def plan(sweep_rows, **settings) -> list[dict]:

@@ -44,6 +44,18 @@ class Net:
     sizes: Sizes
 
 
+@dataclass(frozen=True)
+class Site:
+    """Where wafer maps come from; maps and options are the simulator's."""
+
+    site: str
+    source: str
+    root: str
+    maps: list[Count] | None
+    options: dict
+    seed: Natural
+
+
 class Images:
     """Images of one class each, augmented by shifts of at most so many pixels."""
 

@@ -13,21 +13,15 @@ import numpy as np
 
 from kdutils.metrics import multilabel as marks
 from kdutils.recipes import net_teachers
-from kdutils.recipes.tasks import PARTS, WAFERS
+from kdutils.recipes.tasks import PARTS, WAFERS, Site
 from kdutils.store.config import Count, Natural
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Site):
     """One set of teachers and one site."""
 
     answers: str
-    site: str
-    source: str
-    root: str
-    maps: list[Count] | None
-    options: dict
-    seed: Natural
     teachers: list[str]
     views: Count
     simulated: Natural

@@ -8,25 +8,13 @@ from __future__ import annotations
 
 import base64
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 
 from kdutils.data import wafers
-from kdutils.recipes.tasks import WAFERS
-from kdutils.store.config import Count, Natural
+from kdutils.recipes.tasks import WAFERS, Site
 
-
-@dataclass(frozen=True)
-class Config:
-    """One site."""
-
-    site: str
-    source: str
-    root: str
-    maps: list[Count] | None
-    options: dict
-    seed: Natural
+Config = Site
 
 
 def plan(sites: dict) -> list[dict]:

@@ -18,8 +18,8 @@ from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
 from kdutils.recipes import net_teachers, wafer_answers
-from kdutils.recipes.tasks import WAFERS, Sizes
-from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
+from kdutils.recipes.tasks import WAFERS
+from kdutils.store.config import Natural, NotNegative, Share
 
 LOSS = ("alpha", "beta", "T", "labels")
 DEFAULTS = {"alpha": 0.5, "beta": 0.5, "T": 0.0, "labels": 0.0, "real": None}
@@ -27,26 +27,18 @@ digest = itemgetter("answers")  # the data are the answers': their id names them
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(net_teachers.WaferTraining):
     """One seed of one net; T 0: the published loss, with α and β."""
 
     group: str
     site: str
     answers: str
     seed: Natural
-    net: str
-    sizes: Sizes
     alpha: Share
     beta: NotNegative
     T: NotNegative
     labels: Share
     real: Natural | None
-    epochs: Count
-    batch: Count
-    lr: Positive
-    decay: NotNegative
-    halved: bool
-    turned: bool
 
 
 def plan(answers, *, groups: dict, **settings) -> list[dict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import types
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
@@ -16,6 +16,15 @@ Positive = Annotated[float, "above 0", lambda x: x > 0]
 NotNegative = Annotated[float, "of at least 0", lambda x: x >= 0]
 Count = Annotated[int, "of at least 1", lambda x: x >= 1]
 Natural = Annotated[int, "of at least 0", lambda x: x >= 0]
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What every config has that follows a teacher's run; teacher: the run's id."""
+
+    source: str
+    seed: Natural
+    teacher: str
 
 
 def check(kind: type, values: dict, name: str) -> None:
