@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kdutils.data import Split, synthetic
+from kdutils.data import Split
+from kdutils.data.simulate import synthetic
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
 from kdutils.train import grid, teachers

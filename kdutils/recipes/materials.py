@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdutils.data import images, mechanisms, tabular
+from kdutils.data import images, tables
+from kdutils.data.simulate import tester as simulator
 from kdutils.models import nets
 from kdutils.recipes import folds
 from kdutils.train import imagebatches
@@ -75,7 +76,7 @@ class Readings(Material):
 def digest(config: dict) -> str:
     """The content of a config's source, or the options of the simulated tester."""
     if config["source"] == "tester":
-        return tabular.digest("tester", **config["options"])
+        return tables.digest("tester", **config["options"])
     return images.digest(config["source"], config["root"])
 
 
@@ -112,13 +113,13 @@ def tester(config: dict) -> Material:
     source = {"source": "tester", "options": config["options"], "seed": config["seed"]}
     sizes = {"features": 28, "teacher_features": 28}
     fold = next(folds.folds(source | sizes))
-    drawn = mechanisms.of(config["seed"], **config["options"])
+    drawn = simulator.defects(config["seed"], **config["options"])
     truth = dict(zip(folds.PARTS, drawn, strict=True))
     return Readings(
         X=fold.X,
         y={name: y.astype(np.int64) for name, y in fold.y.items()},
         truth=truth,
-        names=list(mechanisms.names()),
+        names=list(simulator.DEFECTS),
         facts={
             "kind": fold.split.kind,
             "n_train": len(truth["train"]),

@@ -12,7 +12,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from kdutils.data import synthetic, tabular
+from kdutils.data import tables
+from kdutils.data.simulate import synthetic
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
 from kdutils.train import teachers
@@ -57,7 +58,7 @@ def plan(
 
 def digest(config: dict) -> str:
     """The data digest of a config's source."""
-    return tabular.digest(**folds.arguments(config))
+    return tables.digest(**folds.arguments(config))
 
 
 def compute(config: dict, run) -> dict:

@@ -13,7 +13,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from kdutils.data import Split, wafers, wafersim
+from kdutils.data import Split, wafers
+from kdutils.data.simulate import wafersim
 from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
