@@ -18,7 +18,7 @@ from torch import nn
 from kdutils.compress import shrink
 from kdutils.deploy import waferpack
 from kdutils.models import nets
-from kdutils.recipes import kd_images, wafer_students
+from kdutils.recipes import kd_images, wafer_students, wafer_teachers
 from kdutils.recipes.netstudents import PARTS, Student, image, wafer
 
 STAGE = "06_prune_quantize"
@@ -120,12 +120,15 @@ def compute(config: dict, run) -> dict:
     kept = run.step("ladder", lambda: descend(config, student))
     known = {TEACHER: student.teacher, ALONE: student.alone}
     known, rows = {step: said for step, said in known.items() if said}, {}
+    model = config["student"]
+    if config["of"] == wafer_students.STAGE:
+        model = wafer_teachers.model(model, config["sizes"])
     for order, step in enumerate([*known, FP32, *steps(config)]):
         said = known.get(step) or {p: kept[f"{step.name}-{p}"] for p in PARTS}
         row = {"step": step.name, "order": order, "family": step.family}
         row |= {"way": step.way, "sparsity": step.sparsity, "bits": step.bits}
         row |= {"tuned": step.rounds * config["epochs"], "cell": student.cell}
-        row |= {"quality": student.quality, **student.facts}
+        row |= {"quality": student.quality, **student.facts, "model": model}
         for part in PARTS:
             row[part] = student.judge(getattr(student.parts, part).y, said[part])
         like = FP32.name if step == ALONE else step.name  # the same net weighs the same

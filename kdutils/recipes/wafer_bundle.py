@@ -61,7 +61,7 @@ def compute(config: dict, run) -> dict:
     row = {
         **wafer_teachers.facts(source.config, parts),
         "net": own["net"],
-        "sizes": own["sizes"],
+        "model": wafer_teachers.model(own["net"], own["sizes"]),
         "params": nets.parameters(net),
         "model_bytes": len(model),
         "bundle_bytes": len(file),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kdutils.data import wafers
 from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
@@ -85,6 +86,7 @@ def compute(config: dict, run) -> dict:
     y, z = parts.test.y, said["test"]
     row = {
         **wafer_teachers.facts(source.config, parts),
+        "model": wafer_teachers.model(config["net"], config["sizes"]),
         "params": nets.parameters(net),
         "torch_bytes": waferpack.torch_bytes(net),
         "int8_bytes": len(file),
@@ -97,9 +99,9 @@ def compute(config: dict, run) -> dict:
         "int8_views": marks.exact(y, said["turned8"]),
         "int8_fidelity": marks.fidelity(told["val"], said["val8"]),
         "macro_f1": marks.macro_f1(y, z),
-        **marks.by_pattern(y, z),
+        **wafer_teachers.flat(marks.by_pattern(y, z), wafers.classes()),
         **marks.follows(y, told["test"], z),
-        **marks.by_doubt(y, told["test"], z),
+        **wafer_teachers.flat(marks.by_doubt(y, told["test"], z)),
     }
     return {"rows": [row]}
 

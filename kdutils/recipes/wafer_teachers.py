@@ -161,6 +161,7 @@ def compute(config: dict, run) -> dict:
     told = run.step("answers", lambda: answers(run, parts))
     net = trained(run)
     shared = facts(config, parts) | {
+        "model": model(config["net"], config["sizes"]),
         "params": nets.parameters(net),
         "torch_bytes": waferpack.torch_bytes(net),
     }
@@ -171,6 +172,28 @@ def compute(config: dict, run) -> dict:
     return {"rows": rows}
 
 
+def model(net: str, sizes: dict) -> str:
+    """A net in a word: `student1`, `8-16-24 x2 +32`; `dw 8-16-24` if separable."""
+    if not sizes:
+        return net
+    name = "-".join(f"{width:g}" for width in sizes["widths"])
+    name = f"dw {name}" if net == "separable" else name
+    name += f" x{sizes['depth']}" if sizes.get("depth") else ""
+    return name + (f" +{sizes['head']}" if sizes.get("head") else "")
+
+
+def flat(found: dict, items: tuple | None = None) -> dict:
+    """The same numbers, each item of a list under `name_item`; by default 0, 1, ..."""
+    row = {}
+    for name, value in found.items():
+        if isinstance(value, list):
+            named = zip(items or range(len(value)), value, strict=True)
+            row |= {f"{name}_{item}": one for item, one in named}
+        else:
+            row[name] = value
+    return row
+
+
 def judged(parts: Split, said: dict[str, np.ndarray]) -> dict:
     """Exact match on every part; of the test part what else there is to know."""
     y, z = parts.test.y, said["test"]
@@ -178,5 +201,6 @@ def judged(parts: Split, said: dict[str, np.ndarray]) -> dict:
         f"{name}_exact": marks.exact(getattr(parts, name).y, said[name])
         for name in PARTS
     }
-    row |= {"macro_f1": marks.macro_f1(y, z), **marks.by_pattern(y, z)}
-    return row | marks.calibration(y, z)
+    row |= {"macro_f1": marks.macro_f1(y, z)}
+    row |= flat(marks.by_pattern(y, z), wafers.classes())
+    return row | flat(marks.calibration(y, z))
