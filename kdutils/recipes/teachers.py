@@ -9,6 +9,7 @@ targets students learn from. The ensemble stacks the members on those logits.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -18,10 +19,25 @@ from kdutils.data import tables
 from kdutils.data.simulate import synthetic
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
+from kdutils.store.config import Count, Natural
 from kdutils.train import teachers
 
-STAGE = "01_teachers"
 KEPT = ("oof", "insample", "made", "val", "test")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one source and seed."""
+
+    source: str
+    options: dict
+    seed: Natural
+    features: Count
+    teacher_features: Count
+    oof_folds: Count
+    synthetic: Natural
+    tries: dict[str, Count]
+    epochs: dict[str, Count]
 
 
 def plan(
