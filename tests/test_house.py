@@ -27,7 +27,7 @@ LAZY |= {"papermill", "nbformat", "nbconvert", "latex2mathml"}
 
 
 def dotted(path: Path) -> str:
-    """`kdutils/data/tester.py` as `kdutils.data.tester`."""
+    """`kdutils/data/tables.py` as `kdutils.data.tables`."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts).removesuffix(".__init__")
 

@@ -12,7 +12,8 @@ import torch
 from scipy.special import softmax
 
 from kdutils import paths
-from kdutils.data import Part, miniatures
+from kdutils.data import Part
+from kdutils.data.simulate import miniatures
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import (
@@ -99,7 +100,7 @@ def compute(seeds, configs):
 def study(apart, tmp_path_factory):
     """A folder for reports, and one with miniatures."""
     root = tmp_path_factory.mktemp("miniatures")
-    miniatures.write(str(root))
+    miniatures.write(str(root), "mnist", "pneumoniamnist")
     return str(root)
 
 

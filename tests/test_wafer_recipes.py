@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from kdutils.data import symmetry, wafers, wafersim
+from kdutils.data import symmetry, wafers
+from kdutils.data.simulate import wafersim
 from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks

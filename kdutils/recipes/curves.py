@@ -106,7 +106,10 @@ def kept(fp32: dict, share: float) -> int:
 
 
 def compute(config: dict, run) -> dict:
-    """One row per point, pooled over folds, with its difference from float32."""
+    """A row per point and fold, with its difference from float32.
+
+    test_auc, drop and to_control are of the fold, all else of the folds together.
+    """
     sweep = run.need(kd_tabular, config["sweep"])
     source = run.need(teachers_recipe, config["teacher"])
     every = list(folds.folds(source.config))
@@ -121,15 +124,16 @@ def compute(config: dict, run) -> dict:
     for number, point in enumerate(points(config)):
         scores = [one["test"][number] for one in results]
         row = {**point._asdict(), "order": number, **facts}
-        row |= folds.quality(truth, scores)
         numbers = np.mean([one["numbers"][number] for one in results], axis=0)
         row |= dict(zip(NUMBERS, map(float, numbers), strict=True))
+        row["drop_val"] = row["val_auc"] - [*rows, row][0]["val_auc"]
+        mine = folds.rows(row, truth, scores)
         if point.way in (START, CONTROL):
-            controls[point.rounds] = row, scores
+            controls[point.rounds] = mine, scores
         for name, rounds in (("drop", 0), ("to_control", point.rounds)):
-            row |= _against(name, row, scores, truth, *controls[rounds])
-        row["drop_val"] = row["val_auc"] - controls[0][0]["val_auc"]
-        rows.append(row)
+            base, theirs = controls[rounds]
+            folds.compare(name, mine, base, truth, scores, theirs)
+        rows += mine
     return {"rows": rows}
 
 
@@ -147,13 +151,3 @@ def _measured(config: dict, sweep, fold: folds.Fold, targets: dict) -> dict:
         numbers.append([val, held, size.params, size.nonzero])
         test.append(compress.logits(student, fold.X["test"]))
     return {"test": np.stack(test), "numbers": np.array(numbers)}
-
-
-def _against(name: str, row: dict, scores, truth, base: dict, theirs) -> dict:
-    """The difference from another row: pooled, per fold, and DeLong's if rows stay."""
-    pairs = zip(row["folds"], base["folds"], strict=True)
-    found = {name: row["test_auc"] - base["test_auc"]}
-    found[f"{name}s"] = [mine - other for mine, other in pairs]
-    if row["fixed"]:
-        found[f"{name}_delong"] = folds.difference(truth, scores, theirs)
-    return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdutils import stats
-from kdutils.data import Split, tabular
+from kdutils.data import Split, tables
 from kdutils.deploy.prepare import Prepare
 from kdutils.metrics import binary as metrics
 
@@ -36,7 +36,7 @@ class Fold:
 
 
 def arguments(config: dict) -> dict:
-    """The keyword arguments with which `tabular` reads a config's source.
+    """The keyword arguments with which `tables` reads a config's source.
 
     'secom-time' is 'secom' with its rows divided by time.
     """
@@ -51,7 +51,7 @@ def folds(config: dict) -> Iterator[Fold]:
 
     Teachers get at most `teacher_features` columns, students `features` of them.
     """
-    splits = tabular.splits(seed=config["seed"], **arguments(config))
+    splits = tables.splits(seed=config["seed"], **arguments(config))
     for number, split in enumerate(splits):
         yield prepared(number, split, config)
 
@@ -98,26 +98,37 @@ def facts(every: list[Fold], config: dict) -> dict:
     }
 
 
-def difference(y: list[np.ndarray], mine: list, theirs: list) -> list[float] | None:
-    """[low, high, p] of the AUC's difference on the same rows, after DeLong.
+def rows(shared: dict, y: list[np.ndarray], logits: list[np.ndarray]) -> list[dict]:
+    """One flat row per fold: `shared`, the fold's number and its test_auc.
 
-    None where the two score alike: then there is nothing to test.
+    pooled_auc with DeLong's ci_low and ci_high, ece and brier are of the test rows of
+    all folds together, so they are the same in every fold's row.
     """
-    found = stats.delong_test(*(np.concatenate(part) for part in (y, mine, theirs)))
-    ends = [float(found.low), float(found.high), float(found.p)]
-    return ends if np.isfinite(ends).all() else None
-
-
-def quality(y: list[np.ndarray], logits: list[np.ndarray]) -> dict:
-    """Scores pooled over folds: AUC with DeLong interval, calibration, AUC by fold."""
     verdicts, scores = np.concatenate(y), np.concatenate(logits).astype(float)
     p = 1 / (1 + np.exp(-scores))
     auc, low, high = stats.auc_interval(verdicts, scores)
-    return {
-        "test_auc": auc,
-        "ci_low": low,
-        "ci_high": high,
-        "folds": [float(metrics.auc(a, b)) for a, b in zip(y, logits, strict=True)],
-        "ece": metrics.ece(verdicts, p),
-        "brier": metrics.brier(verdicts, p),
-    }
+    pooled = {"pooled_auc": auc, "ci_low": low, "ci_high": high}
+    pooled |= {"ece": metrics.ece(verdicts, p), "brier": metrics.brier(verdicts, p)}
+    return [
+        {**shared, **pooled, "fold": number, "test_auc": float(metrics.auc(*pair))}
+        for number, pair in enumerate(zip(y, logits, strict=True))
+    ]
+
+
+def compare(name: str, mine: list[dict], base: list[dict], *delong: list) -> None:
+    """Give each row the delta `name`: its test_auc minus that of the base's same fold.
+
+    delong: (y, my logits, the base's logits), each a list by fold. Where every seed has
+    the same test rows, DeLong's interval and p of the pooled delta are added as
+    name_low, name_high and name_p; None where the two rank all rows alike.
+    """
+    found = {}
+    if delong and mine[0]["fixed"]:
+        tested = stats.delong_test(*(np.concatenate(part) for part in delong))
+        ends = [float(v) for v in (tested.low, tested.high, tested.p)]
+        ends = ends if np.isfinite(ends).all() else [None] * 3
+        names = (f"{name}_{end}" for end in ("low", "high", "p"))
+        found = dict(zip(names, ends, strict=True))
+    deltas = [a["test_auc"] - b["test_auc"] for a, b in zip(mine, base, strict=True)]
+    for row, value in zip(mine, deltas, strict=True):
+        row |= {name: value, **found}

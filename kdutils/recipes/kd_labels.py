@@ -14,7 +14,8 @@ from operator import itemgetter
 
 import numpy as np
 
-from kdutils.data import Split, synthetic
+from kdutils.data import Split
+from kdutils.data.simulate import synthetic
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
 from kdutils.store.config import Count, Natural, Positive, Share, following
@@ -56,15 +57,13 @@ def compute(config: dict, run) -> dict:
             f"labels{size}",
             lambda drawn=drawn: arms(config, source.config, fold.split, *drawn),
         )
-        zero = folds.quality([fold.y["test"]], [test["label-only"]])
+        truth, zero = [fold.y["test"]], [test["label-only"]]
+        base = folds.rows({}, truth, zero)
         for arm, scores in test.items():
-            row = {"arm": arm, "labels": size, **folds.facts([fold], source.config)}
-            row |= folds.quality([fold.y["test"]], [scores])
-            row["gain"] = row["test_auc"] - zero["test_auc"]
-            if row["fixed"]:
-                pair = ([scores], [test["label-only"]])
-                row["gain_delong"] = folds.difference([fold.y["test"]], *pair)
-            rows.append(row)
+            shared = {"arm": arm, "labels": size, **folds.facts([fold], source.config)}
+            mine = folds.rows(shared, truth, [scores])
+            folds.compare("gain", mine, base, truth, [scores], zero)
+            rows += mine
     return {"rows": rows}
 
 

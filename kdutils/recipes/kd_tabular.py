@@ -198,7 +198,11 @@ def logits(X: np.ndarray, arrays: dict) -> np.ndarray:
 
 
 def compute(config: dict, run) -> dict:
-    """Train the grid in every fold; one row per cell with its gain over label-only."""
+    """Train the grid in every fold; a row per cell and fold with its gain.
+
+    The gain is over label-only; it, val_auc and test_auc are of the fold, all else is
+    of the folds together.
+    """
     source = run.need(teachers_recipe, config["teacher"])
     every, wanted = list(folds.folds(source.config)), cells(config)
     teacher = [targets(source, fold) for fold in every]
@@ -210,23 +214,22 @@ def compute(config: dict, run) -> dict:
         test.append(logits(fold.X["test"], arrays))
     truth = [fold.y["test"] for fold in every]
     together = np.concatenate([one["test"] for one in teacher])
-    rows = []
+    zero, mean_val, rows = (
+        [one[0] for one in test],
+        np.mean(np.array(val, float), axis=0),
+        [],
+    )
     for number, cell in enumerate(wanted):
         scores = [fold_logits[number] for fold_logits in test]
-        row = {**cell, **folds.facts(every, source.config)}
-        row |= folds.quality(truth, scores)
-        row["vals"] = [float(one[number]) for one in val]
-        row["val_auc"] = float(np.mean(row["vals"]))
-        row |= fidelity(np.concatenate(truth), together, np.concatenate(scores))
-        base = rows[0] if rows else row
-        row["gain"] = row["test_auc"] - base["test_auc"]
-        row["gain_val"] = row["val_auc"] - base["val_auc"]
-        pairs = zip(row["folds"], base["folds"], strict=True)
-        row["gains"] = [mine - theirs for mine, theirs in pairs]
-        if row["fixed"] and rows:
-            zero = [fold_logits[0] for fold_logits in test]
-            row["gain_delong"] = folds.difference(truth, scores, zero)
-        rows.append(row)
+        shared = {**cell, **folds.facts(every, source.config)}
+        shared |= fidelity(np.concatenate(truth), together, np.concatenate(scores))
+        shared["gain_val"] = float(mean_val[number] - mean_val[0])
+        mine = folds.rows(shared, truth, scores)
+        for row, one in zip(mine, val, strict=True):
+            row["val_auc"] = float(one[number])
+        tested = (truth, scores, zero) if rows else ()
+        folds.compare("gain", mine, rows[: len(every)] or mine, *tested)
+        rows += mine
     return {"rows": rows}
 
 

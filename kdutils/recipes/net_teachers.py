@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdutils.data import Split
+from kdutils.data import Split, wafers
 from kdutils.deploy import waferpack
 from kdutils.metrics import multiclass as scores
 from kdutils.metrics import multilabel as marks
@@ -216,6 +216,7 @@ def wafer_rows(config: dict, run, parts: Split, net: nn.Module) -> list[dict]:
 
     told = run.step("answers", logits)
     shared = WAFERS.facts(config, parts) | {
+        "model": tasks.called(config["net"], config["sizes"]),
         "params": nets.parameters(net),
         "torch_bytes": waferpack.torch_bytes(net),
     }
@@ -233,5 +234,6 @@ def judged(parts: Split, said: dict[str, np.ndarray]) -> dict:
         f"{name}_exact": marks.exact(getattr(parts, name).y, said[name])
         for name in PARTS
     }
-    row |= {"macro_f1": marks.macro_f1(y, z), **marks.by_pattern(y, z)}
-    return row | marks.calibration(y, z)
+    row |= {"macro_f1": marks.macro_f1(y, z)}
+    row |= tasks.flat(marks.by_pattern(y, z), wafers.classes())
+    return row | tasks.flat(marks.calibration(y, z))

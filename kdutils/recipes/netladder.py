@@ -25,7 +25,13 @@ from kdutils.deploy import waferpack
 from kdutils.losses import multiclass, multilabel
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
-from kdutils.recipes import kd_images, net_teachers, wafer_answers, wafer_students
+from kdutils.recipes import (
+    kd_images,
+    net_teachers,
+    tasks,
+    wafer_answers,
+    wafer_students,
+)
 from kdutils.recipes.tasks import IMAGES, WAFERS, Images, Sizes
 from kdutils.store.config import Count, Natural, Positive, Share
 from kdutils.train import crowds, imagegrid
@@ -169,12 +175,15 @@ def compute(config: dict, run) -> dict:
     kept = run.step("ladder", lambda: descend(config, student))
     known = {TEACHER: student.teacher, ALONE: student.alone}
     known, rows = {step: said for step, said in known.items() if said}, {}
+    model = config["student"]
+    if config["of"] == wafer_students.STAGE:
+        model = tasks.called(model, config["sizes"])
     for order, step in enumerate([*known, FP32, *steps(config)]):
         said = known.get(step) or {p: kept[f"{step.name}-{p}"] for p in PARTS}
         row = {"step": step.name, "order": order, "family": step.family}
         row |= {"way": step.way, "sparsity": step.sparsity, "bits": step.bits}
         row |= {"tuned": step.rounds * config["epochs"], "cell": student.cell}
-        row |= {"quality": student.task.quality, **student.facts}
+        row |= {"quality": student.task.quality, **student.facts, "model": model}
         for part in PARTS:
             row[part] = student.task.score(getattr(student.parts, part).y, said[part])
         like = FP32.name if step == ALONE else step.name  # the same net weighs the same

@@ -88,7 +88,10 @@ def plan(sweep_rows, **settings) -> list[dict]:
 
 
 def compute(config: dict, run) -> dict:
-    """One row per step, pooled over folds, and the bundle of each step that has one."""
+    """A row per step and fold, and the bundle of each step that has one, of fold 0.
+
+    test_auc, drop, to_teacher and cell are of the fold, all else of the folds together.
+    """
     sweep = run.need(kd_tabular, config["sweep"])
     source = run.need(teachers_recipe, config["teacher"])
     every = list(folds.folds(source.config))
@@ -102,38 +105,30 @@ def compute(config: dict, run) -> dict:
     cells = ["{method}, α {alpha:g}, T {T:g}".format(**cell) for cell in best]
     teacher = [source.arrays(f"fold{f.number}-ensemble")["test"] for f in every]
     truth = [fold.y["test"] for fold in every]
-    ensemble = folds.quality(truth, teacher)
-    rows = []
+    ensemble, rows = folds.rows({}, truth, teacher), []
     for number, (step, family, precision, pruned) in enumerate(STEPS):
         row = {"step": step, "order": number, "family": family}
         row |= {"precision": precision, "sparsity": pruned}
         row |= folds.facts(every, source.config)
-        row |= folds.quality(truth, [one[f"{number}-test"] for one in results])
         numbers = np.mean([one[f"{number}-numbers"] for one in results], axis=0)
         row |= {
             key: None if np.isnan(value) else float(value)
             for key, value in zip(NUMBERS, numbers, strict=True)
         }
         zero = FIRST[family]
-        base = rows[zero] if zero < number else row
-        row["drop"] = row["test_auc"] - base["test_auc"]
-        row["drop_val"] = row["val_auc"] - base["val_auc"]
-        row["cells"] = cells
-        pairs = zip(row["folds"], base["folds"], strict=True)
-        row["drops"] = [mine - theirs for mine, theirs in pairs]
+        pair = ([one[f"{n}-test"] for one in results] for n in (number, zero))
+        scores, first = pair
+        mine = folds.rows(row, truth, scores)
+        base = rows[zero] if zero < number else mine
+        folds.compare("drop", mine, base, truth, scores, first)
+        folds.compare("to_teacher", mine, ensemble, truth, scores, teacher)
+        for one, cell in zip(mine, cells, strict=True):
+            one |= {"cell": cell, "drop_val": one["val_auc"] - base[0]["val_auc"]}
         file = results[0][f"{number}-bundle"].tobytes()
         if file and config["seed"] == 0:
-            row["bundle"] = base64.b64encode(file).decode()
-        row["to_teacher"] = row["test_auc"] - ensemble["test_auc"]
-        pairs = zip(row["folds"], ensemble["folds"], strict=True)
-        row["to_teachers"] = [mine - theirs for mine, theirs in pairs]
-        if row["fixed"]:
-            pair = ([one[f"{n}-test"] for one in results] for n in (number, zero))
-            scores, first = pair
-            row["drop_delong"] = folds.difference(truth, scores, first)
-            row["to_teacher_delong"] = folds.difference(truth, scores, teacher)
-        rows.append(row)
-    return {"rows": rows}
+            mine[0]["bundle"] = base64.b64encode(file).decode()
+        rows.append(mine)
+    return {"rows": [row for mine in rows for row in mine]}
 
 
 def _ladder(config: dict, sweep, fold: folds.Fold, targets: dict, id: str) -> dict:

@@ -17,7 +17,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from kdutils.data import mechanisms
+from kdutils.data.simulate import tester as simulator
 from kdutils.losses import multiclass, subclass
 from kdutils.metrics import binary as metrics
 from kdutils.metrics import multiclass as scores
@@ -155,14 +155,14 @@ def tester(config: dict) -> Material:
     source = {"source": "tester", "options": config["options"], "seed": config["seed"]}
     sizes = {"features": 28, "teacher_features": 28}
     fold = next(folds.folds(source | sizes))
-    drawn = mechanisms.of(config["seed"], **config["options"])
+    drawn = simulator.defects(config["seed"], **config["options"])
     truth = dict(zip(tasks.PARTS, drawn, strict=True))
     return Material(
         task=tasks.READINGS,
         X=fold.X,
         y={name: y.astype(np.int64) for name, y in fold.y.items()},
         truth=truth,
-        names=list(mechanisms.names()),
+        names=list(simulator.DEFECTS),
         facts={
             "kind": fold.split.kind,
             "n_train": len(truth["train"]),
@@ -178,7 +178,11 @@ def digest(config: dict) -> str:
 
 
 def compute(config: dict, run) -> dict:
-    """Teachers with and without subclasses, then the students: a row per model."""
+    """Teachers with and without subclasses, then the students.
+
+    A row per model (`part` model) and, where the hidden groups are known, one for each
+    group and subclass (`part` group): how many test rows of that group fall into it.
+    """
     data = material(config)
     told, outputs = {}, {}
     for name in sorted(config["models"], key=lambda name: name not in TEACHERS):
@@ -191,7 +195,7 @@ def compute(config: dict, run) -> dict:
     y, logits = data.y["test"], {k: grouped(s, data, k) for k, s in outputs.items()}
     rows = []
     for name, z in logits.items():
-        row = {"model": name, **data.facts}
+        row = {"part": "model", "model": name, **data.facts}
         row |= scores.summary(y, z, logits["teacher"])
         row["test_auc"] = metrics.auc(y, z[:, 1] - z[:, 0])
         row["gain"] = row["test_acc"] - scores.accuracy(y, logits["student-kd"])
@@ -199,8 +203,10 @@ def compute(config: dict, run) -> dict:
         row |= paired(y, z, logits["student-kd"])
         if name == "teacher":
             row |= found(config, data, outputs["teacher"], told.get("teacher-plain"))
+            shared = {**data.facts, "ari": row["ari"]}
         rows.append(row)
-    return {"rows": rows}
+    counted = groups(config, data, outputs["teacher"])
+    return {"rows": rows + [{**row, **shared} for row in counted]}
 
 
 def grouped(s: np.ndarray, data: Material, name: str) -> np.ndarray:
@@ -283,24 +289,24 @@ def class_views(views: np.ndarray) -> np.ndarray:
 def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> dict:
     """How many subclasses are used, and whether they are the hidden groups.
 
-    ari_kmeans: the same agreement for k-means of a teacher without subclasses, of its
-    last hidden layer on these test rows, in each class that it predicts: what was there
-    before anyone asked for it.
+    ari_class, ari_defects: that of the predicted classes alone, and that among rows of
+    any other group than `none`; ari_kmeans: the same agreement for k-means of a teacher
+    without subclasses, of its last hidden layer on these test rows, in each class that
+    it predicts: what was there before anyone asked for it.
     """
     used, each = s.argmax(-1), config["subclasses"] // CLASSES
     row = {
         "used": scores.effective(np.bincount(used, minlength=config["subclasses"])),
-        "subclass_class": [k // each for k in range(config["subclasses"])],
-        "truth_names": data.names,
-        "counts": None,
+        "ari": None,
     }
     if data.truth is None:
         return row
     truth = data.truth["test"]
-    counts = np.zeros((len(data.names), config["subclasses"]), int)
-    np.add.at(counts, (truth, used), 1)
-    row["counts"] = counts.tolist()
     row |= {"ari": scores.ari(truth, used), "nmi": scores.nmi(truth, used)}
+    row["ari_class"] = scores.ari(truth, used // each)
+    if "none" in data.names:
+        bad = truth != data.names.index("none")
+        row["ari_defects"] = scores.ari(truth[bad], used[bad])
     if plain is None:
         return row
     side, clusters = plain["test"].argmax(-1), np.zeros(len(truth), int)
@@ -310,6 +316,20 @@ def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> di
             own = KMeans(each, n_init=3, random_state=config["seed"])
             clusters[rows] = k * each + own.fit_predict(plain["features"][rows])
     return row | {"ari_kmeans": scores.ari(truth, clusters)}
+
+
+def groups(config: dict, data: Material, s: np.ndarray) -> list[dict]:
+    """A row per hidden group and subclass: its count of test rows; [] if unknown."""
+    if data.truth is None:
+        return []
+    of, each = data.truth["test"], config["subclasses"] // CLASSES
+    counts = np.zeros((len(data.names), config["subclasses"]), int)
+    np.add.at(counts, (of, s.argmax(-1)), 1)
+    return [
+        {"part": "group", "truth": data.names[group], "subclass": k, "class": k // each}
+        | {"count": int(count)}
+        for (group, k), count in np.ndenumerate(counts)
+    ]
 
 
 def _auc(y: np.ndarray, z: np.ndarray) -> float:

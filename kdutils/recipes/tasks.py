@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from kdutils.data import Split, images, tabular, wafers, wafersim
+from kdutils.data import Split, images, tables, wafers
+from kdutils.data.simulate import wafersim
 from kdutils.losses import multilabel as losses
 from kdutils.metrics import multiclass, multilabel
 from kdutils.models import nets, wafernets
@@ -120,7 +121,7 @@ class Readings(Images):
 
     def digest(self, config: dict) -> str:
         """The options of the simulated tester."""
-        return tabular.digest("tester", **config["options"])
+        return tables.digest("tester", **config["options"])
 
     def build(self, name: str, sizes: dict, seed: int, side: int, outputs: int):
         """A perceptron of `side` readings."""
@@ -217,3 +218,25 @@ def of(config: dict) -> Images:
     if {"maps", "turned"} & set(config):
         return WAFERS
     return READINGS if config["source"] == "tester" else IMAGES
+
+
+def called(net: str, sizes: dict) -> str:
+    """A net in a word: `student1`, `8-16-24 x2 +32`; `dw 8-16-24` if separable."""
+    if not sizes:
+        return net
+    name = "-".join(f"{width:g}" for width in sizes["widths"])
+    name = f"dw {name}" if net == "separable" else name
+    name += f" x{sizes['depth']}" if sizes.get("depth") else ""
+    return name + (f" +{sizes['head']}" if sizes.get("head") else "")
+
+
+def flat(found: dict, items: tuple | None = None) -> dict:
+    """The same numbers, each item of a list under `name_item`; by default 0, 1, ..."""
+    row = {}
+    for name, value in found.items():
+        if isinstance(value, list):
+            named = zip(items or range(len(value)), value, strict=True)
+            row |= {f"{name}_{item}": one for item, one in named}
+        else:
+            row[name] = value
+    return row

@@ -8,13 +8,15 @@ targets students learn from. The ensemble stacks the members on those logits.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from kdutils.data import synthetic, tabular
+from kdutils.data import tables
+from kdutils.data.simulate import synthetic
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
 from kdutils.store.config import Count, Natural
@@ -74,11 +76,11 @@ def plan(
 
 def digest(config: dict) -> str:
     """The data digest of a config's source."""
-    return tabular.digest(**folds.arguments(config))
+    return tables.digest(**folds.arguments(config))
 
 
 def compute(config: dict, run) -> dict:
-    """Train every teacher in every fold; a row per model, pooled over the folds."""
+    """Train every teacher in every fold; a row per model and fold."""
     every = list(folds.folds(config))
     names = tuple(config["tries"])
     fitted = [
@@ -95,15 +97,14 @@ def compute(config: dict, run) -> dict:
         )
         models["logistic"] = _logistic(fold)
         models["constant"] = _constant(fold)
-    rows = [
-        _row(name, config, every, [models[name] for models in fitted])
-        for name in fitted[0]
-    ]
+    rows = []
+    for name in fitted[0]:
+        rows += _rows(name, config, every, [models[name] for models in fitted])
     if every[0].split.test.p is not None:
-        rows.append(_bayes(config, every))
-    best = rows[-1]["test_auc"] if rows[-1]["model"] == "bayes" else None
+        rows += _bayes(config, every)
+    best = rows[-1]["pooled_auc"] if rows[-1]["model"] == "bayes" else None
     for row in rows:
-        row["gap"] = None if best is None else row["test_auc"] - best
+        row["gap"] = None if best is None else row["pooled_auc"] - best
     return {"rows": rows}
 
 
@@ -181,9 +182,9 @@ def _constant(fold: folds.Fold) -> dict:
     return {**logits, "bytes": 4, "params": 1, "tried": 1, "best": ""}
 
 
-def _row(name: str, config: dict, every: list[folds.Fold], models: list) -> dict:
+def _rows(name: str, config: dict, every: list[folds.Fold], models: list) -> list[dict]:
+    """A row per fold; all but test_auc is of the folds together, or their mean."""
     row = {"model": name, **folds.facts(every, config)}
-    row |= folds.quality([f.y["test"] for f in every], [m["test"] for m in models])
     row["val_auc"] = float(
         np.mean(
             [
@@ -195,7 +196,8 @@ def _row(name: str, config: dict, every: list[folds.Fold], models: list) -> dict
     for key in ("bytes", "params"):
         row[key] = int(np.mean([m[key] for m in models]))
     row["tried"] = int(models[0]["tried"])
-    row["best"] = str(models[0]["best"])
+    settings = json.loads(str(models[0]["best"]) or "{}")
+    row["best"] = ", ".join(f"{key} {value}" for key, value in settings.items())
     truth = np.concatenate([fold.y["train"] for fold in every])
     for key in ("oof", "insample"):
         logits = [m[key].astype(float) for m in models if key in m]
@@ -204,11 +206,12 @@ def _row(name: str, config: dict, every: list[folds.Fold], models: list) -> dict
             row[f"{key}_auc"] = metrics.auc(truth, p)
             row[f"{key}_sure"] = metrics.sure(p)
             row[f"{key}_fail_p"] = float(p[truth == 1].mean())
-    return row
+    y, test = [fold.y["test"] for fold in every], [model["test"] for model in models]
+    return folds.rows(row, y, test)
 
 
-def _bayes(config: dict, every: list[folds.Fold]) -> dict:
+def _bayes(config: dict, every: list[folds.Fold]) -> list[dict]:
     parts = [{name: getattr(f.split, name).p for name in folds.PARTS} for f in every]
     logits = [{k: np.log(p) - np.log1p(-p) for k, p in part.items()} for part in parts]
     facts = {"bytes": 0, "params": 0, "tried": 0, "best": ""}
-    return _row("bayes", config, every, [{**one, **facts} for one in logits])
+    return _rows("bayes", config, every, [{**one, **facts} for one in logits])

@@ -17,7 +17,7 @@ from kdutils.data import wafers
 from kdutils.deploy import mapnet, waferbundle, waferpack
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
-from kdutils.recipes import net_teachers, wafer_answers, wafer_students
+from kdutils.recipes import net_teachers, tasks, wafer_answers, wafer_students
 from kdutils.recipes.tasks import WAFERS
 from kdutils.store.config import Natural
 
@@ -69,7 +69,7 @@ def compute(config: dict, run) -> dict:
     row = {
         **WAFERS.facts(source.config, parts),
         "net": own["net"],
-        "sizes": own["sizes"],
+        "model": tasks.called(own["net"], own["sizes"]),
         "params": nets.parameters(net),
         "model_bytes": len(model),
         "bundle_bytes": len(file),

@@ -13,11 +13,12 @@ from operator import itemgetter
 
 import numpy as np
 
+from kdutils.data import wafers
 from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
-from kdutils.recipes import net_teachers, wafer_answers
+from kdutils.recipes import net_teachers, tasks, wafer_answers
 from kdutils.recipes.tasks import WAFERS
 from kdutils.store.config import Natural, NotNegative, Share
 
@@ -99,6 +100,7 @@ def compute(config: dict, run) -> dict:
     y, z = parts.test.y, said["test"]
     row = {
         **WAFERS.facts(source.config, parts),
+        "model": tasks.called(config["net"], config["sizes"]),
         "params": nets.parameters(net),
         "torch_bytes": waferpack.torch_bytes(net),
         "int8_bytes": len(file),
@@ -111,9 +113,9 @@ def compute(config: dict, run) -> dict:
         "int8_views": marks.exact(y, said["turned8"]),
         "int8_fidelity": marks.fidelity(told["val"], said["val8"]),
         "macro_f1": marks.macro_f1(y, z),
-        **marks.by_pattern(y, z),
+        **tasks.flat(marks.by_pattern(y, z), wafers.classes()),
         **marks.follows(y, told["test"], z),
-        **marks.by_doubt(y, told["test"], z),
+        **tasks.flat(marks.by_doubt(y, told["test"], z)),
     }
     return {"rows": [row]}
 

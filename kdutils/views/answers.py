@@ -16,9 +16,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdutils import stats
-from kdutils.views.spread import mean
+from kdutils.views.names import TEACHERS
+from kdutils.views.summary import mean
 
-TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")
 STUDENT = "student fp32"  # the ladder's first step: distilled, neither pruned nor int8
 AS_PUBLISHED = {  # the ladder's step that repeats a published recipe to the letter
     "tester/student-kd": "published: distilled",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
@@ -11,15 +10,8 @@ import numpy as np
 import pandas as pd
 
 from kdutils import paths
+from kdutils.views.names import decimals
 
-WHOLE = {"bytes", "labels", "n", "nonzero", "order", "params", "tried"}
-WHOLE |= {"only_mine", "only_base", "n_train", "n_test", "n_omitted"}
-WHOLE |= {"mcnemar_seeds", "epochs", "subclass", "class", "count"}
-WHOLE |= {f"published_{c}" for c in ("errors", "omitted", "best", "best_omitted")}
-SHORT = {"alpha", "T", "knob", "smoothing", "noise", "rho"}  # settings: as given
-FINE = ("gain", "drop", "to_teacher", "gap", "kl")  # differences: one digit more
-COUNTED = ("errors", "fewer", "corrected_errors", "corrected_omitted")  # means
-COUNTED += ("best_errors", "best_omitted")
 JUDGED = {"claimed", "measured", "ci_low", "ci_high"}  # rounded as their row's metric
 
 
@@ -47,14 +39,16 @@ def claimed() -> pd.DataFrame:
 def text(frame: pd.DataFrame) -> pd.DataFrame:
     """Every cell as it is printed: fixed decimals per kind of column, NaN is empty.
 
-    Rows of runs (column `run`) are read again, so they keep two decimals more.
+    Rows of runs (column `run`) are read again, so they keep two decimals more; settings
+    of their runs that are lists or mappings stay in the ledger.
     """
     more = 2 if "run" in frame else 0
+    frame = frame.loc[:, [not _nested(frame[column]) for column in frame]]
     metric = frame["metric"] if "metric" in frame else [None] * len(frame)
     return pd.DataFrame(
         {
             column: [
-                _cell(value, _digits(_kind(column, m), more))
+                _cell(value, decimals(_kind(column, m), more))
                 for value, m in zip(frame[column], metric, strict=True)
             ]
             for column in frame
@@ -104,26 +98,12 @@ def _kind(column: str, metric: str | None) -> str | None:
     return "n" if (column, metric) == ("claimed", "errors") else metric
 
 
-def _digits(column: str | None, more: int = 0) -> int | None:
-    """Decimals of a kind of column; None where a number is printed as it was given."""
-    if column in SHORT:
-        return None
-    if column in WHOLE or str(column).endswith("_bytes"):
-        return 0
-    if str(column).startswith(COUNTED):
-        return 0 if more else 1
-    return more + (5 if str(column).startswith(FINE) else 4)
-
-
-def _listed(values: object) -> object:
-    if isinstance(values, (list, tuple, np.ndarray)):
-        return [_listed(v) for v in values]
-    return values if isinstance(values, str) else round(float(values), 6)
+def _nested(cells: pd.Series) -> bool:
+    """Whether a column holds lists or mappings."""
+    return cells.dtype == object and cells.map(type).isin([list, dict]).any()
 
 
 def _cell(value: object, digits: int | None) -> str:
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return json.dumps(_listed(value))
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, (bool, np.bool_, Integral)) or not isinstance(value, Real):

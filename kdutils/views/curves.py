@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from kdutils.views import style, tables
-from kdutils.views.spread import SETTING, groups, means, ordered, spread
+from kdutils.views import names, style
+from kdutils.views.summary import SETTING, contrast, groups, summarise
 
 START, CONTROL = "student fp32", "dense, same extra epochs"
 LOOKS = ((style.BLUE, "o"), (style.ORANGE, "s"), (style.GREEN, "^"), (style.PINK, "D"))
@@ -30,15 +30,11 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     drop and to_control are paired at equal seed and fold: against the float32 student,
     and against the dense one with as many rounds of fine-tuning (0: the same student).
     """
-    keys = [*SETTING, "order", "way", "sparsity", "bits", "rounds"]
-    lines = []
-    for key, group in groups(rows, keys):
-        line = {**key, **means(group, ("val_auc", "drop_val"))}
-        line |= spread(group, "auc", "test_auc", "folds")
-        line |= spread(group, "drop", "drop", "drops", p="drop_p")
-        line |= spread(group, "to_control", "to_control", "to_controls")
-        lines.append(line | means(group, ("model_bytes", "params", "nonzero")))
-    return ordered(lines, "order")
+    quantities = {"auc": "test_auc", "drop": "drop", "to_control": "to_control"}
+    by = ["order", "way", "sparsity", "bits", "rounds"]
+    means = ("val_auc", "drop_val", "model_bytes", "params", "nonzero")
+    how = {"p": {"drop": "drop_p"}, "sort": ["order"]}
+    return summarise(rows, by, quantities, means, **how)
 
 
 def stops(lines: pd.DataFrame, tolerance: float) -> pd.DataFrame:
@@ -78,13 +74,13 @@ def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     found = []
     for share, level in rows[rows["way"].isin([one, other])].groupby("sparsity"):
         size = level.groupby(["source", "way"])["model_bytes"].mean()
-        pairs = tables.contrast(level, "way", one, other)
+        pairs = contrast(level, "way", one, other)
         for key, pair in groups(pairs, SETTING) if len(pairs) else ():
             both = [size[key["source"], way] for way in (one, other)]
             line = {**key, "sparsity": share, "one": one, "one_bytes": both[0]}
             line |= {"other": other, "other_bytes": both[1], **pair.iloc[0]}
             found.append(line)
-    return ordered(found, "sparsity")
+    return names.ordered(pd.DataFrame(found), [*SETTING, "sparsity"])
 
 
 @style.styled

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from kdutils.views import style
 from kdutils.views.heatmap import gain_heatmap
+from kdutils.views.names import NAMES, TEACHERS
 from kdutils.views.style import called, save
 from kdutils.views.trade import ladder, pareto
 
@@ -25,14 +26,6 @@ __all__ = [
     "teachers",
 ]
 
-TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")
-ARMS = {
-    "label-only": (style.GREY, "o"),
-    "distilled": (style.BLUE, "s"),
-    "distilled+unlabelled": (style.GREEN, "^"),
-    "distilled+synthetic": (style.PINK, "D"),
-    "teacher": (style.ORANGE, "*"),
-}
 NO_LABELS = "No label curve: no number of labels fits into the rows of a split"
 
 
@@ -172,7 +165,7 @@ def label_curve(table: pd.DataFrame, bayes: dict[str, float] | None = None) -> F
         return figure
     sources, noises = style.sources(table), sorted(table["noise"].unique())
     students = table[
-        table["arm"].isin(ARMS) & ~table["arm"].isin(["label-only", "teacher"])
+        table["arm"].isin(NAMES["arm"]) & ~table["arm"].isin(["label-only", "teacher"])
     ]
     top = students.loc[students["gain"].idxmax()]
     title = (
@@ -211,7 +204,7 @@ def _dumbbells(ax: Axes, honest: pd.Series, flattered: pd.Series) -> None:
 
 
 def _curves(ax: Axes, group: pd.DataFrame, bayes: float | None) -> None:
-    for arm, (color, marker) in ARMS.items():
+    for arm, (_, color, marker) in NAMES["arm"].items():
         line = group[group["arm"] == arm].sort_values("labels")
         if len(line):
             ax.plot(line["labels"], line["auc"], marker=marker, color=color, label=arm)

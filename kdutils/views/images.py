@@ -1,7 +1,6 @@
-"""images: rows of the image recipes in, tidy tables out.
+"""images: rows of the image recipes in, tidy tables out (`summary` says how).
 
-A quantity q stands in columns q, q_sd, q_low, q_high over n seeds, as in `tables`.
-Where every seed has the same official test images (rho 0) the interval is about another
+Where every seed has the same official test images (rho 0) an interval is about another
 training of the same kind, and McNemar's test about other images. Where each seed draws
 its own (rho > 0) the interval is widened for the rows that the seeds share.
 """
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from kdutils.views.spread import SETTING, groups, holm, means, ordered, spread
+from kdutils.views.summary import SETTING, average, delta, holm, spread, summarise
 
 OFFICIAL = 10_000  # MNIST's test images: only there may an error count meet a claim
 PUBLISHED = {  # Hinton et al. 2015 (arXiv 1503.02531), section 3: test errors of 10,000
@@ -29,18 +28,17 @@ PUBLISHED = {  # Hinton et al. 2015 (arXiv 1503.02531), section 3: test errors o
 }
 OMITTED = ("errors_omitted", "corrected_errors", "corrected_omitted")
 OMITTED += ("best_errors", "best_omitted")
-FIDELITY = ("agreement", "ece", "nll", "kl", "brier")
 CELL = ["alpha", "T", "knob"]
+QUALITY = {"acc": "test_acc", "gain": "gain"}
+QUALITY |= {name: name for name in ("agreement", "ece", "nll")}
+MEANS = ("val_acc", "errors", "n_test", "kl", "brier")
 
 
 def teachers(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per source and training rows ('all' or 'train'): errors, size."""
-    lines = []
-    for key, group in groups(plain(rows), [*SETTING, "rows"]):
-        line = {**key, **each(group, "errors"), **each(group, "acc", "test_acc")}
-        same = ("n_train", "n_test", "val_acc", "nll", "ece", "brier", "params")
-        lines.append(line | means(group, (*same, "file_bytes", "epochs")))
-    return ordered(lines, "rows")
+    same = ("n_train", "n_test", "val_acc", "nll", "ece", "brier", "params")
+    quantities = {"errors": "errors", "acc": "test_acc"}
+    return summarise(rows, ["rows"], quantities, (*same, "file_bytes", "epochs"))
 
 
 def sweep(rows: pd.DataFrame) -> pd.DataFrame:
@@ -48,10 +46,8 @@ def sweep(rows: pd.DataFrame) -> pd.DataFrame:
 
     p_holm adjusts for all cells of one source and student, whatever their method.
     """
-    lines = []
-    for key, group in groups(plain(rows), [*SETTING, "student", "method", *CELL]):
-        lines.append({**key, **_quality(group), **means(group, ("gain_val",))})
-    frame = ordered(lines, "student", "method", *CELL)
+    by, means = ["student", "method", *CELL], (*MEANS, "gain_val")
+    frame = summarise(rows, by, QUALITY, means, p={"gain": "p"})
     return holm(frame, [*SETTING, "student"])
 
 
@@ -64,13 +60,15 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     mcnemar_seeds the number of seeds whose exact test says p < .05. p_holm adjusts for
     the methods of one source and student.
     """
-    lines = []
-    for key, group in groups(_picked(rows), [*SETTING, "student", "method"]):
+
+    def cell(group: pd.DataFrame) -> dict:
         cells = group[CELL].astype(float).value_counts(dropna=False)
-        line = {**key, **dict(zip(CELL, cells.index[0], strict=True))}
-        line |= {"chosen_in": cells.iloc[0] / len(group), **_quality(group)}
-        lines.append(line | mcnemar(group))
-    return holm(ordered(lines, "student", "method"), [*SETTING, "student"])
+        line = dict(zip(CELL, cells.index[0], strict=True))
+        return line | {"chosen_in": cells.iloc[0] / len(group), **mcnemar(group)}
+
+    by = ["student", "method"]
+    how = {"p": {"gain": "p"}, "extra": cell}
+    return holm(summarise(_picked(rows), by, QUALITY, MEANS, **how), [*SETTING, by[0]])
 
 
 def versus(rows: pd.DataFrame, base: str = "kd") -> pd.DataFrame:
@@ -79,15 +77,12 @@ def versus(rows: pd.DataFrame, base: str = "kd") -> pd.DataFrame:
     One line per source, student and other method; p_holm adjusts for the methods of one
     source and student.
     """
-    picked, where = _picked(rows), [*SETTING, "student", "seed"]
-    theirs = picked[picked["method"] == base].set_index(where)["test_acc"]
-    mine = picked[picked["method"] != base].set_index(where)
-    mine = mine.assign(gain=mine["test_acc"] - theirs.reindex(mine.index)).reset_index()
-    lines = [
-        {**key, "over": base, **each(group, "gain", p="p")}
-        for key, group in groups(mine, [*SETTING, "student", "method"])
-    ]
-    return holm(ordered(lines, "student", "method"), [*SETTING, "student"])
+    picked, same = _picked(rows), [*SETTING, "student", "seed"]
+    theirs = picked[picked["method"] == base]
+    mine = picked[picked["method"] != base]
+    mine = mine.assign(gain=delta(mine, theirs, "test_acc", same))
+    frame = summarise(mine, ["student", "method"], ["gain"], p={"gain": "p"})
+    return holm(frame.assign(over=base), [*SETTING, "student"])
 
 
 def hinton(rows: pd.DataFrame) -> pd.DataFrame:
@@ -96,30 +91,27 @@ def hinton(rows: pd.DataFrame) -> pd.DataFrame:
     fewer is the paired number of errors less than the system's `base` at the same seed.
     *_omitted count errors on the digits that the student never saw: as it is, with the
     bias chosen without a test image (corrected_), with the best one on the test images
-    (best_, as published). Published counts stand beside real MNIST alone, per_seed
-    lists the errors of each seed.
+    (best_, as published). Published counts stand beside real MNIST alone.
     """
-    lines, rows = [], plain(rows)
-    errors = rows.set_index([*SETTING, "system", "seed"])["errors"]
-    errors = errors.sort_index()
-    for key, group in groups(rows, [*SETTING, "system"]):
-        line = {**key, **each(group, "errors"), **means(group, ("n_test",))}
-        line["per_seed"] = group.sort_values("seed")["errors"].tolist()
-        line["base"] = base = group["base"].iloc[0]
-        if isinstance(base, str):
-            theirs = errors[key["source"], key["kind"], base]
-            fewer = group["seed"].map(theirs) - group["errors"]
-            line |= each(group.assign(fewer=fewer), "fewer", p="p") | mcnemar(group)
-        line["published_errors"] = np.nan
-        line |= PUBLISHED.get(key["system"], {}) if official(group) else {}
-        line |= means(group, FIDELITY)
+    same = [*SETTING, "base", "seed"]
+    base = rows.assign(base=rows["system"])
+    rows = rows.assign(fewer=-delta(rows, base, "errors", same))
+
+    def beside(group: pd.DataFrame) -> dict:
+        first = group.iloc[0]
+        line = {"base": first["base"], "published_errors": np.nan}
+        if isinstance(first["base"], str):
+            line |= spread(group, "fewer", p="p") | mcnemar(group)
+        line |= PUBLISHED.get(first["system"], {}) if official(group) else {}
         if "omitted" in group and group["omitted"].notna().all():
-            line["omitted"] = group["omitted"].iloc[0]
-            line |= means(group, ("n_omitted", "corrected_bias", "best_bias"))
+            line["omitted"] = first["omitted"]
+            line |= average(group, ("n_omitted", "corrected_bias", "best_bias"))
             for name in OMITTED:
-                line |= each(group, name)
-        lines.append(line)
-    return ordered(lines, "system")
+                line |= spread(group, name)
+        return line
+
+    means = ("n_test", "agreement", "ece", "nll", "kl", "brier")
+    return summarise(rows, ["system"], ["errors"], means, extra=beside)
 
 
 def few_labels(rows: pd.DataFrame) -> pd.DataFrame:
@@ -127,12 +119,51 @@ def few_labels(rows: pd.DataFrame) -> pd.DataFrame:
 
     It is paired: same seed, same labelled rows. p_holm adjusts for all of one source.
     """
-    lines = []
-    for key, group in groups(plain(rows), [*SETTING, "arm", "labels"]):
-        line = {**key, **each(group, "acc", "test_acc")}
-        line |= each(group, "gain", p="p") | means(group, ("errors", "n_test"))
-        lines.append(line)
-    return holm(ordered(lines, "arm", "labels"), SETTING)
+    quantities, means = {"acc": "test_acc", "gain": "gain"}, ("errors", "n_test")
+    frame = summarise(rows, ["arm", "labels"], quantities, means, p={"gain": "p"})
+    return holm(frame, SETTING)
+
+
+def ladder(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per source, image or wafer student and step, in the order of the steps.
+
+    kept is the quality that the column `quality` names, on test rows; drop is its delta
+    from the float32 student of the same seed, over_control that from the student tuned
+    for as many epochs and not changed. p and p_holm are of the drop; the latter adjusts
+    for the steps of one source and student. cells: what the seeds' students were
+    distilled with, the commonest first.
+    """
+
+    def said(group: pd.DataFrame) -> dict:
+        cells = "; ".join(group["cell"].value_counts().index)
+        return {"control": group["control"].iloc[0], "cells": cells}
+
+    by = ["model", "quality", "step", "family", "way", "sparsity", "bits"]
+    quantities = {"kept": "test", "drop": "drop", "over_control": "over_control"}
+    means = ("val", "drop_val", "weight_bytes", "params", "nonzero", "steps", "order")
+    how = {"p": {"drop": "p"}, "extra": said, "sort": ["model", "order"]}
+    frame = summarise(rows, by, quantities, means, **how)
+    return holm(frame, [*SETTING, "model"])
+
+
+def points(table: pd.DataFrame) -> pd.DataFrame:
+    """The lines of `ladder` that a student could ship as: bytes, and gain over fp32.
+
+    Columns source, model, quality, step, way, bytes, gain, gain_low, gain_high, n.
+    """
+    names = {"weight_bytes": "bytes", "drop": "gain"}
+    names |= {f"drop_{end}": f"gain_{end}" for end in ("low", "high")}
+    shown = ["source", "model", "quality", "step", "way", *names, "n"]
+    ships = table[~table["way"].isin(["teacher", "label-only"])]
+    return ships[shown].rename(columns=names).reset_index(drop=True)
+
+
+def joined(table: pd.DataFrame) -> pd.DataFrame:
+    """`points` as `curves.pareto` joins them: gains in points, sources by student."""
+    found = points(table)
+    ends = ["gain", "gain_low", "gain_high"]
+    found[ends] *= 100
+    return found.assign(source=found["source"] + ", " + found["model"])
 
 
 def overlap(first: int, second: int, n: int) -> tuple[bool, str]:
@@ -154,14 +185,6 @@ def binomial(count: int, n: int) -> tuple[float, float]:
     return n * interval.low, n * interval.high
 
 
-def each(
-    rows: pd.DataFrame, name: str, column: str | None = None, p: str | None = None
-) -> dict:
-    """`spread` of a column with one value per seed."""
-    values = pd.to_numeric(rows[column or name])
-    return spread(rows.assign(each=[[v] for v in values]), name, "each", "each", p=p)
-
-
 def mcnemar(rows: pd.DataFrame) -> dict:
     """Images that only mine, or only its base, gets right; seeds with p < .05."""
     counts = ("only_mine", "only_base")
@@ -178,21 +201,8 @@ def official(group: pd.DataFrame) -> bool:
     ).all()
 
 
-def plain(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with an index of their own, and a rho, 0 where they name none."""
-    rows = rows.reset_index(drop=True)
-    return rows if "rho" in rows else rows.assign(rho=0.0)
-
-
 def _picked(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of the cells that each seed chooses, one per method."""
-    rows = plain(rows)
+    rows = rows.reset_index(drop=True)
     keys = [*SETTING, "student", "method", "seed"]
     return rows.loc[rows.groupby(keys, sort=False)["val_acc"].idxmax()]
-
-
-def _quality(group: pd.DataFrame) -> dict:
-    line = {**means(group, ("val_acc",)), **each(group, "acc", "test_acc")}
-    line |= means(group, ("errors", "n_test")) | each(group, "gain", p="p")
-    line |= {k: v for q in FIDELITY[:3] for k, v in each(group, q).items()}
-    return line | means(group, FIDELITY[3:])

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from kdutils.views import style
+from kdutils.views.names import NAMES
 from kdutils.views.style import called
 from kdutils.views.subclass import BY_AUC
 
@@ -19,7 +20,7 @@ CLASSES = {
     "digits": ("0–4", "5–9"),
     "tester": ("pass", "fail"),
 }
-WAYS = {"published": (style.GREY, "o"), "ours": (style.BLUE, "s")}
+WAYS = NAMES["way"]
 
 
 @style.styled
@@ -102,7 +103,7 @@ def models(table: pd.DataFrame) -> Figure:
         column, scale = ("auc", 1) if source in BY_AUC else ("acc", 100)
         for line in group.to_dict("records"):
             ends = [scale * line[f"{column}{end}"] for end in ("", "_low", "_high")]
-            color, marker = WAYS[line["way"]]
+            _, color, marker = WAYS[line["way"]]
             y = listed.index(line["model"])
             y += 0.24 * (ways.index(line["way"]) - (len(ways) - 1) / 2)
             style.interval(ax, *ends, y=y, color=color, marker=marker, ms=4)
@@ -113,7 +114,7 @@ def models(table: pd.DataFrame) -> Figure:
         ax.set_xlabel("test AUC" if column == "auc" else "test accuracy, %")
         ax.xaxis.set_major_locator(MaxNLocator(4))
         style.names(ax, listed)
-    looks = {f"way: {way}": WAYS[way] for way in ways}
+    looks = {f"way: {way}": WAYS[way][1:] for way in ways}
     if table["published_acc"].notna().any():
         looks["as published, one training"] = (style.ORANGE, "D")
     handles = [

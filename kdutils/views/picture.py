@@ -12,17 +12,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from kdutils.views import style
 from kdutils.views.images import binomial
+from kdutils.views.names import NAMES
 from kdutils.views.style import called
 
-ARMS = {
-    "label-only": (style.GREY, "o"),
-    "distilled": (style.BLUE, "s"),
-    "distilled+unlabelled": (style.GREEN, "^"),
-    "all-knowing": (style.PINK, "D"),
-    "all-knowing+unlabelled": (style.BLACK, "v"),
-    "teacher": (style.ORANGE, "*"),
-}
-STUDENTS = {"mlp": (style.BLUE, "o"), "cnn": (style.ORANGE, "s")}
+ARMS, STUDENTS = NAMES["arm"], NAMES["student"]
 BELIEF = {  # column: what is drawn, its axis, and the scale
     "acc": ("test accuracy, %", 100),
     "agreement": ("agrees with teacher, %", 100),
@@ -31,10 +24,10 @@ BELIEF = {  # column: what is drawn, its axis, and the scale
 
 
 @style.styled
-def hinton(table: pd.DataFrame) -> Figure:
+def hinton(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     """Test errors per system, each seed a dot, published counts beside them.
 
-    table: `images.hinton`; the systems of omitted digits are drawn by `unseen`.
+    table: `images.hinton` of these rows; systems of omitted digits: see `unseen`.
     """
     if "omitted" in table:
         table = table[table["omitted"].isna()]
@@ -59,8 +52,10 @@ def hinton(table: pd.DataFrame) -> Figure:
         for line in group.itertuples():
             y = listed.index(line.system)
             ends = (line.errors, line.errors_low, line.errors_high)
-            seeds = [y - 0.22] * len(line.per_seed)
-            ax.plot(line.per_seed, seeds, ".", color=style.GREY, ms=4, zorder=1)
+            same = (rows["source"] == line.source) & (rows["system"] == line.system)
+            each = rows.loc[same, "errors"]
+            low = [y - 0.22] * len(each)
+            ax.plot(each, low, ".", color=style.GREY, ms=4, zorder=1)
             style.interval(ax, *ends, y=y, color=style.BLUE, zorder=3)
             published = line.published_errors
             if published == published:
@@ -182,7 +177,7 @@ def fidelity(table: pd.DataFrame) -> Figure:
     for row, (source, group) in zip(axes, sources, strict=True):
         for ax, (column, (axis, scale)) in zip(row, BELIEF.items(), strict=True):
             for line in group.to_dict("records"):
-                color, marker = STUDENTS[line["student"]]
+                _, color, marker = STUDENTS[line["student"]]
                 ends = [scale * line[f"{column}{end}"] for end in ("", "_low", "_high")]
                 y = listed.index(line["method"])
                 y += 0.3 * (students.index(line["student"]) - (len(students) - 1) / 2)
@@ -192,8 +187,9 @@ def fidelity(table: pd.DataFrame) -> Figure:
         kind = group["kind"].iloc[0]
         row[0].set_title(f"{called(source)} ({kind} data), n = {style.counts(group)}")
     handles = [
-        Line2D([], [], color=STUDENTS[s][0], marker=STUDENTS[s][1], label=called(s))
-        for s in students
+        Line2D([], [], color=color, marker=marker, label=called(student))
+        for student, (_, color, marker) in STUDENTS.items()
+        if student in students
     ]
     figure.legend(handles=handles, loc="outside lower right", ncols=2)
     return figure
@@ -220,7 +216,7 @@ def _unseen(ax: Axes, line: dict) -> None:
 
 
 def _curve(ax: Axes, line: pd.DataFrame, arm: str) -> None:
-    color, marker = ARMS[arm]
+    _, color, marker = ARMS[arm]
     error, low, high = (
         100 * (1 - line[c]).clip(lower=1e-4) for c in ("acc", "acc_high", "acc_low")
     )

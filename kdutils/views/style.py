@@ -17,30 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdutils import paths
+from kdutils.views.names import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, called
+
+__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "PINK", "called"]
 
 WIDTH = 7.0  # inches
-BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-BLACK, GREY = "#000000", "#777777"  # all of Okabe & Ito 2008, but the grey
-NAMES = {  # as they are written; other names are printed as they are
-    "kd": "KD",
-    "ttm": "TTM",
-    "xgboost": "XGBoost",
-    "mlp": "MLP",
-    "tabnet": "TabNet",
-    "kd-insample": "KD, in-sample targets",
-    "kd-synthetic": "KD + synthetic rows",
-    "secom": "SECOM",
-    "mixedwm38": "MixedWM38",
-    "wm811k": "WM-811K",
-    "secom-time": "SECOM by time",
-    "cnn": "CNN",
-    "dist": "DIST",
-    "dkd": "DKD",
-    "fitnet": "FitNet",
-    "mnist": "MNIST",
-    "pneumoniamnist": "PneumoniaMNIST",
-    "takd": "TAKD",
-}
 METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
@@ -127,11 +108,6 @@ def note(figure: Figure, text: str) -> None:
     """How to read the figure, in one or two lines at its foot."""
     text = textwrap.fill(text, 124)
     figure.supxlabel(text, x=0.012, ha="left", fontsize=7, color=GREY)
-
-
-def called(name: str) -> str:
-    """A model, method or source as it is written in a sentence."""
-    return NAMES.get(name, name)
 
 
 def signed(value: float, digits: int) -> str:

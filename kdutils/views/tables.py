@@ -1,9 +1,6 @@
-"""tables: runs' rows in, tidy tables out.
+"""tables: rows of the tabular recipes in, tidy tables out (`summary` says how).
 
-A quantity q stands in columns q, q_sd, q_low, q_high: mean, sd and interval over n
-values, one per seed or, where a row lists folds, per fold. Where folds share rows
-(rho > 0) the interval is widened (`stats.paired`) and lists per fold are required. That
-of an AUC is a t interval on the logit scale (`stats.scored`).
+An interval of auc is of all seeds and folds; `interval` says where it is DeLong's.
 """
 
 from __future__ import annotations
@@ -13,21 +10,11 @@ import pandas as pd
 
 from kdutils.views.cells import Plain, claimed, maybe, read, show, text, write
 from kdutils.views.scoreboard import scoreboard
-from kdutils.views.spread import (
-    SETTING,
-    groups,
-    holm,
-    means,
-    minus,
-    numbers,
-    ordered,
-    spread,
-)
+from kdutils.views.summary import SETTING, contrast, delta, holm, summarise
 
+FIDELITY = ("gain_val", "ece", "brier", "agreement", "kl")
 SIZES = ("params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
 SIZES += ("model_bytes", "bundle_bytes")
-LABELS = ["source", "kind", "noise", "arm", "labels", "auc", "auc_sd", "n", "auc_low"]
-LABELS += ["auc_high", "gain", "gain_sd", "gain_low", "gain_high", "p"]
 
 __all__ = [
     "Plain",
@@ -50,25 +37,19 @@ __all__ = [
 def teachers(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per source and model: AUC, distance to Bayes, size, in-sample or not.
 
-    pooled is the mean of the rows' pooled test AUCs, with the mean of their DeLong
+    pooled is the mean of the rows' AUCs over all folds, with the mean of their DeLong
     intervals. A single value has no t interval: then auc_low and auc_high are DeLong's
     too; `interval` says which.
     """
-    lines = []
-    for key, group in groups(rows, [*SETTING, "model"]):
-        line = {**key, **spread(group, "auc", "test_auc", "folds"), "interval": "t"}
-        if line["n"] == 1:
-            line |= means(group, {"auc_low": "ci_low", "auc_high": "ci_high"})
-            line["interval"] = "DeLong"
-        pooled = {
-            "pooled": "test_auc",
-            "pooled_low": "ci_low",
-            "pooled_high": "ci_high",
-        }
-        same = ("val_auc", "gap", "bytes", "params", "oof_auc", "insample_auc")
-        same += ("oof_sure", "insample_sure", "ece", "brier", "tried")
-        lines.append(line | means(group, pooled) | means(group, same))
-    return ordered(lines, "model")
+    means = {"pooled": "pooled_auc", "pooled_low": "ci_low", "pooled_high": "ci_high"}
+    same = ("val_auc", "gap", "bytes", "params", "oof_auc", "insample_auc")
+    same += ("oof_sure", "insample_sure", "ece", "brier", "tried")
+    means |= dict(zip(same, same, strict=True))
+    frame = summarise(rows, ["model"], {"auc": "test_auc"}, means)
+    lone = frame["n"] == 1
+    for end in ("low", "high"):
+        frame[f"auc_{end}"] = frame[f"auc_{end}"].mask(lone, frame[f"pooled_{end}"])
+    return frame.assign(interval=np.where(lone, "DeLong", "t"))
 
 
 def sweep(rows: pd.DataFrame) -> pd.DataFrame:
@@ -77,83 +58,27 @@ def sweep(rows: pd.DataFrame) -> pd.DataFrame:
     p_holm adjusts for all cells of one source and method, that is of one heatmap. A
     cell that equals label-only by construction (alpha 0) is no test: it has no p.
     """
-    keys = [*SETTING, "method", "alpha", "T", *({"smoothing"} & set(rows))]
-    lines = []
-    for key, group in groups(rows, keys):
-        auc = spread(group, "auc", "test_auc", "folds")
-        gain = spread(group, "gain", "gain", "gains", p="p")
-        other = means(group, ("gain_val", "ece", "brier", "agreement", "kl"))
-        lines.append({**key, **means(group, ("val_auc",)), **auc, **gain, **other})
-    frame = ordered(lines, "method", "alpha", "T")
-    return holm(frame, [*SETTING, "method"])
+    by = ["method", "alpha", "T", *({"smoothing"} & set(rows))]
+    return holm(_gains(rows, by), [*SETTING, "method"])
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     """Per source and method: cells chosen on validation, and what test says of them.
 
-    Every seed and fold chooses by its own validation rows (`vals`, a list per fold), so
-    that no test row has a say. alpha and T are the most frequent choice, `chosen_in`
-    its share of seeds and folds. p_holm adjusts for the methods of one source.
+    Every seed and fold chooses by its own validation rows, so that no test row has a
+    say. alpha and T are the most frequent choice, `chosen_in` its share of seeds and
+    folds. p_holm adjusts for the methods of one source.
     """
-    keys = [*SETTING, "method"]
-    picked = [{**key, **_pick(group)} for key, group in groups(rows, [*keys, "seed"])]
-    lines = []
-    for key, group in groups(pd.DataFrame(picked), keys):
-        cells = group.explode(["alphas", "Ts"])[["alphas", "Ts"]].value_counts()
-        alpha, T = cells.index[0]
-        line = {**key, "alpha": alpha, "T": T, "chosen_in": cells.iloc[0] / cells.sum()}
-        line |= means(group, ("val_auc",))
-        line |= spread(group, "auc", "test_auc", "folds")
-        line |= spread(group, "gain", "gain", "gains", p="p")
-        same = ("gain_val", "ece", "brier", "agreement", "kl")
-        lines.append(line | means(group, same))
-    return holm(ordered(lines, "method"), SETTING)
+    keys = [*SETTING, "method", "seed", *({"fold"} & set(rows))]
+    rows = rows.reset_index(drop=True)
+    best = rows.loc[rows.groupby(keys, sort=False)["val_auc"].idxmax()]
 
+    def cell(group: pd.DataFrame) -> dict:
+        cells = group[["alpha", "T"]].value_counts()
+        share = cells.iloc[0] / cells.sum()
+        return {"alpha": cells.index[0][0], "T": cells.index[0][1], "chosen_in": share}
 
-def _pick(cells: pd.DataFrame) -> dict:
-    """One seed's row of a method: in each fold the cell of its best validation AUC."""
-    folds = np.array([_listed(row, "folds", "test_auc") for _, row in cells.iterrows()])
-    vals = np.array([_listed(row, "vals", "val_auc") for _, row in cells.iterrows()])
-    vals = np.broadcast_to(vals, folds.shape)
-    gains = np.array([_listed(row, "gains", "gain") for _, row in cells.iterrows()])
-    best = vals.argmax(axis=0)
-    rows, every = cells.iloc[best], np.arange(len(best))
-    line = rows.iloc[0].to_dict() | means(
-        rows, ("gain_val", "ece", "brier", "agreement", "kl")
-    )
-    line |= {"alphas": rows["alpha"].tolist(), "Ts": rows["T"].tolist()}
-    for name, listed, values in (
-        ("test_auc", "folds", folds[best, every]),
-        ("gain", "gains", gains[best, every]),
-        ("val_auc", "vals", vals[best, every]),
-    ):
-        line |= {name: float(values.mean()), listed: values.tolist()}
-    return line
-
-
-def _listed(row: pd.Series, listed: str, single: str) -> list[float]:
-    cell = row.get(listed)
-    known = isinstance(cell, (list, tuple, np.ndarray, str))
-    return numbers(cell) if known else [row[single]]
-
-
-def contrast(rows: pd.DataFrame, column: str, one: str, other: str) -> pd.DataFrame:
-    """Paired difference of AUC between two values of a column, one line per source.
-
-    A source in which no seed has both is left out.
-    """
-    lines = []
-    for key, group in groups(rows[rows[column].isin([one, other])], SETTING):
-        first, second = (
-            group[group[column] == value].set_index("seed") for value in (one, other)
-        )
-        pairs = first.index.intersection(second.index)
-        if pairs.empty:
-            continue
-        diffs = [minus(first.loc[seed], second.loc[seed]) for seed in pairs]
-        listed = first.loc[pairs].assign(differences=diffs, difference=np.nan)
-        lines.append({**key, **spread(listed, "difference", "none", "differences")})
-    return pd.DataFrame(lines)
+    return holm(_gains(best, ["method"], cell), SETTING)
 
 
 def labels(rows: pd.DataFrame) -> pd.DataFrame:
@@ -162,39 +87,39 @@ def labels(rows: pd.DataFrame) -> pd.DataFrame:
     The gain over label-only is paired: same seed, same fold, same labelled rows. Empty
     where no number of labels fitted into the rows.
     """
-    if rows.empty:
-        return pd.DataFrame(columns=LABELS)
-    cell = ["source", "noise", "labels", "seed"]
-    base = rows[rows["arm"] == "label-only"]
-    base = {tuple(row[c] for c in cell): row for _, row in base.iterrows()}
-    rows = rows.copy()
-    rows["gains"] = [
-        minus(row, base.get(tuple(row[c] for c in cell))) for _, row in rows.iterrows()
-    ]
-    lines = []
-    for key, group in groups(rows, [*SETTING, "noise", "arm", "labels"]):
-        auc = spread(group, "auc", "test_auc", "folds")
-        gain = spread(group, "gain", "gains", "gains", p="p")
-        lines.append({**key, **auc, **gain})
-    return ordered(lines, "noise", "arm", "labels")
+    if len(rows):
+        base = rows[rows["arm"] == "label-only"]
+        same = [*SETTING, "noise", "labels", "seed", "fold"]
+        rows = rows.assign(gain=delta(rows, base, "test_auc", same))
+    auc = {"auc": "test_auc", "gain": "gain"}
+    return summarise(rows, ["noise", "arm", "labels"], auc, p={"gain": "p"})
 
 
 def ladder(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per source and compression step, in order: what it costs, what it saves.
 
-    drop and to_teacher are paired at equal seed (and fold: columns `drops` and
-    `to_teachers`); shipped_bytes is the bundle, or the file where there is none and
-    for the published steps, which ship that.
+    drop and to_teacher are paired at equal seed and fold; shipped_bytes is the bundle,
+    or the file where there is none and for the published steps, which ship that.
     """
-    lines = []
-    for key, group in groups(rows, [*SETTING, "order", "step", "family", "precision"]):
-        line = {**key, **means(group, ("sparsity", "val_auc", "drop_val"))}
-        line |= spread(group, "auc", "test_auc", "folds")
-        line |= spread(group, "drop", "drop", "drops", p="drop_p")
-        line |= spread(group, "to_teacher", "to_teacher", "to_teachers")
-        line |= means(group, SIZES)
-        bundle = line["bundle_bytes"]
-        file = np.isnan(bundle) or line["family"] == "published"
-        line["shipped_bytes"] = line["file_bytes"] if file else bundle
-        lines.append(line | means(group, ("moved", "moved_plain")))
-    return ordered(lines, "order")
+    frame = summarise(
+        rows,
+        ["order", "step", "family", "precision"],
+        {"auc": "test_auc", "drop": "drop", "to_teacher": "to_teacher"},
+        ("sparsity", "val_auc", "drop_val", *SIZES, "moved", "moved_plain"),
+        p={"drop": "drop_p"},
+        sort=["order"],
+    )
+    file = frame["bundle_bytes"].isna() | (frame["family"] == "published")
+    shipped = frame["bundle_bytes"].mask(file, frame["file_bytes"])
+    return frame.assign(shipped_bytes=shipped)
+
+
+def _gains(rows: pd.DataFrame, by: list[str], extra=None) -> pd.DataFrame:
+    return summarise(
+        rows,
+        by,
+        {"auc": "test_auc", "gain": "gain"},
+        ("val_auc", *FIDELITY),
+        p={"gain": "p"},
+        extra=extra,
+    )

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from kdutils.views import style
+from kdutils.views.names import NAMES, TEACHERS
 
-FAMILIES = {"published": style.ORANGE, "ours": style.BLUE, "control": style.GREY}
+FAMILIES = NAMES["family"]
 STUDENT = "student fp32"  # the ladder's first step: distilled, neither pruned nor int8
-TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")
 TICKS = (-50, -2, 2, 50)  # thousandths of AUC
 LINEAR = 2.0  # the axis is linear up to ±2 thousandths, logarithmic beyond
 
@@ -53,8 +53,8 @@ def ladder(table: pd.DataFrame) -> Figure:
         look = {"va": "center", "ha": "right", "fontsize": 7, "annotation_clip": False}
         axes[0, -1].annotate(f"{size:,.0f} B", (1, y), (38, 0), **place, **look)
     handles = [
-        Line2D([], [], marker="o", ls="none", color=color, label=name)
-        for name, color in FAMILIES.items()
+        Line2D([], [], marker="o", ls="none", color=look.color, label=name)
+        for name, look in FAMILIES.items()
         if name in set(table["family"])
     ]
     handles.append(Line2D([], [], color=style.GREY, label="95 % interval"))
@@ -150,7 +150,9 @@ def _steps(ax: Axes, group: pd.DataFrame, listed: list[str]) -> None:
     ax.axvline(0, color=style.BLACK, lw=0.8)
     for row in group.itertuples():
         drop = [1000 * v for v in (row.drop, row.drop_low, row.drop_high)]
-        style.interval(ax, *drop, y=listed.index(row.step), color=FAMILIES[row.family])
+        style.interval(
+            ax, *drop, y=listed.index(row.step), color=FAMILIES[row.family].color
+        )
     style.names(ax, listed)
     ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.8)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.signed(v, 0)))

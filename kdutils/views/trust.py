@@ -8,49 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdutils.views import style
-from kdutils.views.images import each
-from kdutils.views.spread import SETTING, groups, numbers
 
 LOOKS = ((style.BLUE, "o"), (style.ORANGE, "s"), (style.GREEN, "^"), (style.PINK, "D"))
-DOUBT = {"teacher": "doubt_teacher_error", "student": "doubt_student_error"}
-
-
-def reliability(rows: pd.DataFrame, name: str = "teacher") -> pd.DataFrame:
-    """One line per site, teacher, views and bin of probability, summed over seeds.
-
-    p: mean probability; share: of those answers, where the pattern is there; answers:
-    how many there are, one per map, pattern and seed.
-    """
-    lines = []
-    for key, group in groups(rows, [*SETTING, name, "views"]):
-        p, share, n = (
-            np.array([numbers(cell) for cell in group[f"reliability_{c}"]], float)
-            for c in ("p", "share", "n")
-        )
-        for k, answers in enumerate(n.sum(axis=0)):
-            if answers:
-                mean, true = (np.nansum(a * n, axis=0)[k] / answers for a in (p, share))
-                line = {"bin": k, "p": mean, "share": true, "answers": int(answers)}
-                lines.append({**key, **line})
-    return pd.DataFrame(lines)
-
-
-def doubt(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per site, group, net and fifth of the test maps, from sure to torn.
-
-    doubt: the teacher's entropy in nats, summed over patterns; teacher, student: the
-    share of maps that each gets wrong, over seeds.
-    """
-    lines = []
-    for key, group in groups(rows, [*SETTING, "group", "model"]):
-        cells = {c: [numbers(v) for v in group[c]] for c in ("doubt", *DOUBT.values())}
-        for k in range(len(cells["doubt"][0])):
-            line = {**key, "bin": k, "doubt": np.mean([v[k] for v in cells["doubt"]])}
-            for who, column in DOUBT.items():
-                values = group.assign(value=[v[k] for v in cells[column]])
-                line |= each(values, who, "value")
-            lines.append(line)
-    return pd.DataFrame(lines)
 
 
 @style.styled
@@ -59,8 +18,8 @@ def diagram(
 ) -> Figure:
     """A reliability diagram, and errors by the teacher's doubt side by side.
 
-    table: `reliability` of one site; lines: `wafers.teachers`; doubts: `doubt` of one
-    student; name: how it is called.
+    table: `wafers.reliability` of one site; lines: `wafers.teachers`; doubts:
+    `wafers.doubt` of one student; name: how it is called.
     """
     best = lines.loc[lines["ece"].idxmin()]
     first, last = doubts.iloc[0], doubts.iloc[-1]

@@ -1,21 +1,18 @@
-"""wafers: rows of the wafer recipes in, tidy tables out.
+"""wafers: rows of the wafer recipes in, tidy tables out (`summary` says how).
 
-Quantities stand as in `images`; exact is the share of test maps whose whole set of
-patterns is right. Nothing is chosen by a label: `val_fidelity`, the share of validation
-maps on which a student repeats its teacher's verdict, chooses, and `int8_fidelity` does
-where the student is a file of eight-bit weights. A site stands in the column source.
+exact is the share of test maps whose whole set of patterns is right. Nothing is chosen
+by a label: `val_fidelity`, the share of validation maps on which a student repeats its
+teacher's verdict, chooses, and `int8_fidelity` does where the student is a file of
+eight-bit weights. A site stands in the column source.
 """
 
 from __future__ import annotations
-
-import ast
 
 import numpy as np
 import pandas as pd
 
 from kdutils.views import style
-from kdutils.views.images import each, plain
-from kdutils.views.spread import SETTING, groups, holm, means, numbers
+from kdutils.views.summary import SETTING, delta, groups, holm, long, summarise
 from kdutils.views.waferclaims import PUBLISHED, official
 
 CELL = ["labels", "alpha", "beta", "T", "real"]
@@ -24,29 +21,15 @@ COPIES = ("exact_across", "symmetric_across", "labels_differ", "within", "droppe
 MEANS = ("val_fidelity", "int8_fidelity", "test_fidelity", "val_exact", "macro_f1")
 MEANS += ("teacher_exact", "params", "torch_bytes", "int8_bytes", "copied")
 MEANS += ("error_teacher_right", "error_teacher_wrong")
+TRUST = ("ece", "entropy", "pseudo_error", "pseudo_error_pattern")
+SHARES = ("precision", "recall", "f1")
+DOUBT = {"teacher": "doubt_teacher_error", "student": "doubt_student_error"}
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with their site as source, nets by name and size, and NaN for None."""
-    rows = plain(rows).rename(columns={"source": "file"})
-    rows["source"] = rows["site"]
-    if "sizes" in rows:
-        pairs = zip(rows["net"], rows["sizes"], strict=True)
-        rows["model"] = [called(*pair) for pair in pairs]
-    for column in rows.columns[rows.map(type).eq(list).any()]:
-        rows[column] = [_whole(cell) for cell in rows[column]]
-    return rows
-
-
-def called(net: str, sizes: dict | str) -> str:
-    """A net in a word: `student1`, `8-16-24 x2 +32`; `dw 8-16-24` if separable."""
-    sizes = ast.literal_eval(sizes) if isinstance(sizes, str) else sizes
-    if not sizes:
-        return net
-    name = "-".join(f"{width:g}" for width in sizes["widths"])
-    name = f"dw {name}" if net == "separable" else name
-    name += f" x{sizes['depth']}" if sizes.get("depth") else ""
-    return name + (f" +{sizes['head']}" if sizes.get("head") else "")
+    """The rows with their site as source; what was read stands in the column file."""
+    rows = rows.reset_index(drop=True).rename(columns={"source": "file"})
+    return rows.assign(source=rows["site"])
 
 
 def data(rows: pd.DataFrame) -> pd.DataFrame:
@@ -72,20 +55,23 @@ def teachers(rows: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
     """
     told = told[(told["members"] > 1) | (told["answers"] == "moved")]
     told = told[told["simulated"] == 0].rename(columns={"answers": "teacher"})
-    lines = []
-    for frame in (rows.assign(members=1), told):
-        for key, group in groups(frame, [*SETTING, "teacher", "views", "members"]):
-            line = {**key, **each(group, "exact", "test_exact")}
-            of = f" of {key['members']}" if key["members"] > 1 else ""
-            line["asked"] = f"{key['teacher']}{of}, {key['views']} ×"
-            line |= {"published_exact": np.nan, **each(group, "macro_f1")}
-            if official(key) and (key["teacher"], key["views"]) == ("published", 1):
-                line["published_exact"] = PUBLISHED["teacher"][0]
-            line |= means(group, ("val_exact", "train_exact", "params", "torch_bytes"))
-            for name in ("ece", "entropy", "pseudo_error", "pseudo_error_pattern"):
-                line |= each(group, name)
-            lines.append(line)
-    return pd.DataFrame(lines)
+
+    def beside(group: pd.DataFrame) -> dict:
+        first = group.iloc[0]
+        of = f" of {first['members']}" if first["members"] > 1 else ""
+        known = official(first) and first["teacher"] == "published"
+        known = known and first["views"] == 1
+        asked = f"{first['teacher']}{of}, {first['views']} ×"
+        published = PUBLISHED["teacher"][0] if known else np.nan
+        return {"asked": asked, "published_exact": published}
+
+    quantities = {"exact": "test_exact", "macro_f1": "macro_f1"}
+    quantities |= dict(zip(TRUST, TRUST, strict=True))
+    means = ("val_exact", "train_exact", "params", "torch_bytes")
+    by, how = ["teacher", "views", "members"], {"extra": beside, "sort": ()}
+    frames = (rows.assign(members=1), told)
+    frames = [summarise(frame, by, quantities, means, **how) for frame in frames]
+    return pd.concat([one for one in frames if len(one)], ignore_index=True)
 
 
 def students(rows: pd.DataFrame) -> pd.DataFrame:
@@ -94,16 +80,17 @@ def students(rows: pd.DataFrame) -> pd.DataFrame:
     int8, turned: exact match of the eight-bit file, asked once and about all eight
     copies of a map.
     """
-    lines = []
-    for key, group in groups(rows, [*SETTING, "group", "model", *CELL]):
-        line = {**key, **each(group, "exact", "test_exact")}
-        line |= each(group, "int8", "int8_exact") | means(group, MEANS)
-        line |= each(group, "turned", "int8_views")
-        known = official(key) and key["group"] == "published"
-        claim = PUBLISHED.get(key["model"]) if known else None
+
+    def published(group: pd.DataFrame) -> dict:
+        first = group.iloc[0]
+        known = official(first) and first["group"] == "published"
+        claim = PUBLISHED.get(first["model"]) if known else None
         names = ("published_exact", "published_bytes")
-        lines.append(line | dict(zip(names, claim or (np.nan, np.nan), strict=True)))
-    return pd.DataFrame(lines)
+        return dict(zip(names, claim or (np.nan, np.nan), strict=True))
+
+    quantities = {"exact": "test_exact", "int8": "int8_exact", "turned": "int8_views"}
+    by, how = ["group", "model", *CELL], {"extra": published, "sort": ()}
+    return summarise(rows, by, quantities, MEANS, **how)
 
 
 def against(
@@ -114,16 +101,16 @@ def against(
     pairs: base -> the groups that are compared with it. value is the column itself.
     p_holm adjusts for the lines of one site.
     """
-    where, lines = [*SETTING, "model", "seed"], []
+    lines, same = [], [*SETTING, "model", "seed"]
     for base, others in pairs.items():
-        theirs = rows[rows["group"] == base].set_index(where)[column]
-        mine = rows[rows["group"].isin(others)].set_index(where)
-        mine = mine.assign(gain=mine[column] - theirs.reindex(mine.index)).reset_index()
-        paired = groups(mine[mine["gain"].notna()], [*SETTING, "model", "group"])
-        for key, group in paired:
-            line = {**key, "over": base, **each(group, "value", column)}
-            lines.append(line | _gain(group))
-    return holm(pd.DataFrame(lines), SETTING)
+        mine = rows[rows["group"].isin(others)]
+        theirs = rows[rows["group"] == base]
+        mine = mine.assign(gain=delta(mine, theirs, column, same), over=base)
+        mine, by = mine[mine["gain"].notna()], ["model", "group", "over"]
+        both = {"value": column, "gain": "gain"}
+        lines.append(summarise(mine, by, both, p={"gain": "p"}, sort=()))
+    lines = [line for line in lines if len(line)] or lines[:1]
+    return holm(pd.concat(lines, ignore_index=True), SETTING)
 
 
 def surface(rows: pd.DataFrame, base: str) -> pd.DataFrame:
@@ -132,30 +119,48 @@ def surface(rows: pd.DataFrame, base: str) -> pd.DataFrame:
     base: the group that learns the same net from labels, paired by seed. chosen: the
     cell of the best mean fidelity to the teacher's verdicts on validation maps.
     """
-    where = [*SETTING, "model", "seed"]
-    theirs = rows[rows["group"] == base].set_index(where)["test_exact"]
-    mine = rows[rows["group"] == "surface"].set_index(where)
-    mine["gain"] = mine["test_exact"] - theirs.reindex(mine.index)
-    lines = []
-    for key, group in groups(mine.reset_index(), [*SETTING, "model", "alpha", "beta"]):
-        line = {**key, **each(group, "exact", "test_exact"), **_gain(group)}
-        lines.append(line | each(group, "val_fidelity"))
-    frame = holm(pd.DataFrame(lines), [*SETTING, "model"])
+    mine, theirs = (rows[rows["group"] == name] for name in ("surface", base))
+    same = [*SETTING, "model", "seed"]
+    mine = mine.assign(gain=delta(mine, theirs, "test_exact", same))
+    quantities = {"exact": "test_exact", "gain": "gain", "val_fidelity": "val_fidelity"}
+    by = ["model", "alpha", "beta"]
+    frame = summarise(mine, by, quantities, p={"gain": "p"}, sort=())
+    frame = holm(frame, [*SETTING, "model"])
     best = frame.groupby([*SETTING, "model"])["val_fidelity"].idxmax()
     return frame.assign(chosen=frame.index.isin(best))
 
 
 def patterns(rows: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     """Precision, recall and F1 of each pattern, over the seeds of one student."""
-    lines = []
-    for k, name in enumerate(names):
-        line = {"pattern": name}
-        for column in ("precision", "recall", "f1"):
-            values = np.array([numbers(cell)[k] for cell in rows[column]], float)
-            known = rows.assign(value=values)[~np.isnan(values)]
-            line |= each(known, column, "value") if len(known) else {}
-        lines.append(line)
+    rows = long(rows, SHARES, names, "pattern")
+    return summarise(rows, ["pattern"], SHARES, sort=()).drop(columns=SETTING)
+
+
+def reliability(rows: pd.DataFrame, name: str = "teacher") -> pd.DataFrame:
+    """One line per site, teacher, views and bin of probability, summed over seeds.
+
+    p: mean probability; share: of those answers, where the pattern is there; answers:
+    how many there are, one per map, pattern and seed.
+    """
+    columns = ("reliability_p", "reliability_share", "reliability_n")
+    rows, lines = long(rows, columns, _items(rows, columns[-1]), "bin"), []
+    for key, group in groups(rows, [*SETTING, name, "views", "bin"]):
+        p, share, n = (pd.to_numeric(group[column]) for column in columns)
+        if n.sum():
+            line = {"p": (p * n).sum() / n.sum(), "share": (share * n).sum() / n.sum()}
+            lines.append({**key, **line, "answers": int(n.sum())})
     return pd.DataFrame(lines)
+
+
+def doubt(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per site, group, net and fifth of the test maps, from sure to torn.
+
+    doubt: the teacher's entropy in nats, summed over patterns; teacher, student: the
+    share of maps that each gets wrong, over seeds.
+    """
+    fifths = _items(rows, DOUBT["teacher"])
+    rows = long(rows, ("doubt", *DOUBT.values()), fifths, "bin")
+    return summarise(rows, ["group", "model", "bin"], DOUBT, ("doubt",), sort=())
 
 
 def said(line: pd.Series, name: str) -> str:
@@ -170,12 +175,7 @@ def said(line: pd.Series, name: str) -> str:
     return f"{mean} {'points' if gain else '%'}{interval}, n = {line['n']:.0f}"
 
 
-def _gain(group: pd.DataFrame) -> dict:
-    return each(group, "gain", p="p")
-
-
-def _whole(cell: object) -> object:
-    """A list with NaN for what is not there."""
-    if not isinstance(cell, list):
-        return cell
-    return [np.nan if value is None else value for value in cell]
+def _items(rows: pd.DataFrame, column: str) -> list[int]:
+    """The numbers k of the columns `column_k`."""
+    found = (name.removeprefix(f"{column}_") for name in rows)
+    return sorted(int(item) for item in found if item.isdecimal())

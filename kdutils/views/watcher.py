@@ -13,30 +13,13 @@ from matplotlib.figure import Figure
 
 from kdutils import paths
 from kdutils.views import style
+from kdutils.views.names import NAMES, label
 
 COUNTS = ["lots", "judged", "refused", "right", "lost", "doubled", "wrong", "devices"]
 BAD = ("lost", "doubled", "wrong")  # what must not be
-FAULTS = {  # the kinds of edge.malformed.Malformed, as an engineer says them
-    "number": "not a number",
-    "range": "out of range",
-    "header": "another header",
-    "cells": "too few or many cells",
-    "duplicate": "an id twice",
-    "encoding": "not text",
-    "short": "cut short",
-}
+FAULTS = [fault for fault in NAMES["fault"] if fault not in ("good", "rows")]
 WAYS = ("int8", "xgboost", "watcher")
 SAID = ("pass", "fail", "refused")
-STEPS = {  # parts of bench_edge's latency, as they follow each other
-    "event": "event, claim",
-    "read": "read, hash",
-    "parse": "parse",
-    "model": "model",
-    "publish": "publish (fsyncs)",
-    "rest": "log, way back",
-    "whole": "close to verdict",
-    "fsyncs": "the disk's fsyncs alone",
-}
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +34,7 @@ def lots(rows: pd.DataFrame) -> pd.DataFrame:
     that nothing accounts for, counted once a shift, on the source's first line.
     """
     rows, lines = rows[rows["part"] != "wild"], []
-    order = ["good", *FAULTS, "rows"]
+    order = list(NAMES["fault"])
     rows = rows.sort_values("fault", kind="stable", key=lambda of: of.map(order.index))
     for (source, kind), every in rows.groupby(["source", "kind"], sort=False):
         shifts = every.drop_duplicates("run")
@@ -107,7 +90,7 @@ def fates(table: pd.DataFrame) -> Figure:
     kills = int(whole(table)["kills"].sum())
     title = f"{table['lots'].sum():,} lots and rows, {kills:,} kills: "
     title += f"{bad:,} lost, doubled or wrong"
-    named = {fault: said for fault, said in FAULTS.items() if fault in set(table.fault)}
+    named = {f: label("fault", f) for f in FAULTS if f in set(table["fault"])}
     names = ["judged", *named.values(), "rows refused", *BAD]
     height = 1.1 + 0.21 * len(names)
     figure, axes = style.page(1, len(panels), height, title, sharey=True, sharex=True)
@@ -136,13 +119,12 @@ def parts(table: pd.DataFrame) -> Figure:
     table: measured/edge-latency-*.csv; which processor it is of, is in the note.
     """
     by, first = table.set_index("part"), table.iloc[0]
-    steps = {part: said for part, said in STEPS.items() if part in by.index}
+    steps = {part: look for part, look in NAMES["part"].items() if part in by.index}
     p50, p99 = (f"{by.loc['above', key]:.1f} ms" for key in ("p50_ms", "p99_ms"))
     title = f"Above the disk's fsyncs a verdict takes {p50} (median), {p99} (99 %)"
     figure, axes = style.page(1, 1, 1.1 + 0.24 * len(steps), title)
     ax = axes[0, 0]
-    for y, part in enumerate(steps):
-        color = {"whole": style.BLUE, "fsyncs": style.GREY}.get(part, style.GREEN)
+    for y, (part, (_, color, _)) in enumerate(steps.items()):
         low, high = by.loc[part, "p50_ms"], by.loc[part, "p99_ms"]
         ax.plot([low, high], [y, y], color=color, lw=1.6, solid_capstyle="butt")
         ax.plot([low], [y], "o", color=color)
@@ -150,7 +132,7 @@ def parts(table: pd.DataFrame) -> Figure:
     ax.set_xscale("log")
     ax.set_xlim(right=4 * by["p99_ms"].max())
     ax.set_xlabel("ms: the dot is the median, the line ends at the 99th percentile")
-    style.names(ax, list(steps.values()))
+    style.names(ax, [label("part", part) for part in steps])
     style.note(
         figure,
         f"{first['lots']:,} lots of one row, {first['rate']:g} a second, watched by "

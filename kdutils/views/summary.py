@@ -1,0 +1,145 @@
+"""summary: flat rows in, one line per cell out: mean, sd, interval, n and p.
+
+A quantity q stands in columns q, q_sd, q_low, q_high: mean, sd and 95 % interval over n
+rows, one per seed and fold. Where folds or seeds share rows (rho > 0) the interval is
+widened (`stats.paired`); that of a score in [0, 1] is on the logit scale
+(`stats.scored`). Where every seed has the same test rows (`fixed`) seeds differ by
+initial weights alone, so the interval is the mean of the rows' own DeLong intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+
+from kdutils import stats
+from kdutils.views import names
+
+SETTING = ["source", "kind"]
+DELONG = {
+    "auc": ("ci_low", "ci_high")
+}  # where a row keeps its interval; else q_low, ...
+
+
+def summarise(
+    rows: pd.DataFrame,
+    by: Iterable[str],
+    quantities: Iterable[str] | dict[str, str],
+    means: Iterable[str] | dict[str, str] = (),
+    *,
+    p: dict[str, str] | None = None,
+    extra: Callable[[pd.DataFrame], dict] | None = None,
+    sort: Iterable[str] | None = None,
+) -> pd.DataFrame:
+    """One line per source, kind and value of `by`, in the order of `sort` (or of `by`).
+
+    quantities, means: names of columns, or {name in the table: column of the rows}; a
+    mean has no interval. p: {quantity: column for the p that its mean is 0}; extra:
+    what else a group's rows give the line. sort=(): as the rows come.
+    """
+    by, lines = [*SETTING, *by], []
+    if rows.empty:
+        ends = ("", "_sd", "_low", "_high")
+        columns = [f"{name}{end}" for name in _named(quantities) for end in ends]
+        return pd.DataFrame(columns=[*by, *columns, "n", *(p or {}).values(), *means])
+    for key, group in groups(rows, by):
+        line = dict(key)
+        for name, column in _named(quantities).items():
+            found = spread(group, name, column, (p or {}).get(name))
+            line |= found | {"n": max(found["n"], line.get("n", 0))}
+        line |= average(group, means)
+        lines.append(line | (extra(group) if extra else {}))
+    frame = pd.DataFrame(lines)
+    keys = by if sort is None else [*SETTING, *sort] if sort else []
+    return names.ordered(frame, keys) if keys else frame
+
+
+def groups(rows: pd.DataFrame, keys: list[str]) -> Iterable[tuple[dict, pd.DataFrame]]:
+    """({key: value}, its rows) of each group, in the order of the rows."""
+    for values, group in rows.groupby(keys, sort=False, dropna=False):
+        yield dict(zip(keys, values, strict=True)), group
+
+
+def spread(
+    rows: pd.DataFrame, name: str, column: str | None = None, p: str | None = None
+) -> dict:
+    """{name, name_sd, n, name_low, name_high}, and p under that name, of a column.
+
+    Rows without a value are not counted, unless none has one.
+    """
+    rho = float(rows["rho"].iloc[0]) if "rho" in rows else 0.0
+    values = pd.to_numeric(rows[column or name])
+    known = values if values.isna().all() else values.dropna()
+    result = mean(name, known.tolist(), rho)
+    ends = result.low, result.high, result.p if result.sd else np.nan
+    if "fixed" in rows and rows["fixed"].any():
+        kept = DELONG.get(
+            name, tuple(f"{column or name}_{e}" for e in ("low", "high", "p"))
+        )
+        ends = [*average(rows, kept).values(), np.nan][:3]
+    line = {name: result.mean, f"{name}_sd": result.sd, "n": result.n}
+    line |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
+    return line | ({p: ends[2]} if p else {})
+
+
+def mean(name: str, values: Iterable[float], rho: float = 0.0) -> stats.Paired:
+    """Mean, sd and t interval of a quantity, on the logit scale where it is a score."""
+    return (stats.scored if names.is_score(name) else stats.paired)(values, rho)
+
+
+def average(rows: pd.DataFrame, columns: Iterable[str] | dict[str, str]) -> dict:
+    """Means of columns, NaN where there is none; a dict renames {new: column}."""
+    return {
+        new: float(pd.to_numeric(rows[column]).mean()) if column in rows else np.nan
+        for new, column in _named(columns).items()
+    }
+
+
+def delta(
+    rows: pd.DataFrame, base: pd.DataFrame, column: str, same: Iterable[str]
+) -> pd.Series:
+    """Each row's column minus that of its pair in `base`, which has equal `same`.
+
+    NaN where there is no pair. Columns that neither frame has, as `fold`, are no key.
+    """
+    keys = [key for key in same if key in rows]
+    theirs = base.set_index(keys)[column]
+    pairs = theirs.reindex(pd.MultiIndex.from_frame(rows[keys]))
+    return rows[column] - pairs.to_numpy()
+
+
+def long(
+    rows: pd.DataFrame, columns: Iterable[str], items: Iterable, into: str
+) -> pd.DataFrame:
+    """One row per row and item: `column_item` as `column`, the item as `into`."""
+    rows = rows.reset_index(drop=True)
+    parts = [
+        rows.assign(**{into: item}, **{c: rows[f"{c}_{item}"] for c in columns})
+        for item in items
+    ]
+    return pd.concat(parts).sort_index(kind="stable", ignore_index=True)
+
+
+def contrast(rows: pd.DataFrame, column: str, one: str, other: str) -> pd.DataFrame:
+    """Paired difference of test_auc between two values of a column, a line per source.
+
+    A source in which no seed has both is left out.
+    """
+    mine, theirs = (rows[rows[column] == value] for value in (one, other))
+    found = delta(mine, theirs, "test_auc", [*SETTING, "seed", "fold"])
+    paired = mine.assign(difference=found)[found.notna()]
+    return summarise(paired, [], ["difference"], sort=())
+
+
+def holm(frame: pd.DataFrame, family: list[str]) -> pd.DataFrame:
+    """The frame with p_holm behind p: adjusted for all lines of one family."""
+    adjusted = frame.groupby(family, sort=False)["p"].transform(stats.holm)
+    frame = frame.drop(columns="p_holm", errors="ignore")
+    frame.insert(frame.columns.get_loc("p") + 1, "p_holm", adjusted)
+    return frame
+
+
+def _named(columns: Iterable[str] | dict[str, str]) -> dict[str, str]:
+    return columns if isinstance(columns, dict) else {name: name for name in columns}
