@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from kdutils import train
 from kdutils.data import symmetry, wafers, wafersim
 from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
@@ -19,7 +20,6 @@ from kdutils.metrics import multilabel as marks
 from kdutils.models import nets, wafernets
 from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
 from kdutils.store import runs
-from kdutils.train import turns
 
 # Normal, Center, Edge-Ring, both, Near-Full: learnt in a moment.
 EASY = np.zeros((5, 8), int)
@@ -189,10 +189,12 @@ def test_kept_answers_are_those_of_the_kept_weights_turned_or_not(rows):
         assert not net.training
         X = wafer_teachers.split(run.config).val.X
         for views in (1, 8):
-            z = turns.ask(wafer_teachers.asked(run), X, views=views)
+            z = train.predict(
+                wafer_teachers.asked(run), X, augment=symmetry.turned, views=views
+            )
             assert np.array_equal(told[f"val{views}"], z)
             copies = symmetry.turned(X)[:views].copy()
-            z = np.mean([turns.ask(net, copy) for copy in copies], axis=0)
+            z = np.mean([train.predict(net, copy) for copy in copies], axis=0)
             gap = np.abs(told[f"val{views}"] - z).max()
             assert gap <= atol if atol else 0 < gap < 0.05 * np.abs(z).max()  # bfloat16
 
@@ -205,7 +207,9 @@ def test_a_teachers_settings_are_read():
     def weights(**changed):
         own = {**config, **changed}
         net = wafer_teachers.build(own["net"], own["sizes"], own["seed"])
-        batches = turns.TurnedBatches(X, y, batch=16, seed=0, turned=own["turned"])
+        batches = train.Batches(
+            X, y, batch=16, seed=0, augment=wafer_teachers.augment(own)
+        )
         wafer_teachers.fit(own, net, batches, multilabel.labelled)
         return np.concatenate([a.ravel() for a in nets.arrays(net).values()])
 
@@ -224,8 +228,12 @@ def test_a_teachers_weights_are_those_of_its_training(rows, name, turned):
     net = wafer_teachers.build("compact", TEACHERS[name]["sizes"], config["seed"])
     X, y = wafer_teachers.labelled(config, wafer_teachers.split(config))
     assert len(X) == len(y) == 64 + (16 if name == "ours" else 0)
-    how = {"batch": 8, "seed": config["seed"], "turned": turned}
-    batches = turns.TurnedBatches(X, y, **how)
+    how = {
+        "batch": 8,
+        "seed": config["seed"],
+        "augment": wafer_teachers.augment(config),
+    }
+    batches = train.Batches(X, y, **how)
     wafer_teachers.fit(config, net, batches, multilabel.labelled)
     assert equal(nets.arrays(net), run.arrays("weights"))
 
@@ -306,23 +314,30 @@ def test_answers_are_the_mean_of_every_teachers(rows):
             said = []
             for id in config["teachers"]:
                 teacher = runs.open(wafer_teachers, id)
-                said.append(turns.ask(wafer_teachers.asked(teacher), X, views=views))
+                said.append(
+                    train.predict(
+                        wafer_teachers.asked(teacher),
+                        X,
+                        augment=symmetry.turned,
+                        views=views,
+                    )
+                )
             assert np.allclose(told[name], np.mean(said, axis=0), atol=1e-5)
             assert told[name].dtype == np.float32
         row = rows[wafer_answers].set_index("run").loc[run.id]
         for name in wafer_teachers.PARTS:
             exact = marks.exact(getattr(parts, name).y, told[name])
             assert row[f"{name}_exact"] == exact
-        train = marks.calibration(parts.train.y, told["train"])
+        fitted = marks.calibration(parts.train.y, told["train"])
         for key in ("ece", "entropy", "pseudo_error"):
-            assert row[f"train_{key}"] == train[key]
+            assert row[f"train_{key}"] == fitted[key]
 
 
 def test_answers_that_a_teacher_kept_are_looked_up(rows, monkeypatch):
     run, other = each(rows, wafer_answers, "answers", "published")
     (teacher,) = each(rows, wafer_teachers, "teacher", "published")
     parts = wafer_teachers.split(run.config)
-    monkeypatch.setattr(turns, "ask", lambda *a, **k: pytest.fail("asked again"))
+    monkeypatch.setattr(train, "predict", lambda *a, **k: pytest.fail("asked again"))
     for views in (1, 8):
         config = {**run.config, "views": views}
         found = wafer_answers.said(config, teacher, {"test": parts.test.X})
@@ -402,9 +417,11 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
         assert row["torch_bytes"] == waferpack.torch_bytes(net)
         for part in ("val", "test"):
             X = getattr(parts, part).X
-            assert np.array_equal(said[part], turns.ask(net, X))
-            assert np.array_equal(said[f"{part}8"], turns.ask(small, X))
-        assert np.array_equal(said["turned8"], turns.ask(small, X, views=8))
+            assert np.array_equal(said[part], train.predict(net, X))
+            assert np.array_equal(said[f"{part}8"], train.predict(small, X))
+        assert np.array_equal(
+            said["turned8"], train.predict(small, X, augment=symmetry.turned, views=8)
+        )
         y = parts.test.y
         assert row["val_exact"] == marks.exact(parts.val.y, said["val"])
         assert row["test_exact"] == marks.exact(y, said["test"])
@@ -437,8 +454,12 @@ def test_a_students_weights_are_those_of_its_training(rows, group):
     config, source = run.config, runs.open(wafer_answers, run.config["answers"])
     data = wafer_students.transfer(config, source, wafer_teachers.split(source.config))
     net = wafer_teachers.build("compact", OURS["sizes"], config["seed"])
-    how = {"batch": 8, "seed": config["seed"], "turned": group != "published"}
-    batches = turns.TurnedBatches(*data, **how)
+    how = {
+        "batch": 8,
+        "seed": config["seed"],
+        "augment": wafer_teachers.augment(config),
+    }
+    batches = train.Batches(*data, **how)
     wafer_teachers.fit(config, net, batches, LOSSES[group])
     weights = run.arrays("weights")
     for key, value in nets.arrays(net).items():
@@ -582,14 +603,14 @@ def test_a_killed_run_goes_on_after_its_last_finished_step(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # after the weights, before the answers
-        patch.setattr(turns, "ask", kill)
+        patch.setattr(train, "predict", kill)
         with pytest.raises(KeyboardInterrupt):
             recipe.compute(run.config, killed)
     assert [path.name for path in killed.folder.iterdir()] == ["weights.npz"]
     with monkeypatch.context() as patch:
         patch.setattr(wafer_teachers, "fit", kill)
         found = recipe.compute(run.config, killed)["rows"]
-    patch.setattr(turns, "ask", kill)
+    patch.setattr(train, "predict", kill)
     patch.setattr(wafer_teachers, "fit", kill)
     assert recipe.compute(run.config, killed)["rows"] == found  # nothing is done twice
     patch.undo()

@@ -16,8 +16,8 @@ from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import image_teachers
 from kdutils.recipes.hinton import paired
-from kdutils.train import imagegrid
-from kdutils.train.imagegrid import Cell
+from kdutils.train import students
+from kdutils.train.students import Cell
 
 STAGE = "03_kd_images"
 LABELLED = {"label-only": None, "distilled": "own", "all-knowing": "full"}
@@ -86,7 +86,7 @@ def arms(
         torch.manual_seed(seed)
         size = {"widths": config["widths"]}
         net = nets.build("perceptron", X.shape[1], full.shape[1], **size)
-        weights = imagegrid.fit_crowd(
+        weights = students.fit_stacked(
             net,
             X[rows],
             known[rows],
@@ -96,9 +96,9 @@ def arms(
             batch=config["batch"],
             lr=config["lr"],
             seed=seed,
-            halved=config["halved"],
+            bf16=config["halved"],
         )
-        logits = imagegrid.ask_crowd(net, weights, parts.test.X)
+        logits = students.predict_stacked(net, weights, parts.test.X)
         found |= dict(zip(names, logits, strict=True))
     return found
 

@@ -15,8 +15,8 @@ from kdutils import stats
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import image_teachers
-from kdutils.train import imagegrid
-from kdutils.train.imagegrid import Cell
+from kdutils.train import students
+from kdutils.train.students import Cell
 
 STAGE = "03_kd_images"
 OMITTED = {"omit-3": [3], "only-7-8": [0, 1, 2, 3, 4, 5, 6, 9]}
@@ -97,19 +97,19 @@ def student(config: dict, system: dict, parts, views: np.ndarray) -> dict:
     torch.manual_seed(config["seed"])
     size = {"widths": config["widths"]}
     net = nets.build("perceptron", X.shape[1], views.shape[2], **size)
-    imagegrid.fit_one(
+    students.fit_one(
         net,
         X[keep],
         y[keep],
         {"teacher": still[keep]},
         system["cell"],
         epochs=system["epochs"],
-        reach=system.get("reach", 0),
-        views=views[:, keep] if system.get("same") else None,
+        max_shift=system.get("reach", 0),
+        view_targets=views[:, keep] if system.get("same") else None,
         batch=config["batch"],
         lr=config["lr"],
         seed=config["seed"],
-        halved=config["halved"],
+        bf16=config["halved"],
     )
     found = {"test": nets.ask(net, parts.test.X)}
     return found | ({"train": nets.ask(net, X)} if "omit" in system else {})

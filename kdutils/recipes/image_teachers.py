@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from kdutils import train
 from kdutils.data import Split, images
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.models.maxnorm import MaxNorm
-from kdutils.train import imagebatches
-from kdutils.train import loop as train
 
 STAGE = "03_kd_images"
 
@@ -72,21 +71,24 @@ def net(config: dict, side: int) -> torch.nn.Module:
     return nets.build("perceptron", side, classes, **sizes)
 
 
-def teach(config: dict, X, y, *, epochs: int, seed: int) -> torch.nn.Module:
+def teach(
+    config: dict, X, y, *, epochs: int, seed: int, checkpoint=None
+) -> torch.nn.Module:
     """A trained teacher on uint8 images X (n, H, W) with labels y (n,)."""
     torch.manual_seed(seed)
     model = net(config, X.shape[1])
-    batches = imagebatches.ImageBatches(
-        X, y, batch=config["batch"], seed=seed, reach=config["reach"]
-    )
+    how = {"batch": config["batch"], "seed": seed, "scale": 255}
+    batches = train.Batches(X, y, augment=train.shifts(config["reach"]), **how)
     descent = {"lr": config["lr"], "momentum": config["momentum"]}
     train.fit(
-        nets.Halved(model) if config["halved"] else model,
+        model,
         batches,
         cross_entropy,
         epochs=epochs,
         optimizer=partial(MaxNorm, **descent, norm=config["max_norm"]),
         seed=seed,
+        bf16=config["halved"],
+        checkpoint=checkpoint,
     )
     return model
 
@@ -101,18 +103,17 @@ def trained(run) -> torch.nn.Module:
 def compute(config: dict, run) -> dict:
     """Train, and keep the logits of all parts; one row with its test errors."""
     parts = split(config)
-    epochs, seed = config["epochs"], config["seed"]
+    how = {"epochs": config["epochs"], "seed": config["seed"]}
+    how["checkpoint"] = run.checkpoint("weights")
     run.step(
         "weights",
-        lambda: nets.arrays(
-            teach(config, parts.train.X, parts.train.y, epochs=epochs, seed=seed)
-        ),
+        lambda: nets.arrays(teach(config, parts.train.X, parts.train.y, **how)),
     )
     model = trained(run)
     reach = config["reach"] if config["rows"] == "all" else 0
 
     def logits() -> dict[str, np.ndarray]:
-        views = imagebatches.each_view(parts.train.X, reach)
+        views = train.Shifts(parts.train.X, reach)
         return {
             "views": np.stack([nets.ask(model, X) for X in views]).astype(np.float16),
             "val": nets.ask(model, parts.val.X) if len(parts.val) else np.empty(0),

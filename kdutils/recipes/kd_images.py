@@ -17,8 +17,8 @@ from kdutils.data import images
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import hinton, image_teachers
-from kdutils.train import crowds, imagegrid
-from kdutils.train.imagegrid import Cell
+from kdutils.train import students
+from kdutils.train.students import Cell
 
 STAGE = "03_kd_images"
 STUDENTS = {"mlp": "perceptron", "cnn": "convolutional"}
@@ -120,7 +120,8 @@ def size(config: dict, parts) -> int:
 
 def fitting(config: dict) -> dict:
     """The settings that every student of a run shares."""
-    return {key: config[key] for key in ("epochs", "batch", "lr", "seed", "halved")}
+    how = {key: config[key] for key in ("epochs", "batch", "lr", "seed")}
+    return how | {"bf16": config["halved"]}
 
 
 def assistant(config: dict, parts, targets: dict) -> np.ndarray:
@@ -128,14 +129,14 @@ def assistant(config: dict, parts, targets: dict) -> np.ndarray:
     cell = Cell("kd", config["assistant_alpha"], config["assistant_T"])
     net, X, y = untrained(config, parts, "assistant"), parts.train.X, parts.train.y
     how = fitting(config) | {"lr": config["assistant_lr"]}
-    return nets.ask(imagegrid.fit_one(net, X, y, targets, cell, **how), X)
+    return nets.ask(students.fit_one(net, X, y, targets, cell, **how), X)
 
 
 def alone(config: dict, parts, targets: dict) -> np.ndarray:
     """What the label-only student says of them, to be its successor's teacher."""
     net, X, y = untrained(config, parts), parts.train.X, parts.train.y
-    weights = imagegrid.fit_crowd(net, X, y, targets, [Cell()], **fitting(config))
-    return imagegrid.ask_crowd(net, weights, X)[0]
+    weights = students.fit_stacked(net, X, y, targets, [Cell()], **fitting(config))
+    return students.predict_stacked(net, weights, X)[0]
 
 
 def outputs(config: dict, run, parts, targets: dict, source) -> dict:
@@ -145,12 +146,12 @@ def outputs(config: dict, run, parts, targets: dict, source) -> dict:
     """
     plain = [cell for _, cell in every(config) if not cell.hint]
     hinted = [cell for _, cell in every(config) if cell.hint]
-    many = crowds.of(untrained(config, parts)).together
+    many = students.stacked(untrained(config, parts)).together
     found = [
         run.step(
             f"cells-{start}",
-            lambda some=plain[start : start + many]: crowd(
-                config, parts, targets, some
+            lambda some=plain[start : start + many], start=start: together(
+                config, parts, targets, some, run.checkpoint(f"cells-{start}")
             ),
         )
         for start in range(0, len(plain), many)
@@ -161,13 +162,14 @@ def outputs(config: dict, run, parts, targets: dict, source) -> dict:
     return {k: np.concatenate([one[k] for one in found]) for k in ("val", "test")}
 
 
-def crowd(config: dict, parts, targets: dict, some: list[Cell]) -> dict:
+def together(config: dict, parts, targets: dict, some: list[Cell], checkpoint) -> dict:
     """Logits of cells that train side by side."""
     net, X, y = untrained(config, parts), parts.train.X, parts.train.y
-    weights = imagegrid.fit_crowd(net, X, y, targets, some, **fitting(config))
+    how = fitting(config) | {"checkpoint": checkpoint}
+    weights = students.fit_stacked(net, X, y, targets, some, **how)
     return {
-        "val": imagegrid.ask_crowd(net, weights, parts.val.X),
-        "test": imagegrid.ask_crowd(net, weights, parts.test.X),
+        "val": students.predict_stacked(net, weights, parts.val.X),
+        "test": students.predict_stacked(net, weights, parts.test.X),
     }
 
 
@@ -176,14 +178,14 @@ def with_hints(config: dict, parts, targets: dict, some: list[Cell], source) -> 
     said, felt = {"val": [], "test": []}, features(source, parts.train.X)
     for cell in some:
         net = untrained(config, parts)
-        imagegrid.fit_one(
+        students.fit_one(
             net,
             parts.train.X,
             parts.train.y,
             targets,
             cell,
             features=felt,
-            **fitting(config) | {"halved": False},
+            **fitting(config) | {"bf16": False},
         )
         for name, part in (("val", parts.val), ("test", parts.test)):
             said[name].append(nets.ask(net, part.X))

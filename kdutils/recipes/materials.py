@@ -11,8 +11,7 @@ from torch import nn
 from kdutils.data import images, mechanisms, tabular
 from kdutils.models import nets
 from kdutils.recipes import folds
-from kdutils.train import imagebatches
-from kdutils.train import loop as train
+from kdutils.train import Batches, Shifts, shifts
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,12 @@ class Material:
 
     def batches(self, *targets, batch: int, seed: int, reach: int, views=None):
         """The training part in batches that end with the views' logits, if any."""
-        how = {"batch": batch, "seed": seed, "reach": reach, "views": views}
-        return imagebatches.ImageBatches(self.X["train"], *targets, **how)
+        how = {"batch": batch, "seed": seed, "scale": 255, "view_targets": views}
+        return Batches(self.X["train"], *targets, augment=shifts(reach), **how)
 
     def views(self, net: nn.Module, reach: int) -> np.ndarray:
         """Logits float16 (V, n, S) of every shift of the training images."""
-        every = imagebatches.each_view(self.X["train"], reach)
+        every = Shifts(self.X["train"], reach)
         return np.stack([nets.ask(net, X) for X in every]).astype(np.float16)
 
     def ask(self, net: nn.Module, part: str, *, features: bool = False) -> np.ndarray:
@@ -60,7 +59,7 @@ class Readings(Material):
     def batches(self, *targets, batch: int, seed: int, reach: int, views=None):
         told = [] if views is None else [views[0]]
         X = self.X["train"]
-        return train.Batches(X, *targets, *told, batch=batch, seed=seed)
+        return Batches(X, *targets, *told, batch=batch, seed=seed)
 
     def views(self, net: nn.Module, reach: int) -> np.ndarray:
         return self.ask(net, "train")[None].astype(np.float16)

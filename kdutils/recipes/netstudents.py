@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from kdutils import train
 from kdutils.compress import shrink
 from kdutils.deploy import waferpack
 from kdutils.losses import multiclass, multilabel
@@ -22,8 +23,7 @@ from kdutils.recipes import (
     wafer_students,
     wafer_teachers,
 )
-from kdutils.train import crowds, imagegrid, turns
-from kdutils.train.imagebatches import ImageBatches
+from kdutils.train import students
 
 PARTS = ("val", "test")
 
@@ -58,7 +58,7 @@ def image(config: dict, run) -> Student:
     """The student of the sweep `taught`: its cell of the best validation accuracy.
 
     The sweep kept answers, not weights: the cell is trained again as there, alone
-    instead of in a crowd, so that its weights differ by the rounding of sums.
+    instead of beside others, so that its weights differ by the rounding of sums.
     """
     sweep = run.need(kd_images, config["taught"])
     source = run.need(image_teachers, sweep.config["teacher"])
@@ -71,7 +71,7 @@ def image(config: dict, run) -> Student:
     net = kd_images.untrained(sweep.config, parts)
 
     def learn() -> dict[str, np.ndarray]:
-        weights = imagegrid.fit_crowd(net, X, y, targets, [cell], **how)
+        weights = students.fit_stacked(net, X, y, targets, [cell], **how)
         return {name: one[0] for name, one in weights.items()}
 
     def loss(z, labels, t):
@@ -81,7 +81,9 @@ def image(config: dict, run) -> Student:
     t = torch.as_tensor(targets[cell.target]).float()
     return Student(
         net=nets.load(net, run.step("weights", learn)),
-        batches=lambda seed: ImageBatches(X, y, t, batch=how["batch"], seed=seed),
+        batches=lambda seed: train.Batches(
+            X, y, t, batch=how["batch"], seed=seed, scale=255
+        ),
         loss=loss,
         ask=nets.ask,
         judge=scores.accuracy,
@@ -104,9 +106,9 @@ def chosen(methods: list[str], sweep, parts) -> tuple:
     Raises ValueError where the sweep has no plain cell of these methods.
     """
     every = [one for one in kd_images.every(sweep.config) if not one[1].hint]
-    many = crowds.of(kd_images.untrained(sweep.config, parts)).together
-    crowd = [sweep.arrays(f"cells-{at}") for at in range(0, len(every), many)]
-    said = {part: np.concatenate([one[part] for one in crowd]) for part in PARTS}
+    many = students.stacked(kd_images.untrained(sweep.config, parts)).together
+    kept = [sweep.arrays(f"cells-{at}") for at in range(0, len(every), many)]
+    said = {part: np.concatenate([one[part] for one in kept]) for part in PARTS}
     right = {
         number: scores.accuracy(parts.val.y, said["val"][number])
         for number, (method, _) in enumerate(every)
@@ -125,15 +127,15 @@ def wafer(config: dict, run) -> Student:
     source = run.need(wafer_answers, own["answers"])
     parts, told = wafer_teachers.split(source.config), source.arrays("answers")
     tensors = wafer_students.transfer(own, source, parts)
-    how = {"batch": own["batch"], "turned": own["turned"]}
+    how = {"batch": own["batch"], "augment": wafer_teachers.augment(own)}
     alone = config["alone"] and run.need(wafer_students, config["alone"])
     asked = [run.need(wafer_teachers, id) for id in source.config["teachers"]]
     whole = [waferpack.folded(wafer_teachers.trained(one)) for one in asked]
     return Student(
         net=net,
-        batches=lambda seed: turns.TurnedBatches(*tensors, seed=seed, **how),
+        batches=lambda seed: train.Batches(*tensors, seed=seed, **how),
         loss=multilabel.loss(**{key: own[key] for key in wafer_students.LOSS}),
-        ask=turns.ask,
+        ask=train.predict,
         judge=marks.exact,
         parts=parts,
         teacher={part: told[part] for part in PARTS},

@@ -15,6 +15,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from kdutils import train
 from kdutils.losses import multiclass, subclass
 from kdutils.metrics import binary as metrics
 from kdutils.metrics import multiclass as scores
@@ -22,7 +23,6 @@ from kdutils.models import nets
 from kdutils.recipes import materials
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.materials import Material
-from kdutils.train import loop as train
 
 STAGE = "04_kd_subclass"
 CLASSES = 2
@@ -229,7 +229,7 @@ def _fit(config, data, model, name, loss, y, epochs, views=None) -> None:
         return _auc(held, grouped(data.ask(model, "val"), data, name))
 
     train.fit(
-        _halved(config, model),
+        model,
         data.batches(y, views=views, **how),
         loss,
         epochs=epochs,
@@ -237,6 +237,7 @@ def _fit(config, data, model, name, loss, y, epochs, views=None) -> None:
             torch.optim.AdamW, lr=config["lr"], weight_decay=0.0, fused=True
         ),
         seed=config["seed"],
+        bf16=config["halved"],
         schedule=schedule,
         validate=validate if config["select"] and len(held) else None,
     )

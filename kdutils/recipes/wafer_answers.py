@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from kdutils import train
+from kdutils.data import symmetry
 from kdutils.metrics import multilabel as marks
 from kdutils.recipes import wafer_teachers
-from kdutils.train import turns
 
 STAGE = "05_wafer_label_free"
 
@@ -87,5 +88,5 @@ def said(config: dict, teacher, sets: dict) -> dict[str, np.ndarray]:
             found[name] = kept[key]
             continue
         net = net or wafer_teachers.asked(teacher)
-        found[name] = turns.ask(net, X, views=views)
+        found[name] = train.predict(net, X, augment=symmetry.turned, views=views)
     return found

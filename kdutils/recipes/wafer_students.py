@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from kdutils import train
+from kdutils.data import symmetry
 from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
 from kdutils.recipes import wafer_answers, wafer_teachers
-from kdutils.train import turns
 
 STAGE = "05_wafer_label_free"
 LOSS = ("alpha", "beta", "T", "labels")
@@ -61,9 +62,9 @@ def compute(config: dict, run) -> dict:
         net = wafer_teachers.build(config["net"], config["sizes"], config["seed"])
         X, t, y = transfer(config, source, parts)
         how = {"batch": config["batch"], "seed": config["seed"]}
-        batches = turns.TurnedBatches(X, t, y, turned=config["turned"], **how)
+        batches = train.Batches(X, t, y, augment=wafer_teachers.augment(config), **how)
         loss = multilabel.loss(**{key: config[key] for key in LOSS})
-        wafer_teachers.fit(config, net, batches, loss)
+        wafer_teachers.fit(config, net, batches, loss, run.checkpoint("weights"))
         return nets.arrays(net)
 
     run.step("weights", learn)
@@ -74,11 +75,13 @@ def compute(config: dict, run) -> dict:
 
     def ask() -> dict[str, np.ndarray]:
         return {
-            "val": turns.ask(net, parts.val.X),
-            "test": turns.ask(net, parts.test.X),
-            "val8": turns.ask(small, parts.val.X),
-            "test8": turns.ask(small, parts.test.X),
-            "turned8": turns.ask(small, parts.test.X, views=8),
+            "val": train.predict(net, parts.val.X),
+            "test": train.predict(net, parts.test.X),
+            "val8": train.predict(small, parts.val.X),
+            "test8": train.predict(small, parts.test.X),
+            "turned8": train.predict(
+                small, parts.test.X, augment=symmetry.turned, views=8
+            ),
         }
 
     said = run.step("answers", ask)

@@ -13,13 +13,12 @@ from functools import partial
 import numpy as np
 import torch
 
-from kdutils.data import Split, wafers, wafersim
+from kdutils import train
+from kdutils.data import Split, symmetry, wafers, wafersim
 from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets, wafernets
-from kdutils.train import loop as train
-from kdutils.train import turns
 
 STAGE = "05_wafer_label_free"
 PARTS = ("train", "val", "test")
@@ -80,10 +79,10 @@ def build(name: str, sizes: dict, seed: int, side: int = 52) -> torch.nn.Module:
     return wafernets.build(name, side, len(wafers.classes()), **sizes)
 
 
-def fit(config: dict, net, batches, loss) -> None:
+def fit(config: dict, net, batches, loss, checkpoint=None) -> None:
     """Train a net in place: AdamW, a cosine to 0, the last weights are kept."""
     train.fit(
-        nets.Halved(net) if config["halved"] else net,
+        net,
         batches,
         loss,
         epochs=config["epochs"],
@@ -94,7 +93,14 @@ def fit(config: dict, net, batches, loss) -> None:
             fused=True,
         ),
         seed=config["seed"],
+        bf16=config["halved"],
+        checkpoint=checkpoint,
     )
+
+
+def augment(config: dict):
+    """The eight symmetries of maps, or only the maps as they are."""
+    return symmetry.turned if config["turned"] else lambda X: X[None]
 
 
 def trained(run) -> torch.nn.Module:
@@ -138,7 +144,9 @@ def answers(run, parts: Split) -> dict[str, np.ndarray]:
     """Logits of every part: of the maps as they are, and over the eight copies."""
     net = asked(run)
     return {
-        f"{name}{views}": turns.ask(net, getattr(parts, name).X, views=views)
+        f"{name}{views}": train.predict(
+            net, getattr(parts, name).X, augment=symmetry.turned, views=views
+        )
         for name in PARTS
         for views in (1, 8)
     }
@@ -152,8 +160,8 @@ def compute(config: dict, run) -> dict:
         net = build(config["net"], config["sizes"], config["seed"])
         X, y = labelled(config, parts)
         how = {"batch": config["batch"], "seed": config["seed"]}
-        batches = turns.TurnedBatches(X, y, turned=config["turned"], **how)
-        fit(config, net, batches, multilabel.labelled)
+        batches = train.Batches(X, y, augment=augment(config), **how)
+        fit(config, net, batches, multilabel.labelled, run.checkpoint("weights"))
         return nets.arrays(net)
 
     run.step("weights", learn)
