@@ -25,8 +25,8 @@ from kdutils.recipes import (
 )
 from kdutils.recipes.tasks import IMAGES
 from kdutils.store import runs
-from kdutils.train import imagebatches, imagegrid
-from kdutils.train.imagegrid import Cell
+from kdutils.train import Batches, shifts, students
+from kdutils.train.students import Cell
 
 TEACHER = {
     "source": "digits", "root": "", "seeds": 2, "val": 200,
@@ -170,9 +170,8 @@ def test_kept_logits_are_those_of_the_kept_weights(rows):
         assert np.allclose(still, nets.ask(model, parts.train.X), atol=0.02)
         assert np.array_equal(told["test"], nets.ask(model, parts.test.X))
         assert len(told["val"]) == len(parts.val)
-        batches = imagebatches.ImageBatches(
-            parts.train.X, batch=300, seed=0, reach=views // 9, views=told["views"]
-        )
+        how = {"batch": 300, "seed": 0, "scale": 255, "view_targets": told["views"]}
+        batches = Batches(parts.train.X, augment=shifts(views // 9), **how)
         for x, said in batches:  # the same crop, of nine or of one
             with torch.no_grad():
                 assert torch.allclose(model(x), said.float(), atol=0.02)
@@ -233,7 +232,7 @@ def test_what_each_system_is_shown(monkeypatch):
         seen[name] = SimpleNamespace(X=X, y=labels, told=targets, cell=cell, **how)
         return net
 
-    monkeypatch.setattr(imagegrid, "fit_one", listen)
+    monkeypatch.setattr(students, "fit_one", listen)
     for name, system in hinton.systems(HINTON).items():
         found = hinton.student({**HINTON, "seed": 0}, system, parts, views)
         assert ("train" in found) == (name in hinton.OMITTED) and "test" in found
@@ -243,11 +242,11 @@ def test_what_each_system_is_shown(monkeypatch):
         assert np.array_equal(seen[name].told["teacher"], views[4][keep])
     assert set(seen["omit-3"].y) == {0, 1, 2, 4, 5, 6, 7, 8, 9}
     assert set(seen["only-7-8"].y) == {7, 8}
-    assert [name for name, own in seen.items() if own.views is not None] == [
+    assert [name for name, own in seen.items() if own.view_targets is not None] == [
         "student-consistent"
     ]
-    assert np.array_equal(seen["student-consistent"].views, views)
-    moved = {name for name, own in seen.items() if own.reach}
+    assert np.array_equal(seen["student-consistent"].view_targets, views)
+    moved = {name for name, own in seen.items() if own.max_shift}
     assert moved == {"student-jitter", "student-fixed", "student-consistent"}
     assert {name for name, own in seen.items() if own.epochs == 4} == moved
     hard = {name for name, own in seen.items() if own.cell == Cell()}
@@ -342,7 +341,7 @@ def test_a_cells_row_is_that_of_the_student_trained_alone(rows, student):
     for number in (0, 2, 4, 7, 9, 12, 13, 15):
         (method, cell), row = cells[number], frame.iloc[number]
         felt = kd_images.features(source, parts.train.X) if cell.hint else None
-        net = imagegrid.fit_one(
+        net = students.fit_one(
             kd_images.untrained(config, parts), parts.train.X, parts.train.y, targets,
             cell, features=felt, **kd_images.fitting(config),
         )  # fmt: skip
@@ -593,9 +592,9 @@ def test_the_best_epoch_is_kept_only_where_there_are_validation_rows(
     fail = z[:, 1] - z[:, 0]
     above = np.mean(fail[right, None] > fail[None, ~right])
     assert own.validate(own.model) == pytest.approx(above, abs=1e-3)
-    assert own.schedule is subclass.train.cosine and own.batches.reach == 1
+    assert own.schedule is subclass.train.cosine and len(own.batches.views) == 9
     other = seen["published", "digits"]
-    assert other.schedule is subclass.train.constant and other.batches.reach == 0
+    assert other.schedule is subclass.train.constant and other.batches.views is None
 
 
 # --- all of them ------------------------------------------------------------------

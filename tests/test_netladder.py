@@ -9,6 +9,7 @@ import test_image_recipes as of_images
 import test_wafer_recipes as of_wafers
 import torch
 
+from kdutils import train
 from kdutils.compress import shrink
 from kdutils.deploy import mapnet
 from kdutils.metrics import multiclass as scores
@@ -24,8 +25,7 @@ from kdutils.recipes import (
 )
 from kdutils.recipes.tasks import IMAGES, WAFERS
 from kdutils.store import runs
-from kdutils.train import imagegrid, turns
-from kdutils.train import loop as train
+from kdutils.train import students
 from kdutils.views import ladders
 
 SETTINGS = {
@@ -211,8 +211,8 @@ def test_fine_tuning_hears_the_loss_that_the_student_was_taught_with(study):
         z = one.net(x)
     method, rest = one.cell.split(", α ")
     alpha, T = (float(v) for v in rest.split(", T "))
-    cell = imagegrid.Cell(method, alpha, T)
-    own = imagegrid._loss([cell])(z[None], t, labels)
+    cell = students.Cell(method, alpha, T)
+    own = students._loss([cell])(z[None], t, labels)
     assert torch.allclose(one.loss(z, labels, t), own[0])
     _, _, wafer = opened(study[2], "compact")
     x, t, y = next(iter(wafer.batches(0)))
@@ -225,7 +225,7 @@ def test_the_wafer_student_is_the_one_that_was_kept(study):
     run, mine, one = opened(rows, "compact")
     row = wafers[wafers["run"] == run.config["taught"]].iloc[0]
     assert (row["group"], row["sizes"]) == ("ours", SETTINGS["wafer_sizes"][0])
-    z = turns.ask(one.net, one.parts.test.X)
+    z = train.predict(one.net, one.parts.test.X)
     gap = np.abs(run.arrays("ladder")["student fp32-test"] - z).max()
     assert 0 <= gap < 1e-3  # folding moves sums by a rounding
     assert mine.loc["teacher", "test"] == row["teacher_exact"]

@@ -1,7 +1,4 @@
-"""Image networks, their batches and their optimizer, against a count by hand or torch.
-
-What a student sees and what its teacher says of it must be the same crop.
-"""
+"""Image networks and their optimizer, against a count by hand or torch."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from torch.nn import functional as F
 
 from kdutils.models import nets
 from kdutils.models.maxnorm import MaxNorm
-from kdutils.train.imagebatches import ImageBatches, each_view, windows
 
 
 def images(n=20, side=28, seed=0):
@@ -142,113 +138,6 @@ def test_halved_products_give_float32_close_by():
     assert 0 < (full - half).abs().max() < 0.02 * full.abs().max()
     half.sum().backward()
     assert all(p.grad.dtype == torch.float32 for p in net.parameters())
-
-
-# --- batches ----------------------------------------------------------------------
-
-
-def marked(n=50, side=6):
-    """Images whose first pixel is their number."""
-    X = images(n, side)
-    X[:, 0, 0] = np.arange(n)
-    return X
-
-
-def test_every_image_comes_once_an_epoch_with_its_targets():
-    X = marked()
-    told = np.arange(100, dtype=np.float32).reshape(50, 2)
-    batches = ImageBatches(X, np.arange(50), told, batch=16, seed=3)
-    assert len(batches) == 4
-    orders = []
-    for _ in range(3):
-        sizes, order = [], []
-        for x, y, t in batches:
-            assert x.dtype == torch.float32
-            assert torch.equal(x, torch.from_numpy(X[y]).float() / 255)
-            assert torch.equal(t, torch.from_numpy(told[y]))
-            sizes.append(len(x))
-            order += y.tolist()
-        assert sizes == [16, 16, 16, 2] and sorted(order) == list(range(50))
-        orders.append(order)
-    assert orders[0] != orders[1] != orders[2] != orders[0]
-
-    def first(seed):
-        again = ImageBatches(X, np.arange(50), batch=16, seed=seed)
-        return [[y for _, ys in again for y in ys.tolist()] for _ in range(3)]
-
-    assert first(3) == orders and first(4) != orders
-
-
-def moved(X, down, right):
-    """Images moved with zeros behind them: np.roll, and what came round made 0."""
-    found = np.roll(X, (down, right), (1, 2))
-    for axis, step in ((1, down), (2, right)):
-        end = slice(None, step) if step > 0 else slice(step or X.shape[axis], None)
-        found[(slice(None),) * axis + (end,)] = 0
-    return found
-
-
-@pytest.mark.parametrize("reach", [0, 1, 2])
-def test_views_are_moves_with_zeros_behind_them(reach):
-    X = images(4, 7)
-    shown = list(each_view(X, reach))
-    steps = range(reach, -reach - 1, -1)
-    moves = [(down, right) for down in steps for right in steps]
-    assert len(shown) == len(moves) == (2 * reach + 1) ** 2
-    for (down, right), view in zip(moves, shown, strict=True):
-        assert view.dtype == torch.uint8
-        assert np.array_equal(view.numpy(), moved(X, down, right)), (down, right)
-    assert np.array_equal(shown[len(shown) // 2].numpy(), X)
-    grid = windows(torch.from_numpy(X), reach)
-    assert grid.shape == (4, 2 * reach + 1, 2 * reach + 1, 7, 7)
-    assert torch.equal(torch.stack(shown), grid.flatten(1, 2).transpose(0, 1))
-
-
-def test_moves_differ_from_image_to_image_and_reach_every_view():
-    X = images(40, 7)
-    shown = torch.stack(list(each_view(X, 1))).float().div(255)
-    count, epochs = np.zeros(9), []
-    batches = ImageBatches(X, np.arange(40), batch=16, seed=0, reach=1)
-    for _ in range(5):
-        own = {}
-        for x, y in batches:
-            same = (shown[:, y] == x).all(-1).all(-1)  # (view, image)
-            assert (same.sum(0) == 1).all()
-            own |= dict(zip(y.tolist(), same.int().argmax(0).tolist(), strict=True))
-        epochs.append([own[y] for y in range(40)])
-        count += np.bincount(epochs[-1], minlength=9)
-    assert count.min() > 5 and len(set(map(tuple, epochs))) == 5
-    how = {"batch": 16, "seed": 0, "reach": 1}
-    for (a,), (b,) in zip(ImageBatches(X, **how), ImageBatches(X, **how), strict=True):
-        assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("reach", [1, 2])
-def test_the_teacher_speaks_of_the_crop_that_is_shown(reach):
-    """A teacher that says the sums of an image's rows and columns."""
-    X = images(30, 8)
-    says = [torch.cat([v.sum(1), v.sum(2)], 1) for v in each_view(X, reach)]
-    views = torch.stack(says).float()
-    batches = ImageBatches(
-        X, np.arange(30), batch=7, seed=5, reach=reach, views=views.numpy()
-    )
-    plain, still = 0, views[len(views) // 2]
-    for _ in range(2):
-        for x, y, told in batches:
-            seen = torch.cat([x.sum(1), x.sum(2)], 1) * 255
-            assert torch.allclose(seen, told, atol=1e-2)
-            plain += (told == still[y]).all(1).sum().item()
-    assert plain < 30  # of 60: most were moved
-
-
-def test_batches_that_cannot_fit_are_refused():
-    X = images(20, 6)
-    with pytest.raises(ValueError, match=r"targets of \[20, 19\] rows for 20 images"):
-        ImageBatches(X, np.arange(20), np.arange(19), batch=4, seed=0)
-    with pytest.raises(ValueError, match=r"\(9, 20, 'K'\) for a reach of 1"):
-        ImageBatches(X, batch=4, seed=0, reach=1, views=np.zeros((25, 20, 3)))
-    with pytest.raises(ValueError, match=r"shape \(9, 19, 3\)"):
-        ImageBatches(X, batch=4, seed=0, reach=1, views=np.zeros((9, 19, 3)))
 
 
 # --- gradient descent within a norm -----------------------------------------------

@@ -7,13 +7,13 @@ import io
 import numpy as np
 import pytest
 import torch
+from kdutils.train.turns import TurnedBatches
 from torch import nn
 
+from kdutils import train
 from kdutils.compress import shrink
 from kdutils.deploy import waferpack
 from kdutils.models import nets, wafernets
-from kdutils.train import loop as train
-from kdutils.train.turns import TurnedBatches
 
 SIDE = 16
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as loss
 
+from kdutils import train
 from kdutils.models import mlp as models
-from kdutils.train import loop as train
 
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-2)
 
@@ -53,26 +58,6 @@ def test_the_global_generator_is_left_alone():
     torch.manual_seed(3)
     train.fit(model, batches, loss, epochs=1, optimizer=ADAMW)
     assert torch.equal(torch.rand(1), expected)
-
-
-def test_batches_reshuffle_and_hold_every_row_once():
-    X = np.arange(70, dtype=np.float32)[:, None]
-    batches = train.Batches(X, X[:, 0], X[:, 0] + 1, batch=32, seed=4)
-    orders = []
-    for _ in range(2):
-        parts = list(batches)
-        assert [len(x) for x, *_ in parts] == [32, 32, 6] and len(batches) == 3
-        orders.append(torch.cat([y for _, y, _ in parts]))
-        assert all(torch.equal(x[:, 0] + 1, extra) for x, _, extra in parts)
-        assert orders[-1].sort().values.tolist() == list(range(70))
-    assert not torch.equal(*orders)
-    again = torch.cat([y for _, y, _ in train.Batches(X, X[:, 0], X, batch=9, seed=4)])
-    assert torch.equal(again, orders[0])
-
-
-def test_batches_name_unequal_lengths():
-    with pytest.raises(ValueError, match=r"\[70, 69\] rows"):
-        train.Batches(rows()[0], rows()[1][1:], batch=8, seed=0)
 
 
 def test_the_short_last_batch_trains():
@@ -162,3 +147,90 @@ def test_nets_are_built_by_name():
     assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == [0.5] * 3
     with pytest.raises(ValueError, match="'cnn' is none of student, mlp"):
         models.build("cnn", d=5)
+
+
+# --- devices and checkpoints --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gpu", "'gpu': expected auto, cpu, cuda"),
+        ("cuda", "'cuda', but there is no CUDA"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_training(name, said, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=f"device is {said}"):
+        fit(device=name, optimizer=lambda _: pytest.fail("trained"))
+    first, second = (fit(device=name)[0] for name in ("auto", "cpu"))
+    assert torch.equal(flat(first), flat(second))
+
+
+def test_bf16_products_and_channels_last_stay_close():
+    def net():
+        torch.manual_seed(0)
+        first = (
+            nn.Unflatten(1, (1, 3)),
+            nn.Unflatten(2, (3, 1)),
+            nn.Conv2d(1, 4, 2, padding=1),
+        )
+        return nn.Sequential(*first, nn.ReLU(), nn.Flatten(), models.Student(32, 8))
+
+    found = []
+    for how in ({}, {"bf16": True}, {"channels_last": True}):
+        model, batches = net(), train.Batches(*rows(), batch=32, seed=0)
+        train.fit(model, batches, loss, epochs=3, optimizer=ADAMW, **how)
+        found.append(flat(model))
+    assert 0 < (found[0] - found[1]).abs().max() < 0.05
+    assert torch.allclose(found[0], found[2], atol=1e-5)
+    assert model[2].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def resumable(path, kill_at=None):
+    """A training of six epochs of three steps, with dropout; killed in a step."""
+    count = iter(range(100))
+
+    def counted(z, y):
+        if next(count) == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss(z, y)
+
+    torch.manual_seed(0)
+    model = models.MLP(3, width=8, depth=2, dropout=0.2)
+    return model, train.fit(
+        model,
+        train.Batches(*rows(), batch=32, seed=1),
+        counted,
+        epochs=6,
+        optimizer=ADAMW,
+        validate=lambda net: -float((flat(net) - 0.1).square().sum()),
+        checkpoint=path,
+        checkpoint_every=0.0,
+    )
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
+    path = tmp_path / "deep" / "weights.checkpoint"
+    code = f"import test_train as t; t.resumable(t.Path({str(path)!r}), 7)"
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
+    child = subprocess.run([sys.executable, "-c", code], env=env, timeout=120)
+    assert child.returncode == -signal.SIGKILL
+    model, history = resumable(path)
+    whole, expected = resumable(tmp_path / "other.checkpoint")
+    assert torch.equal(flat(model), flat(whole)) and history == expected
+    assert len(history.loss) == 6
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    path = tmp_path / "weights.checkpoint"
+    fit(checkpoint=path, checkpoint_every=0.0)
+    assert fit(checkpoint=path)[1] == fit()[1]  # nothing is left to train
+    with pytest.raises(ValueError, match="of seed 1 and 4 epochs, not of seed 1 and 5"):
+        fit(checkpoint=path, epochs=5)
+    fit(checkpoint=tmp_path / "early.checkpoint")
+    assert not (tmp_path / "early.checkpoint").exists(), "seconds are not worth a file"

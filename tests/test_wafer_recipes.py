@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from kdutils import train
 from kdutils.data import symmetry, wafers
 from kdutils.data.simulate import wafersim
 from kdutils.deploy import waferpack
@@ -21,7 +22,6 @@ from kdutils.models import nets, wafernets
 from kdutils.recipes import net_teachers, wafer_answers, wafer_students
 from kdutils.recipes.tasks import PARTS, WAFERS
 from kdutils.store import runs
-from kdutils.train import turns
 
 # Normal, Center, Edge-Ring, both, Near-Full: learnt in a moment.
 EASY = np.zeros((5, 8), int)
@@ -199,10 +199,10 @@ def test_kept_answers_are_those_of_the_kept_weights_turned_or_not(rows):
         assert not net.training
         X = WAFERS.load(run.config).val.X
         for views in (1, 8):
-            z = turns.ask(net_teachers.asked(run), X, views=views)
+            z = WAFERS.predict(net_teachers.asked(run), X, views=views)
             assert np.array_equal(told[f"val{views}"], z)
             copies = symmetry.turned(X)[:views].copy()
-            z = np.mean([turns.ask(net, copy) for copy in copies], axis=0)
+            z = np.mean([train.predict(net, copy) for copy in copies], axis=0)
             gap = np.abs(told[f"val{views}"] - z).max()
             assert gap <= atol if atol else 0 < gap < 0.05 * np.abs(z).max()  # bfloat16
 
@@ -215,7 +215,7 @@ def test_a_teachers_settings_are_read():
     def weights(**changed):
         own = {**config, **changed}
         net = WAFERS.build(own["net"], own["sizes"], own["seed"])
-        batches = turns.TurnedBatches(X, y, batch=16, seed=0, turned=own["turned"])
+        batches = WAFERS.batches(X, y, batch=16, seed=0, augment=own["turned"])
         net_teachers.fit(own, net, batches, multilabel.labelled)
         return np.concatenate([a.ravel() for a in nets.arrays(net).values()])
 
@@ -234,8 +234,8 @@ def test_a_teachers_weights_are_those_of_its_training(rows, name, turned):
     net = WAFERS.build("compact", TEACHERS[name]["sizes"], config["seed"])
     X, y = net_teachers.labelled(config, WAFERS.load(config))
     assert len(X) == len(y) == 64 + (16 if name == "ours" else 0)
-    how = {"batch": 8, "seed": config["seed"], "turned": turned}
-    batches = turns.TurnedBatches(X, y, **how)
+    how = {"batch": 8, "seed": config["seed"], "augment": turned}
+    batches = WAFERS.batches(X, y, **how)
     net_teachers.fit(config, net, batches, multilabel.labelled)
     assert equal(nets.arrays(net), run.arrays("weights"))
 
@@ -316,23 +316,24 @@ def test_answers_are_the_mean_of_every_teachers(rows):
             said = []
             for id in config["teachers"]:
                 teacher = runs.open(net_teachers, id)
-                said.append(turns.ask(net_teachers.asked(teacher), X, views=views))
+                net = net_teachers.asked(teacher)
+                said.append(WAFERS.predict(net, X, views=views))
             assert np.allclose(told[name], np.mean(said, axis=0), atol=1e-5)
             assert told[name].dtype == np.float32
         row = rows[wafer_answers].set_index("run").loc[run.id]
         for name in PARTS:
             exact = marks.exact(getattr(parts, name).y, told[name])
             assert row[f"{name}_exact"] == exact
-        train = marks.calibration(parts.train.y, told["train"])
+        fitted = marks.calibration(parts.train.y, told["train"])
         for key in ("ece", "entropy", "pseudo_error"):
-            assert row[f"train_{key}"] == train[key]
+            assert row[f"train_{key}"] == fitted[key]
 
 
 def test_answers_that_a_teacher_kept_are_looked_up(rows, monkeypatch):
     run, other = each(rows, wafer_answers, "answers", "published")
     (teacher,) = each(rows, net_teachers, "teacher", "published")
     parts = WAFERS.load(run.config)
-    monkeypatch.setattr(turns, "ask", lambda *a, **k: pytest.fail("asked again"))
+    monkeypatch.setattr(train, "predict", lambda *a, **k: pytest.fail("asked again"))
     for views in (1, 8):
         config = {**run.config, "views": views}
         found = wafer_answers.said(config, teacher, {"test": parts.test.X})
@@ -412,9 +413,11 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
         assert row["torch_bytes"] == waferpack.torch_bytes(net)
         for part in ("val", "test"):
             X = getattr(parts, part).X
-            assert np.array_equal(said[part], turns.ask(net, X))
-            assert np.array_equal(said[f"{part}8"], turns.ask(small, X))
-        assert np.array_equal(said["turned8"], turns.ask(small, X, views=8))
+            assert np.array_equal(said[part], train.predict(net, X))
+            assert np.array_equal(said[f"{part}8"], train.predict(small, X))
+        assert np.array_equal(
+            said["turned8"], train.predict(small, X, augment=symmetry.turned, views=8)
+        )
         y = parts.test.y
         assert row["val_exact"] == marks.exact(parts.val.y, said["val"])
         assert row["test_exact"] == marks.exact(y, said["test"])
@@ -447,8 +450,8 @@ def test_a_students_weights_are_those_of_its_training(rows, group):
     config, source = run.config, runs.open(wafer_answers, run.config["answers"])
     data = wafer_students.transfer(config, source, WAFERS.load(source.config))
     net = WAFERS.build("compact", OURS["sizes"], config["seed"])
-    how = {"batch": 8, "seed": config["seed"], "turned": group != "published"}
-    batches = turns.TurnedBatches(*data, **how)
+    how = {"batch": 8, "seed": config["seed"], "augment": group != "published"}
+    batches = WAFERS.batches(*data, **how)
     net_teachers.fit(config, net, batches, LOSSES[group])
     weights = run.arrays("weights")
     for key, value in nets.arrays(net).items():
@@ -592,14 +595,14 @@ def test_a_killed_run_goes_on_after_its_last_finished_step(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # after the weights, before the answers
-        patch.setattr(turns, "ask", kill)
+        patch.setattr(train, "predict", kill)
         with pytest.raises(KeyboardInterrupt):
             recipe.compute(run.config, killed)
     assert [path.name for path in killed.folder.iterdir()] == ["weights.npz"]
     with monkeypatch.context() as patch:
         patch.setattr(net_teachers, "fit", kill)
         found = recipe.compute(run.config, killed)["rows"]
-    patch.setattr(turns, "ask", kill)
+    patch.setattr(train, "predict", kill)
     patch.setattr(net_teachers, "fit", kill)
     assert recipe.compute(run.config, killed)["rows"] == found  # nothing is done twice
     patch.undo()

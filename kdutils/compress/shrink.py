@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from kdutils.train import loop as train
+from kdutils import train
 
 CLIPS = [1 - step / 20 for step in range(11)]  # shares of the largest weight, 1 to .5
 LEAST = 2.0**-24  # the smallest float16 above 0

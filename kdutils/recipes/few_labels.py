@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 
 import numpy as np
@@ -19,8 +20,8 @@ from kdutils.recipes import net_teachers
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.tasks import IMAGES
 from kdutils.store.config import Count, Positive, Share, Taught, following
-from kdutils.train import imagegrid
-from kdutils.train.imagegrid import Cell
+from kdutils.train import students
+from kdutils.train.students import Cell
 
 LABELLED = {"label-only": None, "distilled": "own", "all-knowing": "full"}
 EVERY = {"distilled+unlabelled": "own", "all-knowing+unlabelled": "full"}
@@ -62,12 +63,9 @@ def compute(config: dict, run) -> dict:
         )
     rows = []
     for labels in config["sizes"]:
-        found = run.step(
-            f"labels-{labels}",
-            lambda labels=labels: arms(
-                config, source.config, parts, told["views"][0], order[:labels]
-            ),
-        )
+        some = order[:labels]
+        work = partial(arms, config, source.config, parts, told["views"][0], some)
+        found = run.step(f"labels-{labels}", partial(work, device=run.device))
         for arm in (*LABELLED, *EVERY, "teacher"):
             row = {"arm": arm, "labels": labels, **shared}
             row |= scores.summary(y, found[arm])
@@ -77,13 +75,18 @@ def compute(config: dict, run) -> dict:
 
 
 def arms(
-    config: dict, taught: dict, parts, full: np.ndarray, first: np.ndarray
+    config: dict,
+    taught: dict,
+    parts,
+    full: np.ndarray,
+    first: np.ndarray,
+    device: str = "cpu",
 ) -> dict:
     """Test logits (n, K) of each arm; `first`: the rows whose labels are known."""
     X, y, seed = parts.train.X, parts.train.y, config["seed"]
     own = {"widths": config["teacher_widths"], "batch": config["batch"], "seed": seed}
     own["epochs"] = epochs(config["teacher_steps"], len(first), config)
-    teacher = net_teachers.teach(taught | own, X[first], y[first])
+    teacher = net_teachers.teach(taught | own, X[first], y[first], device=device)
     targets = {"own": nets.ask(teacher, X), "full": full.astype(np.float32)}
     known = np.full(len(X), -100)
     known[first] = y[first]
@@ -91,7 +94,7 @@ def arms(
     for names, rows in ((LABELLED, first), (EVERY, np.arange(len(X)))):
         named = "perceptron", {"widths": config["widths"]}
         net = IMAGES.build(*named, seed, X.shape[1], full.shape[1])
-        weights = imagegrid.fit_crowd(
+        weights = students.fit_stacked(
             net,
             X[rows],
             known[rows],
@@ -101,9 +104,10 @@ def arms(
             batch=config["batch"],
             lr=config["lr"],
             seed=seed,
-            halved=config["halved"],
+            bf16=config["halved"],
+            device=device,
         )
-        logits = imagegrid.ask_crowd(net, weights, parts.test.X)
+        logits = students.predict_stacked(net, weights, parts.test.X)
         found |= dict(zip(names, logits, strict=True))
     return found
 

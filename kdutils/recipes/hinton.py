@@ -9,6 +9,7 @@ and the digits that a student never saw, with their bias corrected.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 
 import numpy as np
@@ -19,8 +20,8 @@ from kdutils.models import nets
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import IMAGES
 from kdutils.store.config import Count, Natural, Positive, Share, Taught, following
-from kdutils.train import imagegrid
-from kdutils.train.imagegrid import Cell
+from kdutils.train import students
+from kdutils.train.students import Cell
 
 OMITTED = {"omit-3": [3], "only-7-8": [0, 1, 2, 3, 4, 5, 6, 9]}
 BIASES = np.arange(0, 25, 0.1)
@@ -84,9 +85,9 @@ def compute(config: dict, run) -> dict:
     shared = IMAGES.facts(source.config, parts)
     y, outputs, rows = parts.test.y, {"teacher": told["test"]}, []
     for name, system in systems(config).items():
-        stored = run.step(
-            name, lambda system=system: student(config, system, parts, told["views"])
-        )
+        how = run.training(name)
+        work = partial(student, config, system, parts, told["views"], **how)
+        stored = run.step(name, work)
         outputs[name] = stored["test"]
     for name, logits in outputs.items():
         base = BASES.get(name)
@@ -100,7 +101,7 @@ def compute(config: dict, run) -> dict:
     return {"rows": rows}
 
 
-def student(config: dict, system: dict, parts, views: np.ndarray) -> dict:
+def student(config: dict, system: dict, parts, views: np.ndarray, **how) -> dict:
     """One system's logits on test images, on training images too if it omits digits.
 
     views: the teacher's logits (V, n, K); the middle one is of the image as it is.
@@ -109,19 +110,20 @@ def student(config: dict, system: dict, parts, views: np.ndarray) -> dict:
     keep = ~np.isin(y, system.get("omit", []))
     named = "perceptron", {"widths": config["widths"]}
     net = IMAGES.build(*named, config["seed"], X.shape[1], views.shape[2])
-    imagegrid.fit_one(
+    students.fit_one(
         net,
         X[keep],
         y[keep],
         {"teacher": still[keep]},
         system["cell"],
         epochs=system["epochs"],
-        reach=system.get("reach", 0),
-        views=views[:, keep] if system.get("same") else None,
+        max_shift=system.get("reach", 0),
+        view_targets=views[:, keep] if system.get("same") else None,
         batch=config["batch"],
         lr=config["lr"],
         seed=config["seed"],
-        halved=config["halved"],
+        bf16=config["halved"],
+        **how,
     )
     found = {"test": nets.ask(net, parts.test.X)}
     return found | ({"train": nets.ask(net, X)} if "omit" in system else {})

@@ -11,6 +11,7 @@ adds the hint loss of Romero et al. 2015 to plain distillation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Literal
 
@@ -29,8 +30,8 @@ from kdutils.store.config import (
     Taught,
     following,
 )
-from kdutils.train import crowds, imagegrid
-from kdutils.train.imagegrid import Cell
+from kdutils.train import students
+from kdutils.train.students import Cell
 
 STUDENTS = {"mlp": "perceptron", "cnn": "convolutional"}
 digest = itemgetter("teacher")  # the data are the teacher's: its id names them
@@ -108,7 +109,8 @@ def compute(config: dict, run) -> dict:
     shared = IMAGES.facts(source.config, parts) | {"params": size(config, parts)}
     targets = {"teacher": told["views"][0]}
     for name, ask in (("assistant", assistant), ("self", alone)):
-        stored = run.step(name, lambda ask=ask: {"said": ask(config, parts, targets)})
+        work = partial(ask, config, parts, targets, **run.training(name))
+        stored = run.step(name, lambda work=work: {"said": work()})
         targets[name] = stored["said"]
     said = outputs(config, run, parts, targets, source)
     rows, base = [], said["test"][0]
@@ -141,22 +143,24 @@ def size(config: dict, parts) -> int:
 
 def fitting(config: dict) -> dict:
     """The settings that every student of a run shares."""
-    return {key: config[key] for key in ("epochs", "batch", "lr", "seed", "halved")}
+    how = {key: config[key] for key in ("epochs", "batch", "lr", "seed")}
+    return how | {"bf16": config["halved"]}
 
 
-def assistant(config: dict, parts, targets: dict) -> np.ndarray:
+def assistant(config: dict, parts, targets: dict, **training) -> np.ndarray:
     """What a net of middle size, taught by the teacher, says of training images."""
     cell = Cell("kd", config["assistant_alpha"], config["assistant_T"])
     net, X, y = untrained(config, parts, "assistant"), parts.train.X, parts.train.y
-    how = fitting(config) | {"lr": config["assistant_lr"]}
-    return nets.ask(imagegrid.fit_one(net, X, y, targets, cell, **how), X)
+    how = fitting(config) | {"lr": config["assistant_lr"]} | training
+    return nets.ask(students.fit_one(net, X, y, targets, cell, **how), X)
 
 
-def alone(config: dict, parts, targets: dict) -> np.ndarray:
+def alone(config: dict, parts, targets: dict, **training) -> np.ndarray:
     """What the label-only student says of them, to be its successor's teacher."""
     net, X, y = untrained(config, parts), parts.train.X, parts.train.y
-    weights = imagegrid.fit_crowd(net, X, y, targets, [Cell()], **fitting(config))
-    return imagegrid.ask_crowd(net, weights, X)[0]
+    how = fitting(config) | training
+    weights = students.fit_stacked(net, X, y, targets, [Cell()], **how)
+    return students.predict_stacked(net, weights, X)[0]
 
 
 def outputs(config: dict, run, parts, targets: dict, source) -> dict:
@@ -166,45 +170,56 @@ def outputs(config: dict, run, parts, targets: dict, source) -> dict:
     """
     plain = [cell for _, cell in every(config) if not cell.hint]
     hinted = [cell for _, cell in every(config) if cell.hint]
-    many = crowds.of(untrained(config, parts)).together
+    many = students.stacked(untrained(config, parts)).together
     found = [
         run.step(
             f"cells-{start}",
-            lambda some=plain[start : start + many]: crowd(
-                config, parts, targets, some
+            partial(
+                together,
+                config,
+                parts,
+                targets,
+                plain[start : start + many],
+                **run.training(f"cells-{start}"),
             ),
         )
         for start in range(0, len(plain), many)
     ]
     found.append(
-        run.step("hinted", lambda: with_hints(config, parts, targets, hinted, source))
+        run.step(
+            "hinted",
+            lambda: with_hints(config, parts, targets, hinted, source, run.device),
+        )
     )
     return {k: np.concatenate([one[k] for one in found]) for k in ("val", "test")}
 
 
-def crowd(config: dict, parts, targets: dict, some: list[Cell]) -> dict:
+def together(config: dict, parts, targets: dict, some: list[Cell], **training) -> dict:
     """Logits of cells that train side by side."""
     net, X, y = untrained(config, parts), parts.train.X, parts.train.y
-    weights = imagegrid.fit_crowd(net, X, y, targets, some, **fitting(config))
+    how = fitting(config) | training
+    weights = students.fit_stacked(net, X, y, targets, some, **how)
     return {
-        "val": imagegrid.ask_crowd(net, weights, parts.val.X),
-        "test": imagegrid.ask_crowd(net, weights, parts.test.X),
+        "val": students.predict_stacked(net, weights, parts.val.X),
+        "test": students.predict_stacked(net, weights, parts.test.X),
     }
 
 
-def with_hints(config: dict, parts, targets: dict, some: list[Cell], source) -> dict:
+def with_hints(
+    config: dict, parts, targets: dict, some: list[Cell], source, device: str
+) -> dict:
     """Logits of cells that read the teacher's features too, one after another."""
     said, felt = {"val": [], "test": []}, features(source, parts.train.X)
     for cell in some:
         net = untrained(config, parts)
-        imagegrid.fit_one(
+        students.fit_one(
             net,
             parts.train.X,
             parts.train.y,
             targets,
             cell,
             features=felt,
-            **fitting(config) | {"halved": False},
+            **fitting(config) | {"bf16": False, "device": device},
         )
         for name, part in (("val", parts.val), ("test", parts.test)):
             said[name].append(nets.ask(net, part.X))

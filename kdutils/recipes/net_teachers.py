@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from kdutils import train
 from kdutils.data import Split, wafers
 from kdutils.deploy import waferpack
 from kdutils.metrics import multiclass as scores
@@ -30,7 +31,6 @@ from kdutils.models.maxnorm import MaxNorm
 from kdutils.recipes import tasks
 from kdutils.recipes.tasks import IMAGES, PARTS, WAFERS, Site, Sizes
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
-from kdutils.train import loop as train
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,11 @@ def asked(run) -> nn.Module:
     return nets.Halved(trained(run)) if run.config["halved"] else trained(run)
 
 
-def fit(config: dict, net: nn.Module, batches, loss) -> None:
+def fit(config: dict, net: nn.Module, batches, loss, **how) -> None:
     """Train a net in place, a cosine to 0; the last weights are kept.
 
     AdamW, or descent with momentum under a limit on weights where there is a max_norm.
+    how: device and checkpoint of `train.fit`.
     """
     if "max_norm" in config:
         own = {"momentum": config["momentum"], "norm": config["max_norm"]}
@@ -148,21 +149,23 @@ def fit(config: dict, net: nn.Module, batches, loss) -> None:
         own = {"weight_decay": config["decay"], "fused": True}
         kind = torch.optim.AdamW
     train.fit(
-        nets.Halved(net) if config["halved"] else net,
+        net,
         batches,
         loss,
         epochs=config["epochs"],
         optimizer=partial(kind, lr=config["lr"], **own),
         seed=config["seed"],
+        bf16=config["halved"],
+        **how,
     )
 
 
-def teach(config: dict, X: np.ndarray, y: np.ndarray) -> nn.Module:
+def teach(config: dict, X: np.ndarray, y: np.ndarray, **training) -> nn.Module:
     """A teacher trained on X uint8 (n, H, W) with labels y (n,) or (n, 8)."""
     task, net = tasks.of(config), untrained(config, X.shape[1])
     how = {key: config[key] for key in ("batch", "seed")}
     batches = task.batches(X, y, augment=config[task.augment], **how)
-    fit(config, net, batches, task.loss)
+    fit(config, net, batches, task.loss, **training)
     return net
 
 
@@ -179,7 +182,10 @@ def compute(config: dict, run) -> dict:
     """Train and keep the logits; a row for images, two for maps: plain and averaged."""
     task = tasks.of(config)
     parts = task.load(config)
-    run.step("weights", lambda: nets.arrays(teach(config, *labelled(config, parts))))
+    how = run.training("weights")
+    run.step(
+        "weights", lambda: nets.arrays(teach(config, *labelled(config, parts), **how))
+    )
     rows = image_rows if task is IMAGES else wafer_rows
     return {"rows": rows(config, run, parts, trained(run))}
 

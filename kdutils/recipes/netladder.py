@@ -34,7 +34,7 @@ from kdutils.recipes import (
 )
 from kdutils.recipes.tasks import IMAGES, WAFERS, Images, Sizes
 from kdutils.store.config import Count, Natural, Positive, Share
-from kdutils.train import crowds, imagegrid
+from kdutils.train import students
 
 PARTS = ("val", "test")
 CONTROLS = {1: "dense, same extra epochs", 2: "dense, twice the extra epochs"}
@@ -253,7 +253,7 @@ def image(config: dict, run) -> Student:
     """The student of the sweep `taught`: its cell of the best validation accuracy.
 
     The sweep kept answers, not weights: the cell is trained again as there, alone
-    instead of in a crowd, so that its weights differ by the rounding of sums.
+    instead of beside others, so that its weights differ by the rounding of sums.
     """
     sweep = run.need(kd_images, config["taught"])
     source = run.need(net_teachers, sweep.config["teacher"])
@@ -263,10 +263,10 @@ def image(config: dict, run) -> Student:
     if cell.target not in targets:
         targets[cell.target] = sweep.arrays(cell.target)["said"]
     X, y, how = parts.train.X, parts.train.y, kd_images.fitting(sweep.config)
-    net = kd_images.untrained(sweep.config, parts)
+    net, training = kd_images.untrained(sweep.config, parts), run.training("weights")
 
     def learn() -> dict[str, np.ndarray]:
-        weights = imagegrid.fit_crowd(net, X, y, targets, [cell], **how)
+        weights = students.fit_stacked(net, X, y, targets, [cell], **how, **training)
         return {name: one[0] for name, one in weights.items()}
 
     def loss(z, labels, t):
@@ -297,9 +297,9 @@ def chosen(methods: list[str], sweep, parts) -> tuple:
     Raises ValueError where the sweep has no plain cell of these methods.
     """
     every = [one for one in kd_images.every(sweep.config) if not one[1].hint]
-    many = crowds.of(kd_images.untrained(sweep.config, parts)).together
-    crowd = [sweep.arrays(f"cells-{at}") for at in range(0, len(every), many)]
-    said = {part: np.concatenate([one[part] for one in crowd]) for part in PARTS}
+    many = students.stacked(kd_images.untrained(sweep.config, parts)).together
+    kept = [sweep.arrays(f"cells-{at}") for at in range(0, len(every), many)]
+    said = {part: np.concatenate([one[part] for one in kept]) for part in PARTS}
     right = {
         number: scores.accuracy(parts.val.y, said["val"][number])
         for number, (method, _) in enumerate(every)

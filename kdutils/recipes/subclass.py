@@ -17,6 +17,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from kdutils import train
 from kdutils.data.simulate import tester as simulator
 from kdutils.losses import multiclass, subclass
 from kdutils.metrics import binary as metrics
@@ -26,7 +27,6 @@ from kdutils.recipes import folds, tasks
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.tasks import Images, Net
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
-from kdutils.train import loop as train
 
 CLASSES = 2
 TEACHERS = ("teacher", "teacher-plain")
@@ -187,10 +187,12 @@ def compute(config: dict, run) -> dict:
     told, outputs = {}, {}
     for name in sorted(config["models"], key=lambda name: name not in TEACHERS):
         if name in TEACHERS:
-            told[name] = run.step(name, lambda name=name: teacher(config, data, name))
+            work = partial(teacher, config, data, name, **run.training(name))
+            told[name] = run.step(name, work)
             outputs[name] = told[name]["test"]
         elif data.truth or name != "student-truth":
-            stored = run.step(name, lambda name=name: student(config, data, name, told))
+            work = partial(student, config, data, name, told, **run.training(name))
+            stored = run.step(name, work)
             outputs[name] = stored["test"]
     y, logits = data.y["test"], {k: grouped(s, data, k) for k, s in outputs.items()}
     rows = []
@@ -232,7 +234,7 @@ def fine(data: Material, part: str) -> np.ndarray:
     return data.truth[part] * CLASSES + data.y[part]
 
 
-def teacher(config: dict, data: Material, name: str) -> dict[str, np.ndarray]:
+def teacher(config: dict, data: Material, name: str, **training) -> dict:
     """A teacher's logits on every view and the test part, and its features there.
 
     The plain one has as many outputs as classes, and no auxiliary loss.
@@ -248,7 +250,7 @@ def teacher(config: dict, data: Material, name: str) -> dict[str, np.ndarray]:
         return subclass.teacher_loss(s, y, classes=CLASSES, **how)
 
     y, epochs = data.y["train"], config["teacher_epochs"]
-    _fit(config, data, model, name, loss, y, epochs)
+    _fit(config, data, model, name, loss, y, epochs, **training)
     return {
         "views": data.task.views(
             _halved(config, model), data.X["train"], config["reach"]
@@ -258,7 +260,7 @@ def teacher(config: dict, data: Material, name: str) -> dict[str, np.ndarray]:
     }
 
 
-def student(config: dict, data: Material, name: str, told: dict) -> dict:
+def student(config: dict, data: Material, name: str, told: dict, **training) -> dict:
     """A student's logits on the test part."""
     views = {
         "student-subclass": told["teacher"]["views"],
@@ -277,7 +279,8 @@ def student(config: dict, data: Material, name: str, told: dict) -> dict:
         how = {"alpha": config["alpha"], "T": config["T"]}
         return subclass.student_loss(s, t.float(), y, classes=CLASSES, **how)
 
-    _fit(config, data, model, name, loss, y, config["student_epochs"], views)
+    epochs = config["student_epochs"]
+    _fit(config, data, model, name, loss, y, epochs, views, **training)
     return {"test": data.task.predict(model, data.X["test"])}
 
 
@@ -336,7 +339,7 @@ def _auc(y: np.ndarray, z: np.ndarray) -> float:
     return float(metrics.auc(y, z[:, 1] - z[:, 0]))
 
 
-def _fit(config, data, model, name, loss, y, epochs, views=None) -> None:
+def _fit(config, data, model, name, loss, y, epochs, views=None, **training):
     schedule = {"constant": train.constant, "cosine": train.cosine}[config["schedule"]]
     how = {"batch": config["batch"], "seed": config["seed"]}
     how |= {"augment": config["reach"], "views": views}
@@ -346,7 +349,7 @@ def _fit(config, data, model, name, loss, y, epochs, views=None) -> None:
         return _auc(held, grouped(data.task.predict(model, data.X["val"]), data, name))
 
     train.fit(
-        _halved(config, model),
+        model,
         data.task.batches(data.X["train"], y, **how),
         loss,
         epochs=epochs,
@@ -354,6 +357,8 @@ def _fit(config, data, model, name, loss, y, epochs, views=None) -> None:
             torch.optim.AdamW, lr=config["lr"], weight_decay=0.0, fused=True
         ),
         seed=config["seed"],
+        bf16=config["halved"],
+        **training,
         schedule=schedule,
         validate=validate if config["select"] and len(held) else None,
     )

@@ -14,14 +14,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from kdutils.data import Split, images, tables, wafers
+from kdutils import train
+from kdutils.data import Split, images, symmetry, tables, wafers
 from kdutils.data.simulate import wafersim
 from kdutils.losses import multilabel as losses
 from kdutils.metrics import multiclass, multilabel
 from kdutils.models import nets, wafernets
 from kdutils.store.config import Count, Natural, Share
-from kdutils.train import imagebatches, turns
-from kdutils.train import loop as train
 
 PARTS = ("train", "val", "test")
 
@@ -103,8 +102,8 @@ class Images:
         self, X, *targets, batch: int, seed: int, augment: int = 0, views=None
     ) -> Iterable:
         """Fresh batches (x, *targets, view); views: logits of each view, or None."""
-        how = {"batch": batch, "seed": seed, "reach": augment, "views": views}
-        return imagebatches.ImageBatches(X, *targets, **how)
+        how = {"batch": batch, "seed": seed, "scale": 255, "view_targets": views}
+        return train.Batches(X, *targets, augment=train.shifts(augment), **how)
 
     def predict(self, net: nn.Module, X, *, features: bool = False) -> np.ndarray:
         """Logits (n, K), or features."""
@@ -112,7 +111,7 @@ class Images:
 
     def views(self, net: nn.Module, X, augment: int) -> np.ndarray:
         """Logits float16 (V, n, K) of every view that `batches` may show."""
-        every = imagebatches.each_view(X, augment)
+        every = train.Shifts(X, augment)
         return np.stack([self.predict(net, view) for view in every]).astype(np.float16)
 
 
@@ -191,12 +190,12 @@ class Wafers(Images):
 
     def batches(self, X, *targets, batch: int, seed: int, augment: bool = False):
         """Fresh batches (x, *targets), each map in one of eight symmetries."""
-        how = {"batch": batch, "seed": seed, "turned": augment}
-        return turns.TurnedBatches(X, *targets, **how)
+        views = symmetry.turned if augment else lambda X: X[None]
+        return train.Batches(X, *targets, batch=batch, seed=seed, augment=views)
 
     def predict(self, net: nn.Module, X, *, views: int = 1) -> np.ndarray:
         """Mean logits (n, 8) over the first `views` of the eight symmetries."""
-        return turns.ask(net, X, views=views)
+        return train.predict(net, X, augment=symmetry.turned, views=views)
 
     def drawn(self, config: dict) -> tuple[np.ndarray, np.ndarray]:
         """A config's `simulated` maps, drawn as its site's own, and their patterns."""

@@ -78,7 +78,7 @@ def compute(config: dict, run) -> dict:
         how = {"batch": config["batch"], "seed": config["seed"]}
         batches = WAFERS.batches(X, t, y, augment=config["turned"], **how)
         loss = multilabel.loss(**{key: config[key] for key in LOSS})
-        net_teachers.fit(config, net, batches, loss)
+        net_teachers.fit(config, net, batches, loss, **run.training("weights"))
         return nets.arrays(net)
 
     run.step("weights", learn)

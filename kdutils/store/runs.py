@@ -71,6 +71,14 @@ class Run:
         with np.load(self.folder / f"{name}.npz") as stored:
             return {key: stored[key] for key in stored.files}
 
+    def checkpoint(self, name: str) -> Path:
+        """Where a training keeps its state until the run is done."""
+        return self.folder / f"{name}.checkpoint"
+
+    def training(self, name: str) -> dict:
+        """Where `train.fit` trains a step's net, and the file of its checkpoint."""
+        return {"device": self.device, "checkpoint": self.checkpoint(name)}
+
     def need(self, recipe: ModuleType, id: str) -> Run:
         """Another run whose arrays this reads; recomputed if only a record is kept."""
         return open(recipe, id, self.device)
@@ -286,6 +294,8 @@ def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, 
             }
             text = json.dumps(line, sort_keys=True, indent=1, allow_nan=False)
             paths.write(run.folder / RECORD, text.encode())
+            for path in run.folder.glob("*.checkpoint*"):
+                path.unlink()
             paths.write(run.folder / DONE, b"")
     return label, time.perf_counter() - start
 

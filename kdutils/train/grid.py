@@ -1,9 +1,9 @@
 """grid: the same fit for a whole alpha x T x seed grid of small students at once.
 
 Initial weights, batch order, loss, AdamW and schedule are those of one student trained
-after another; only rounding differs. Where the speed comes from: `stack.Stack` needs
-two matrix products a step for all students of a seed, `losses.binary_gradient` no
-autograd, and `auc` one sort.
+after another; only rounding differs. Where the speed comes from: `Stack` needs two
+matrix products a step for all students of a seed, `losses.binary_gradient` no autograd,
+and `auc` one sort.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from torch import Tensor
 
 from kdutils.losses import binary as losses
 from kdutils.models import mlp as models
-from kdutils.train import stack
 
 UNITS = 2**20  # hidden units x rows at a time: hides overhead, stays in the cache
 AXES = {"W1": 4, "b1": 3, "w2": 3, "b2": 2}  # of the stacked arrays
-KNOBS = ("alpha", "T", "smoothing")
+SETTINGS = ("alpha", "T", "smoothing")
 
 
 @dataclass(frozen=True)
@@ -150,16 +149,13 @@ def _gradient(cells: Sequence[Cell]):
     parts, start = [], 0
     for method, group in groupby(cells, key=lambda cell: cell.method):
         group = list(group)
-        knobs = {k: _float([getattr(cell, k) for cell in group]) for k in KNOBS}
-        parts.append((method, slice(start, start + len(group)), knobs))
+        own = {k: _float([getattr(cell, k) for cell in group]) for k in SETTINGS}
+        parts.append((method, slice(start, start + len(group)), own))
         start += len(group)
 
     def gradient(z: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        own = [
-            losses.binary_gradient(method, z[at], t, y, **knobs)
-            for method, at, knobs in parts
-        ]
-        return own[0] if len(own) == 1 else torch.cat(own)
+        found = [losses.binary_gradient(m, z[at], t, y, **own) for m, at, own in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     return gradient
 
@@ -220,8 +216,8 @@ def _first_weights(d: int, hidden: int, seeds: Sequence[int]) -> dict[str, np.nd
     return {k: np.stack([own[k] for own in found])[:, None] for k in AXES}
 
 
-def _stack(arrays: dict[str, np.ndarray], at) -> stack.Stack:
-    return stack.Stack({k: a[at] for k, a in arrays.items()})
+def _stack(arrays: dict[str, np.ndarray], at) -> Stack:
+    return Stack({k: a[at] for k, a in arrays.items()})
 
 
 def _float(values) -> Tensor:
@@ -243,3 +239,62 @@ def _check(X, y, teacher, X_val, y_val) -> None:
             raise ValueError(f"grid: {name} is not finite everywhere, expected numbers")
     if set(np.unique(y_val)) != {0, 1}:
         raise ValueError("grid: y_val holds one class, expected both 0 and 1")
+
+
+class Stack:
+    """C students side by side, to be trained all at once and without autograd.
+
+    They meet the same rows, so their first layers are one matrix W (C * hidden, d + 1),
+    the bias being the weight of a column of ones, and one product H = relu(W X') serves
+    them all. One more, M = G X with G = [H > 0] * dL/dz, holds both gradients:
+    dL/dW = w2 * M and, since H = [H > 0] * W X', dL/dw2 is W * M summed over columns.
+
+    parameters: [W, w2 (C, 1, hidden), b2 (C, 1, 1)], each with its .grad.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        """arrays: W1 (C, hidden, d), b1 and w2 (C, hidden), b2 (C,)."""
+        W1, b1, w2, b2 = (torch.tensor(arrays[k], dtype=torch.float32) for k in AXES)
+        self.shape = b1.shape
+        self.W = torch.cat([W1, b1[..., None]], -1).flatten(0, 1)
+        self.w2, self.b2 = w2[:, None], b2[:, None, None]
+        self.parameters = [self.W, self.w2, self.b2]
+        for p in self.parameters:
+            p.grad = torch.zeros_like(p)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Views of the parameters in the shapes that __init__ takes."""
+        W = self.W.unflatten(0, self.shape)
+        own = W[..., :-1], W[..., -1], self.w2[:, 0], self.b2[:, 0, 0]
+        return {k: a.numpy() for k, a in zip(AXES, own, strict=True)}
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows ending in a one, (B, d + 1) -> H (C, hidden, B) and logits (C, B)."""
+        H = _product(self.W, x, "relu").view(*self.shape, len(x))
+        return H, torch.baddbmm(self.b2, self.w2, H).squeeze(1)
+
+    def backward(self, H: Tensor, x: Tensor, g: Tensor) -> None:
+        """Set every .grad from g = dL/dz (C, B); H is overwritten."""
+        _gate(g[:, None].expand_as(H), H, 0.0, grad_input=H)
+        M = _product(H.flatten(0, 1), x.t(), "none")
+        torch.sum(g, -1, out=self.b2.grad.view(-1))
+        torch.sum(self.W * M, -1, out=self.w2.grad.view(-1))
+        torch.mul(M, self.w2.view(-1, 1), out=self.W.grad)
+
+    def logits(self, x: Tensor) -> np.ndarray:
+        """Rows ending in a one, (n, d + 1) -> (C, n), some rows at a time."""
+        return torch.cat([self.forward(rows)[1] for rows in x.split(256)], -1).numpy()
+
+
+_gate = torch.ops.aten.threshold_backward.grad_input
+
+
+def _product(a: Tensor, b: Tensor, then: str) -> Tensor:
+    """a (m, k) and b (n, k) -> a b', then 'relu' or 'none'.
+
+    By oneDNN where torch has it: on processors that are not Intel's, twice as fast.
+    """
+    if torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._linear_pointwise(a, b, None, then, [], "")
+    product = a @ b.t()
+    return product.relu_() if then == "relu" else product

@@ -23,7 +23,8 @@ from scipy.optimize import minimize
 
 from kdutils.metrics import binary as metrics
 from kdutils.models import mlp as models
-from kdutils.train import loop as train
+from kdutils.train.batches import Batches, predict
+from kdutils.train.fit import fit as fit_net
 
 NAMES = ("xgboost", "mlp", "tabnet")
 PULL = 5.0  # rows that the plain mean of the members is worth in `stack`
@@ -74,9 +75,7 @@ def candidates(name: str, tries: int, seed: int) -> list[dict]:
     found = [{key: values[0] for key, values in space.items()}]
     most = int(np.prod([len(values) for values in space.values()]))
     while len(found) < min(tries, most):
-        drawn = {
-            key: values[rng.integers(len(values))] for key, values in space.items()
-        }
+        drawn = {key: some[rng.integers(len(some))] for key, some in space.items()}
         if drawn not in found:
             found.append(drawn)
     return found
@@ -98,19 +97,11 @@ def tune(
     name, rows, verdicts, val_rows, val_verdicts, *, tries, epochs, seed
 ) -> Fitted:
     """The best of `tries` settings by validation AUC; the first one wins a tie."""
-    fitted = [
-        fit(
-            name,
-            settings,
-            rows,
-            verdicts,
-            val_rows,
-            val_verdicts,
-            epochs=epochs,
-            seed=seed,
-        )
-        for settings in candidates(name, tries, seed)
-    ]
+    data, how = (
+        (rows, verdicts, val_rows, val_verdicts),
+        {"epochs": epochs, "seed": seed},
+    )
+    fitted = [fit(name, one, *data, **how) for one in candidates(name, tries, seed)]
     return max(fitted, key=lambda one: one.val_auc)
 
 
@@ -168,17 +159,15 @@ def _mlp(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed):
     torch.manual_seed(seed)
     sizes = {key: settings[key] for key in ("width", "depth", "dropout")}
     model = models.MLP(rows.shape[1], **sizes)
-    batches = train.Batches(np.nan_to_num(rows), verdicts, batch=256, seed=seed)
+    batches = Batches(np.nan_to_num(rows), verdicts, batch=256, seed=seed)
     optimizer = functools.partial(
         torch.optim.AdamW, lr=settings["lr"], weight_decay=settings["weight_decay"]
     )
 
     def logits(rows):
-        model.eval()
-        with torch.no_grad():
-            return model(torch.from_numpy(np.nan_to_num(rows))).numpy()
+        return predict(model, np.nan_to_num(rows), rows=len(rows))
 
-    train.fit(
+    fit_net(
         model,
         batches,
         loss,

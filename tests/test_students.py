@@ -1,6 +1,8 @@
-"""Crowds of image students against a plain torch loop, whoever trains beside them."""
+"""Stacked image students against a plain torch loop, whoever trains beside them."""
 
 from __future__ import annotations
+
+import copy
 
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ from torch.nn import functional as F
 
 from kdutils.losses import multiclass
 from kdutils.models import nets
-from kdutils.train import crowds, imagegrid
-from kdutils.train.imagegrid import Cell
+from kdutils.train import students
+from kdutils.train.students import Cell
 
 CELLS = [
     Cell(),
@@ -103,17 +105,17 @@ def away(found, expected):
     return np.abs(found - expected).mean() / np.abs(expected).mean()
 
 
-def crowd(kind, given, cells, **more):
-    """Logits (C, n, K) of a crowd."""
-    weights = imagegrid.fit_crowd(fresh(kind), *given, cells, **{**HOW, **more})
-    return imagegrid.ask_crowd(fresh(kind), weights, given[0])
+def stacked(kind, given, cells, **more):
+    """Logits (C, n, K) of students trained side by side."""
+    weights = students.fit_stacked(fresh(kind), *given, cells, **{**HOW, **more})
+    return students.predict_stacked(fresh(kind), weights, given[0])
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{kind[1]}")
 def trained(request):
     kind = request.param
     given = rows(kind[1], labelled=0.8)
-    return kind, given, crowd(kind, given, CELLS)
+    return kind, given, stacked(kind, given, CELLS)
 
 
 def test_every_loss_equals_a_plain_loop(trained):
@@ -126,28 +128,28 @@ def test_every_loss_equals_a_plain_loop(trained):
     assert sorted(apart)[len(CELLS)] > 10 * SAME  # each differs but from itself
 
 
-def test_one_alone_equals_its_place_in_the_crowd(trained):
+def test_one_alone_equals_its_place_among_others(trained):
     kind, (X, y, targets), found = trained
     for cell, z in zip(CELLS, found, strict=True):
-        net = imagegrid.fit_one(fresh(kind), X, y, targets, cell, **HOW)
+        net = students.fit_one(fresh(kind), X, y, targets, cell, **HOW)
         assert not net.training
         assert away(nets.ask(net, X), z) < SAME, cell
 
 
 def test_how_many_are_together_changes_nothing(trained, monkeypatch):
     kind, given, found = trained
-    monkeypatch.setattr(crowds.of(fresh(kind)), "together", 3)
+    monkeypatch.setattr(students.stacked(fresh(kind)), "together", 3)
     for step in (1, -1):
         for again, z in zip(
-            crowd(kind, given, CELLS[::step]), found[::step], strict=True
+            stacked(kind, given, CELLS[::step]), found[::step], strict=True
         ):
             assert away(again, z) < SAME
 
 
 @pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
-def test_a_crowd_says_what_its_members_say(kind):
+def test_stacked_logits_are_those_of_each_net(kind):
     alone = [fresh(kind, seed) for seed in range(4)]
-    many = crowds.of(alone[0])(alone[0], 4)
+    many = students.stacked(alone[0])(alone[0], 4)
     with torch.no_grad():
         for p, *own in zip(many.p, *(net.parameters() for net in alone), strict=True):
             p.copy_(torch.stack(own))
@@ -156,7 +158,7 @@ def test_a_crowd_says_what_its_members_say(kind):
     expected = torch.stack([net(x) for net in alone])
     assert torch.allclose(many(x), expected, atol=1e-5)
     assert np.allclose(
-        imagegrid.ask_crowd(alone[0], many.arrays(), X),
+        students.predict_stacked(alone[0], many.arrays(), X),
         expected.detach().numpy(),
         atol=1e-5,
     )
@@ -166,8 +168,8 @@ def test_a_crowd_says_what_its_members_say(kind):
 def test_all_start_as_the_net_and_leave_it_alone(kind):
     net, given = fresh(kind), rows(kind[1])
     start = nets.arrays(net)
-    still = imagegrid.fit_crowd(net, *given, CELLS[:3], **{**HOW, "lr": 0.0})
-    other = imagegrid.fit_crowd(net, *given, CELLS[:3], **HOW)
+    still = students.fit_stacked(net, *given, CELLS[:3], **{**HOW, "lr": 0.0})
+    other = students.fit_stacked(net, *given, CELLS[:3], **HOW)
     for name, own in nets.arrays(net).items():
         assert np.array_equal(own, start[name])
         assert still[name].shape == (3, *own.shape)
@@ -177,16 +179,16 @@ def test_all_start_as_the_net_and_leave_it_alone(kind):
 @pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
 def test_the_same_call_gives_the_same_bits(kind):
     given = rows(kind[1])
-    first = crowd(kind, given, CELLS[2:7])
+    first = stacked(kind, given, CELLS[2:7])
     torch.rand(5)
-    assert np.array_equal(crowd(kind, given, CELLS[2:7]), first)
-    assert not np.allclose(crowd(kind, given, CELLS[2:7], seed=5), first, atol=1e-3)
+    assert np.array_equal(stacked(kind, given, CELLS[2:7]), first)
+    assert not np.allclose(stacked(kind, given, CELLS[2:7], seed=5), first, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
-def test_halved_products_stay_close(kind):
+def test_bf16_products_stay_close(kind):
     given = rows(kind[1])
-    full, half = (crowd(kind, given, CELLS[:6], halved=h) for h in (False, True))
+    full, half = (stacked(kind, given, CELLS[:6], bf16=h) for h in (False, True))
     assert half.dtype == np.float32
     assert 0 < away(half, full) < 0.1
 
@@ -196,8 +198,8 @@ def test_the_global_generator_is_left_alone():
     expected = torch.rand(1)
     net, given = fresh(KINDS[1]), rows(9)
     torch.manual_seed(3)
-    imagegrid.fit_crowd(net, *given, CELLS[:2], **HOW)
-    imagegrid.fit_one(net, *given, CELLS[2], **HOW)
+    students.fit_stacked(net, *given, CELLS[:2], **HOW)
+    students.fit_one(net, *given, CELLS[2], **HOW)
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -209,11 +211,13 @@ def test_rows_without_a_label_teach_by_the_teacher_alone():
     hidden = np.where(np.arange(N) % 3, -100, y)
     wrong = np.where(hidden == -100, -100, (y + 1) % K)
     cells = [Cell("kd", 0.0, 2.0), Cell("kd", 1.0, 2.0)]
-    few, other = (crowd(KINDS[1], (X, own, targets), cells) for own in (hidden, wrong))
+    few, other = (
+        stacked(KINDS[1], (X, own, targets), cells) for own in (hidden, wrong)
+    )
     assert np.array_equal(few[1], other[1])  # at alpha 1 no label is read
     assert not np.allclose(few[0], other[0], atol=0.1)
     spoiled = {"teacher": targets["teacher"][::-1].copy()}
-    alone = crowd(KINDS[1], (X, hidden, spoiled), cells)
+    alone = stacked(KINDS[1], (X, hidden, spoiled), cells)
     assert np.array_equal(few[0], alone[0])  # at alpha 0 no teacher is
     assert not np.allclose(few[1], alone[1], atol=0.1)
 
@@ -225,23 +229,23 @@ def test_a_hint_equals_a_plain_loop(kind):
     found = {}
     for hint in (0.0, 20.0):
         cell = Cell("kd", 0.9, 4.0, hint=hint)
-        net = imagegrid.fit_one(fresh(kind), X, y, targets, cell, features=felt, **HOW)
+        net = students.fit_one(fresh(kind), X, y, targets, cell, features=felt, **HOW)
         found[hint] = nets.ask(net, X)
         expected = one_student(kind, X, y, targets, cell, felt=felt, **HOW)
         assert away(found[hint], expected) < SAME
-    plain = imagegrid.fit_one(fresh(kind), X, y, targets, cell, **HOW)
+    plain = students.fit_one(fresh(kind), X, y, targets, cell, **HOW)
     assert away(nets.ask(plain, X), found[0.0]) < SAME
     assert away(found[20.0], found[0.0]) > 10 * SAME
 
 
 def test_views_take_the_targets_place_crop_by_crop():
     X, y, targets = rows(9)
-    cell, how = Cell("kd", 1.0, 4.0), {**HOW, "reach": 1}
+    cell, how = Cell("kd", 1.0, 4.0), {**HOW, "max_shift": 1}
     said = targets["teacher"]
 
     def fitted(views, targets=targets):
-        net = imagegrid.fit_one(
-            fresh(KINDS[1]), X, y, targets, cell, views=views, **how
+        net = students.fit_one(
+            fresh(KINDS[1]), X, y, targets, cell, view_targets=views, **how
         )
         return nets.ask(net, X)
 
@@ -268,11 +272,23 @@ def test_a_temperature_that_is_not_above_0_is_refused(T):
         Cell("kd", 0.5, T)
 
 
-def test_what_has_no_crowd_and_an_unknown_loss_are_refused():
-    expected = "a Pooled has no crowd: expected a Perceptron or Convolutional"
-    with pytest.raises(ValueError, match=expected):
-        imagegrid.fit_crowd(nets.Pooled(14, K), *rows(14), CELLS, **HOW)
+def test_any_net_without_batch_normalisation_trains_stacked():
+    torch.manual_seed(2)
+    net, given, how = nets.Pooled(14, K, dropout=0.0), rows(14), {**HOW, "epochs": 2}
+    weights = students.fit_stacked(net, *given, CELLS[2:4], **how)
+    found = students.predict_stacked(copy.deepcopy(net), weights, given[0])
+    for cell, z in zip(CELLS[2:4], found, strict=True):
+        one = students.fit_one(copy.deepcopy(net), *given, cell, **how)
+        assert away(nets.ask(one, given[0]), z) < 0.02, cell
+    dropped = students.fit_stacked(nets.Pooled(14, K), *given, CELLS[:2], **how)
+    assert np.abs(dropped["last.weight"] - weights["last.weight"]).max() > 1e-3
+
+
+def test_batch_normalisation_and_an_unknown_loss_are_refused():
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(196), nn.Linear(196, K))
+    with pytest.raises(ValueError, match="with batch normalisation is trained one by"):
+        students.fit_stacked(net, *rows(14), CELLS, **HOW)
     with pytest.raises(ValueError, match="method 'kl' is none of hard, kd"):
-        crowd(KINDS[1], rows(9), [Cell("kl", 0.5, 2.0)])
+        stacked(KINDS[1], rows(9), [Cell("kl", 0.5, 2.0)])
     with pytest.raises(ValueError, match="smaller learning rate"):
-        crowd(KINDS[1], rows(9), [Cell("logit-mse", 1.0)], lr=1e30)
+        stacked(KINDS[1], rows(9), [Cell("logit-mse", 1.0)], lr=1e30)
