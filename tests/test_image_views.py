@@ -10,12 +10,10 @@ from matplotlib.patches import Rectangle
 from kdutils import paths, stats
 from kdutils.views import (
     answers,
-    belief,
     cells,
     figures,
+    imagefigures,
     images,
-    inside,
-    picture,
     style,
     subclass,
     tables,
@@ -352,15 +350,15 @@ def drawn():
     return {
         "heatmap": figures.gain_heatmap(sweep, unit=style.POINTS),
         "methods": figures.methods(chosen, style.POINTS),
-        "fidelity": picture.fidelity(chosen),
-        "calibration": belief.calibration(sweep),
-        "hinton": picture.hinton(images.hinton(hinton_rows()), hinton_rows()),
-        "unseen": picture.unseen(images.hinton(hinton_rows())),
-        "labels": picture.few_labels(images.few_labels(label_rows())),
-        "contingency": inside.contingency(
+        "fidelity": imagefigures.fidelity(chosen),
+        "calibration": imagefigures.calibration(sweep),
+        "hinton": imagefigures.hinton(images.hinton(hinton_rows()), hinton_rows()),
+        "unseen": imagefigures.unseen(images.hinton(hinton_rows())),
+        "labels": imagefigures.few_labels(images.few_labels(label_rows())),
+        "contingency": imagefigures.contingency(
             subclass.contingency(found), subclass.discovered(found)
         ),
-        "models": inside.models(models),
+        "models": imagefigures.models(models),
     }
 
 
@@ -400,7 +398,7 @@ def test_heatmap_of_accuracy_is_drawn_in_points():
 
 def test_published_marks_are_drawn_beside_mnist_alone():
     for rows, marks in ((hinton_rows(), 3), (hinton_rows(source="digits"), 0)):
-        ax = picture.hinton(images.hinton(rows), rows).axes[0]
+        ax = imagefigures.hinton(images.hinton(rows), rows).axes[0]
         diamonds = [line for line in ax.lines if line.get_marker() == "D"]
         assert len(diamonds) == marks
         said = " ".join(text.get_text() for text in ax.figure.texts)
@@ -409,14 +407,16 @@ def test_published_marks_are_drawn_beside_mnist_alone():
 
 @pytest.mark.parametrize("source, said", [("mnist", True), ("digits", False)])
 def test_a_published_mark_is_explained_only_where_there_is_one(source, said):
-    figure = inside.models(subclass.models(subclass_rows(source, "real")))
+    figure = imagefigures.models(subclass.models(subclass_rows(source, "real")))
     told = {text.get_text() for text in figure.legends[0].get_texts()}
     assert ("as published, one training" in told) == said
 
 
 def test_contingency_puts_subclasses_where_their_groups_are():
     rows = subclass_rows()
-    figure = inside.contingency(subclass.contingency(rows), subclass.discovered(rows))
+    figure = imagefigures.contingency(
+        subclass.contingency(rows), subclass.discovered(rows)
+    )
     ax = figure.axes[0]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "1", "2", "3"]
     assert [t.get_text() for t in ax.get_yticklabels()][1] == "a, 20"

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from scipy.special import expit, logit
 
 from kdutils import paths, stats
-from kdutils.views import claims, figures, names, style, summary, tables, trade, why
+from kdutils.views import claims, figures, names, style, summary, tables
 
 CORE = {"source": "tester", "kind": "simulated", "rho": 0.0}
 
@@ -243,7 +243,9 @@ def test_an_empty_label_curve_has_the_columns_of_a_full_one():
 def test_what_ships_is_stated_in_its_own_bytes_not_in_a_mean_over_seeds():
     rows = ladder_rows().replace({"step": {"pruned, tuned": "label-only student fp32"}})
     choice = {"step": "pruned int8, tuned", "candidates": 5, "drop_val": -0.0012}
-    said = why.sentences(choice, tables.ladder(rows), 0.002, size=2571, fp32=9312)
+    said = tables.recommendation(
+        choice, tables.ladder(rows), 0.002, size=2571, fp32=9312
+    )
     first = "Ship 'pruned int8, tuned': 2,571 bytes, against 9,312 for the same student"
     assert said.startswith(first) and "2,600" not in said and "9,900" not in said
 
@@ -519,7 +521,7 @@ def test_titles_say_what_is_seen():
 
 def test_pareto_goes_from_student_to_int8():
     ladder = tables.ladder(ladder_rows())
-    route = trade.path(ladder)
+    route = figures.path(ladder)
     assert [step["step"] for step in route] == [
         "student fp32",
         "pruned, tuned",

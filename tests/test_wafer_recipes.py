@@ -71,14 +71,14 @@ TAUGHT = {
     "labels": {**LEARN, "answers": "moved", "labels": 1.0},
 }  # fmt: skip
 
-EACH = {"precision_Center", "recall_Donut", "f1_Near-Full", "model"}
+EACH = {"precision_Center", "recall_Donut", "f1_Near-Full"}
 FACTS = {"run", "kind", "n_train", "n_val", "n_test", "rho", "seed"}
 ASKS = {"ece", "entropy", "pseudo_error", "reliability_p_9", "train_exact", "val_exact"}
 ASKS |= {"test_exact", "macro_f1", "source"} | EACH | FACTS
 STUDENT = {
     "params", "torch_bytes", "int8_bytes", "teacher_exact", "val_exact", "test_exact",
     "val_fidelity", "test_fidelity", "int8_exact", "int8_views", "int8_fidelity",
-    "macro_f1", "error_teacher_right", "error_teacher_wrong", "copied", "doubt_0",
+    "macro_f1", "model", "error_teacher_right", "error_teacher_wrong", "copied", "doubt_0",
     "doubt_teacher_error_4", "doubt_student_error_4", "group", "answers",
 } | EACH | FACTS  # fmt: skip
 FREE = {  # what a student's record says without a label
@@ -151,7 +151,7 @@ def equal(one, other):
 
 def test_a_teacher_has_a_row_for_plain_and_one_for_averaged_answers(rows):
     frame = rows[wafer_teachers]
-    assert set(frame) >= ASKS | {"views", "params", "torch_bytes", "teacher"}
+    assert set(frame) >= ASKS | {"views", "model", "params", "torch_bytes", "teacher"}
     assert frame["views"].tolist() == [1, 8] * 4
     assert frame["teacher"].tolist() == ["ours"] * 6 + ["published"] * 2
     assert frame["seed"].tolist() == [0, 0, 1, 1, 2, 2, 0, 0]
@@ -170,7 +170,7 @@ def test_a_teacher_has_a_row_for_plain_and_one_for_averaged_answers(rows):
 def recorded_like(row, expected):
     """Whether a frame's row holds these values, NaN for what is None."""
     return all(
-        np.isnan(row[key]) if value is None else row[key] == value
+        row[key] == value or (value is None and row[key] != row[key])
         for key, value in expected.items()
     )
 

@@ -11,10 +11,7 @@ from kdutils import paths, stats
 from kdutils.views import (
     style,
     tables,
-    trust,
-    waferclaims,
-    waferdots,
-    wafermaps,
+    waferfigures,
     wafers,
 )
 
@@ -155,7 +152,7 @@ def test_published_values_stand_beside_the_real_maps_alone(other):
     assert table[["published_exact", "published_bytes"]].isna().all(axis=None)
     rows = wafers.teachers(teacher_rows(**other), answer_rows(**other))
     assert rows["published_exact"].isna().all()
-    more = waferclaims.scored(teacher_rows(**other), answer_rows(), student_rows())
+    more = wafers.scored(teacher_rows(**other), answer_rows(), student_rows())
     assert "mixedwm38/teacher/as-published" not in set(more["system"])
 
 
@@ -204,8 +201,8 @@ def test_within_the_bytes_fidelity_chooses_by_each_way_of_counting():
     large = rows["model"] == "8-16 x1"
     rows.loc[large, "int8_bytes"] = 21_505  # one byte too many
     table = wafers.students(rows)
-    limits = {net: waferclaims.PUBLISHED[net][1] for net in ("student1", "student2")}
-    found = waferclaims.within(table, limits).set_index(["limit_bytes", "counted"])
+    limits = {net: wafers.PUBLISHED[net][1] for net in ("student1", "student2")}
+    found = wafers.within(table, limits).set_index(["limit_bytes", "counted"])
     ours = found[found["group"] == "ours"]["model"]
     assert ours[253_952].tolist() == ["8-16 x1", "8-16 x1"]
     assert ours[21_504].tolist() == ["4-8", "4-8"]
@@ -253,7 +250,7 @@ mixedwm38/student-4k,bytes,21504
 
 def board(*rows):
     claimed = pd.read_csv(io.StringIO(CLAIMED))
-    more = waferclaims.scored(*rows)
+    more = wafers.scored(*rows)
     frame = tables.scoreboard(claimed, None, None, None, {}, more)
     return frame.set_index(["system", "metric"])
 
@@ -274,13 +271,13 @@ def test_scoreboard_answers_with_the_file_and_as_published():
 
 
 def test_nothing_is_scored_where_nothing_is_real():
-    assert waferclaims.scored(None, None, None) is None
+    assert wafers.scored(None, None, None) is None
     other = {"kind": "simulated"}
     rows = (teacher_rows(**other), answer_rows(**other), student_rows(**other))
-    assert waferclaims.scored(*rows) is None
+    assert wafers.scored(*rows) is None
     assert set(board(*rows)["verdict"]) == {"not-run"}
     others = pd.DataFrame({"system": ["a"]})
-    assert waferclaims.scored(*rows, others)["system"].tolist() == ["a"]
+    assert wafers.scored(*rows, others)["system"].tolist() == ["a"]
 
 
 # Figures
@@ -295,12 +292,12 @@ def drawn() -> dict:
     claim = "published_exact"
     gains = wafers.against(rows, {"published-labels": ["published"]})
     return {
-        "maps": wafermaps.maps({"a": (X, y), "b": (X[:4], y[:4])}, PATTERNS),
-        "surface": wafermaps.surface(wafers.surface(rows, "published-labels")),
-        "teachers": waferdots.dots(lines, "teacher", "exact", "said", "%", claim),
-        "gains": waferdots.dots(gains, "model", "gain", "said", "points"),
-        "capacity": waferdots.capacity(students),
-        "trust": trust.diagram(
+        "maps": waferfigures.maps({"a": (X, y), "b": (X[:4], y[:4])}, PATTERNS),
+        "surface": waferfigures.surface(wafers.surface(rows, "published-labels")),
+        "teachers": waferfigures.dots(lines, "teacher", "exact", "said", "%", claim),
+        "gains": waferfigures.dots(gains, "model", "gain", "said", "points"),
+        "capacity": waferfigures.capacity(students),
+        "trust": waferfigures.diagram(
             wafers.reliability(teacher_rows()), lines, doubts, "4-8"
         ),
     }
@@ -327,7 +324,7 @@ def test_the_chosen_cell_is_framed_and_chance_is_hatched():
     rows = student_rows()
     flat = rows["group"].eq("surface") & rows["alpha"].eq(1.0)
     rows.loc[flat, "test_exact"] = [0.70, 0.80, 0.90]
-    figure = wafermaps.surface(wafers.surface(rows, "published-labels"))
+    figure = waferfigures.surface(wafers.surface(rows, "published-labels"))
     for ax, hatched in zip(figure.axes[:2], ([], [(0, 1), (0, 2)]), strict=True):
         boxes = [p for p in ax.patches if isinstance(p, Rectangle)]
         assert [p.get_xy() for p in boxes if p.get_hatch()] == hatched
@@ -344,7 +341,7 @@ def test_a_set_of_patterns_that_a_site_lacks_stays_empty():
 def test_published_marks_are_drawn_beside_the_real_maps_alone(kind, marks):
     lines = wafers.teachers(teacher_rows(kind=kind), answer_rows(kind=kind))
     claim = "published_exact"
-    figure = waferdots.dots(lines, "teacher", "exact", "said", "%", claim)
+    figure = waferfigures.dots(lines, "teacher", "exact", "said", "%", claim)
     diamonds = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
     assert len(diamonds) == marks
     told = " ".join(text.get_text() for text in figure.texts)
