@@ -78,8 +78,8 @@ ASKS |= {"test_exact", "macro_f1", "source"} | EACH | FACTS
 STUDENT = {
     "params", "torch_bytes", "int8_bytes", "teacher_exact", "val_exact", "test_exact",
     "val_fidelity", "test_fidelity", "int8_exact", "int8_views", "int8_fidelity",
-    "macro_f1", "model", "error_teacher_right", "error_teacher_wrong", "copied", "doubt_0",
-    "doubt_teacher_error_4", "doubt_student_error_4", "group", "answers",
+    "macro_f1", "model", "error_teacher_right", "error_teacher_wrong", "copied",
+    "doubt_0", "doubt_teacher_error_4", "doubt_student_error_4", "group", "answers",
 } | EACH | FACTS  # fmt: skip
 FREE = {  # what a student's record says without a label
     "kind", "n_train", "n_val", "n_test", "rho", "params", "torch_bytes", "int8_bytes",
