@@ -230,14 +230,11 @@ endif
 # wafers_root; made once.
 ROOT := $(shell sed -n 's/^[a-z]*_root: *"*\(\.data[^ "]*\)"*/\1/p' params/$(PROFILE)/*.yaml | \
   head -n 1)
-MINIATURE := $(foreach name,secom mnist mixedwm38,$(ROOT:%=%/$(name)/GENERATED))
+SETS := secom mnist pneumoniamnist mixedwm38 wm811k
+MINIATURE := $(foreach name,$(SETS),$(ROOT:%=%/$(name)/GENERATED))
 ifneq ($(ROOT),)
-$(ROOT)/secom/GENERATED: | $(READY)
-	@$(python) -c "from kdutils.data import sources; sources.write_miniature('$(ROOT)')"
-$(ROOT)/mnist/GENERATED: | $(READY)
-	@$(python) -c "from kdutils.data import miniatures; miniatures.write('$(ROOT)')"
-$(ROOT)/mixedwm38/GENERATED: | $(READY)
-	@$(python) -c "from kdutils.data import waferminiatures as made; made.write('$(ROOT)')"
+$(MINIATURE): $(ROOT)/%/GENERATED: | $(READY)
+	@$(python) -c "from kdutils.data.simulate import miniatures as m; m.write('$(ROOT)', '$*')"
 endif
 
 # A stage that is asked for anew: once for each make.

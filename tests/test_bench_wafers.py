@@ -11,7 +11,8 @@ from torch import nn
 
 from kdutils import paths
 from kdutils.bench import wafers as bench_wafers
-from kdutils.data import symmetry, wafersim
+from kdutils.data import symmetry
+from kdutils.data.simulate import wafersim
 from kdutils.deploy import waferpack
 from kdutils.models import wafernets
 from kdutils.train import turns

@@ -15,8 +15,8 @@ import pytest
 
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
-from kdutils.data import table
-from kdutils.data.tabular import TableError
+from kdutils.data import usertable
+from kdutils.data.divide import TableError
 from kdutils.deploy import bundle, container, describe, kdb, readings
 from kdutils.deploy.prepare import Prepare
 
@@ -156,7 +156,7 @@ def test_bytes(students, prepare, schema):
 
 
 def test_the_whole_file_of_the_simulated_tester_s_student(students, prepare, schema):
-    from kdutils.data import physics
+    from kdutils.data.simulate import physics
 
     named = replace(prepare, names=physics.NAMES, scale=np.full(28, 0.1, np.float32))
     known = replace(schema, units=physics.UNITS, classes=("pass", "fail"))
@@ -395,7 +395,7 @@ def both(path, lines, *, sep=",", end="\n", mark="", drop=""):
     text = end.join(line.replace("|", sep) for line in lines) + end
     path.write_bytes((mark + text).encode())
     with warnings.catch_warnings(action="ignore"):
-        study = table.read(str(path), "verdict", drop=drop)
+        study = usertable.read(str(path), "verdict", drop=drop)
     return study, readings.read_table(path, study.features)
 
 
@@ -466,7 +466,7 @@ def test_both_readers_refuse_the_same_cell(tmp_path, cell, sep):
     lines = ["a|b %d|verdict", "1|9|pass", "4|7.5|fail", f"2|{cell}|pass", "2|.5|fail"]
     path.write_text("\n".join(lines).replace("|", sep))
     with pytest.raises(TableError, match="line 4") as study:
-        table.read(str(path), "verdict")
+        usertable.read(str(path), "verdict")
     with pytest.raises(bundle.BundleError, match="row 3") as device:
         readings.read_table(path, ("a", "b %d"))
     structure = cell in ('"1', "1|2")

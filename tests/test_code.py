@@ -20,7 +20,7 @@ def test_views_are_never_reached_from_a_recipe():
     for recipe in ("teachers", "kd_tabular", "kd_labels", "prune_quantize"):
         reached = code.reached(f"kdutils.recipes.{recipe}")
         assert not {name for name in reached if name.startswith("kdutils.views")}
-        assert "kdutils.data.tester" in reached
+        assert "kdutils.data.simulate.tester" in reached
 
 
 def test_the_teachers_recipe_does_not_reach_the_grid_or_compression():

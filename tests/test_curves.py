@@ -34,9 +34,13 @@ def rows(apart):
         epochs={"mlp": 2},
         options={"tester": TINY},
     )
-    first = runs.map(teachers, [config], workers=1)
-    second = runs.map(kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1)
-    found = runs.map(recipe, recipe.plan(second, **SETTINGS), workers=1)
+    first = runs.map("01_teachers", teachers, [config], workers=1)
+    second = runs.map(
+        "02_kd_tabular", kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1
+    )
+    found = runs.map(
+        "06_prune_quantize", recipe, recipe.plan(second, **SETTINGS), workers=1
+    )
     sweep = runs.open(kd_tabular, second["run"].iloc[0])
     cell = kd_tabular.best_cell(sweep, 0, ["kd"])
     fp32 = kd_tabular.student(sweep, 0, sweep.config, cell)

@@ -13,8 +13,8 @@ import urllib.error
 import pytest
 
 from kdutils.data import __main__ as every
-from kdutils.data import download, images, imagesources, sources, wafersources
-from kdutils.data.sources import SourceError
+from kdutils.data import download, registry
+from kdutils.data.registry import DATASETS, SourceError
 
 BODY = b"official bytes " * 10_000
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
@@ -56,14 +56,14 @@ def left(root):
 
 def test_a_checked_file_gets_its_name(site, tmp_path):
     path = tmp_path / "new" / "file.gz"
-    download.fetch([f"{site.url}/good/file.gz"], path, MD5)
+    download.fetch([f"{site.url}/good/file.gz"], path.parent, {"file.gz": MD5})
     assert path.read_bytes() == BODY
     assert left(tmp_path) == ["new/file.gz"]
 
 
 def test_the_next_address_is_asked_only_if_the_first_fails(site, tmp_path):
     urls = [f"{site.url}/{name}/f" for name in ("other", "good", "missing")]
-    download.fetch(urls, tmp_path / "f", MD5)
+    download.fetch(urls, tmp_path, {"f": MD5})
     assert site.asked == ["/other/f", "/good/f"]
     assert (tmp_path / "f").read_bytes() == BODY
 
@@ -80,7 +80,7 @@ REASONS = {
 def test_a_failed_download_is_one_sentence_and_leaves_nothing(site, tmp_path, how):
     url = f"{site.url}/{how}/f"
     with pytest.raises(SourceError, match=REASONS[how]) as refused:
-        download.fetch([url], tmp_path / "f", MD5, timeout=0.3)
+        download.fetch([url], tmp_path, {"f": MD5}, timeout=0.3)
     said = str(refused.value)
     assert said.startswith(f"f could not be downloaded from {url} (")
     assert "\n" not in said and left(tmp_path) == []
@@ -93,14 +93,14 @@ def test_every_address_says_its_own_reason(site, tmp_path):
     with pytest.raises(
         SourceError, match=rf"Not Found\) nor from {closed} \(.*refused\)"
     ):
-        download.fetch([f"{site.url}/missing/f", closed], tmp_path / "f", MD5)
+        download.fetch([f"{site.url}/missing/f", closed], tmp_path, {"f": MD5})
     assert left(tmp_path) == []
 
 
 def test_a_failed_download_leaves_the_file_that_was_there(site, tmp_path):
     (tmp_path / "f").write_bytes(b"mine")
     with pytest.raises(SourceError):
-        download.fetch([f"{site.url}/other/f"], tmp_path / "f", MD5)
+        download.fetch([f"{site.url}/other/f"], tmp_path, {"f": MD5})
     assert (tmp_path / "f").read_bytes() == b"mine" and left(tmp_path) == ["f"]
 
 
@@ -109,33 +109,31 @@ def known(site, monkeypatch):
     """A source of two files whose only address is the site."""
 
     def at(folder):
-        source = imagesources.Source(
-            read=None,
-            classes=2,
-            sha256="",
+        source = registry.DataSet(
+            "image",
             page="https://example.org/page",
             licence="CC BY 4.0",
             files={"a.gz": MD5, "b.gz": MD5},
             urls=(f"{site.url}/{folder}/{{}}?download=1",),
         )
-        monkeypatch.setitem(images.SOURCES, "two", source)
+        monkeypatch.setitem(DATASETS, "two", source)
 
     return at
 
 
 def test_find_fetches_what_is_missing_and_nothing_else(site, known, tmp_path):
     known("good")
-    assert images.find("two", str(tmp_path)) == tmp_path / "two"
+    assert registry.find("two", str(tmp_path)) == tmp_path / "two"
     assert left(tmp_path) == ["two/a.gz", "two/b.gz"]
     (tmp_path / "two" / "b.gz").unlink()
-    images.find("two", str(tmp_path))
+    registry.find("two", str(tmp_path))
     assert site.asked == [f"/good/{name}.gz?download=1" for name in "abb"]
 
 
 def test_find_says_which_files_to_get_and_where_to_put_them(known, tmp_path):
     known("missing")
     with pytest.raises(SourceError, match="could not be downloaded") as refused:
-        images.find("two", str(tmp_path))
+        registry.find("two", str(tmp_path))
     said = str(refused.value)
     assert said.startswith(f"two is not whole in {tmp_path / 'two'} and a.gz")
     assert said.endswith(
@@ -149,11 +147,10 @@ SETS = ["secom", "mnist", "pneumoniamnist", "mixedwm38", "wm811k"]
 
 def put(root, *names):
     """Empty files where those of the data sets belong."""
-    for module in (sources, imagesources, wafersources):
-        for name in {*names} & {*module.SOURCES}:
-            (root / name).mkdir()
-            for file in [*module.SOURCES[name].files][: 1 if "wm" in name else None]:
-                (root / name / file).touch()
+    for name in names:
+        (root / name).mkdir()
+        for file in [*DATASETS[name].files][: 1 if "wm" in name else None]:
+            (root / name / file).touch()
 
 
 @pytest.mark.parametrize("here", [[], ["secom", "wm811k"], SETS])
@@ -179,9 +176,7 @@ def test_a_fetched_data_set_is_told_from_a_found_one(
 ):
     known("good")
     monkeypatch.setenv("KD_DATA", str(tmp_path))
-    only = {"two": images.SOURCES["two"]}
-    for module, kept in ((sources, {}), (imagesources, only), (wafersources, {})):
-        monkeypatch.setattr(module, "SOURCES", kept)
+    monkeypatch.setattr(registry, "DATASETS", {"two": DATASETS["two"]})
     assert every.main() == every.main() == 0
     place = tmp_path / "two"
     said = capsys.readouterr().out

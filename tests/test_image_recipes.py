@@ -12,17 +12,18 @@ import torch
 from scipy.special import softmax
 
 from kdutils import paths
-from kdutils.data import Part, miniatures
+from kdutils.data import Part
+from kdutils.data.simulate import miniatures
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
 from kdutils.recipes import (
     few_labels,
     hinton,
-    image_teachers,
     kd_images,
-    materials,
+    net_teachers,
     subclass,
 )
+from kdutils.recipes.tasks import IMAGES
 from kdutils.store import runs
 from kdutils.train import imagebatches, imagegrid
 from kdutils.train.imagegrid import Cell
@@ -80,23 +81,26 @@ def subclass_plan(sources, way, root, models=MODELS, epochs=2):
 
 def compute(seeds, configs):
     """The rows of every recipe: `configs` are those of subclass."""
-    plan = image_teachers.plan(**{**TEACHER, "seeds": seeds})
-    teacher = runs.map(image_teachers, plan, workers=1)
+    plan = net_teachers.plan_images(**{**TEACHER, "seeds": seeds})
+    teacher = runs.map("03_kd_images", net_teachers, plan, workers=1)
     own = {
         hinton: hinton.plan(teacher, **HINTON),
         kd_images: kd_images.plan(teacher, **SWEEP),
         few_labels: few_labels.plan(teacher, **FEW),
         subclass: configs,
     }
-    found = {recipe: runs.map(recipe, own[recipe], workers=1) for recipe in own}
-    return {image_teachers: teacher, **found}
+    found = {
+        recipe: runs.map("03_kd_images", recipe, own[recipe], workers=1)
+        for recipe in own
+    }
+    return {net_teachers: teacher, **found}
 
 
 @pytest.fixture(scope="module")
 def study(apart, tmp_path_factory):
     """A folder for reports, and one with miniatures."""
     root = tmp_path_factory.mktemp("miniatures")
-    miniatures.write(str(root))
+    miniatures.write(str(root), "mnist", "pneumoniamnist")
     return str(root)
 
 
@@ -129,7 +133,7 @@ def consistent(mine, base):
 
 
 def test_a_teacher_has_a_row_for_all_images_and_one_without_validation(rows):
-    frame = rows[image_teachers]
+    frame = rows[net_teachers]
     assert set(frame) >= SHARED | {
         "rows", "n_val", "val_acc", "params", "file_bytes", "epochs"
     }  # fmt: skip
@@ -147,8 +151,8 @@ def test_a_teacher_has_a_row_for_all_images_and_one_without_validation(rows):
 
 
 def test_a_teachers_parts_share_no_image_and_all_seeds_have_their_own():
-    plans = image_teachers.plan(**TEACHER)
-    whole, part, other, _ = map(image_teachers.split, plans)
+    plans = net_teachers.plan_images(**TEACHER)
+    whole, part, other, _ = map(IMAGES.load, plans)
     assert np.array_equal(whole.test.row, part.test.row)
     rows = [set(p.row.tolist()) for p in (part.train, part.val, part.test)]
     assert sum(map(len, rows)) == len(set.union(*rows)) == 1797
@@ -158,9 +162,9 @@ def test_a_teachers_parts_share_no_image_and_all_seeds_have_their_own():
 
 def test_kept_logits_are_those_of_the_kept_weights(rows):
     for which, views in (("all", 9), ("train", 1)):
-        run = first_run(rows, image_teachers, "rows", which)
-        parts, told = image_teachers.split(run.config), run.arrays("logits")
-        model = image_teachers.trained(run)
+        run = first_run(rows, net_teachers, "rows", which)
+        parts, told = IMAGES.load(run.config), run.arrays("logits")
+        model = net_teachers.trained(run)
         assert told["views"].shape == (views, len(parts.train), 10)
         still = told["views"][views // 2]
         assert np.allclose(still, nets.ask(model, parts.train.X), atol=0.02)
@@ -175,13 +179,13 @@ def test_kept_logits_are_those_of_the_kept_weights(rows):
 
 
 def test_a_teachers_settings_are_read():
-    config, *_ = image_teachers.plan(**TEACHER)
+    config, *_ = net_teachers.plan_images(**TEACHER)
     X = np.random.default_rng(0).integers(0, 256, (90, 8, 8), np.uint8)
     y = np.arange(90) % 10
 
     def logits(**changed):
         how = {"epochs": 2, "seed": 3}
-        model = image_teachers.teach({**config, **changed}, X, y, **how)
+        model = net_teachers.teach({**config, **changed, **how}, X, y)
         assert type(model) is nets.Perceptron
         return nets.ask(model, X)
 
@@ -214,14 +218,14 @@ def test_every_system_has_a_row_beside_its_pair(rows):
         assert gone["omitted"].tolist() == ["3", "0 1 2 3 4 5 6 9"]
         assert 0.05 < gone.loc["omit-3", "n_omitted"] / 539 < 0.15
         assert 0.7 < gone.loc["only-7-8", "n_omitted"] / 539 < 0.9
-    taught = rows[image_teachers].query("rows == 'all'")["errors"].tolist()
+    taught = rows[net_teachers].query("rows == 'all'")["errors"].tolist()
     assert frame[frame["system"] == "teacher"]["errors"].tolist() == taught
 
 
 def test_what_each_system_is_shown(monkeypatch):
     """Digits that are omitted are never seen; only one system's teacher moves along."""
-    config, *_ = image_teachers.plan(**TEACHER)
-    parts = image_teachers.split(config)
+    config, *_ = net_teachers.plan_images(**TEACHER)
+    parts = IMAGES.load(config)
     views = np.random.default_rng(0).random((9, len(parts.train), 10)).astype("f2")
     y, seen = parts.train.y, {}
 
@@ -325,9 +329,9 @@ def test_the_sweep_has_a_row_per_cell_and_label_only_is_the_zero(rows):
 def test_a_cells_row_is_that_of_the_student_trained_alone(rows, student):
     """Through the side-by-side training, every row stands beside its own logits."""
     run = first_run(rows, kd_images, "student", student)
-    config, source = run.config, runs.open(image_teachers, run.config["teacher"])
+    config, source = run.config, runs.open(net_teachers, run.config["teacher"])
     assert source.config["rows"] == "train"
-    parts, told = image_teachers.split(source.config), source.arrays("logits")
+    parts, told = IMAGES.load(source.config), source.arrays("logits")
     targets = {
         "teacher": told["views"][0],
         "assistant": run.arrays("assistant")["said"],
@@ -374,8 +378,8 @@ def test_few_labels_have_every_arm_and_label_only_is_the_zero(rows):
 
 
 def test_a_label_that_is_not_known_is_never_read():
-    config, taught = {**FEW, "seed": 0}, image_teachers.plan(**TEACHER)[1]
-    parts = image_teachers.split(taught)
+    config, taught = {**FEW, "seed": 0}, net_teachers.plan_images(**TEACHER)[1]
+    parts = IMAGES.load(taught)
     full = np.random.default_rng(1).random((len(parts.train), 10)).astype(np.float16)
     first = np.random.default_rng(2).permutation(len(parts.train))[:50]
     wrong = (parts.train.y + 1) % 10
@@ -398,9 +402,9 @@ def test_arms_take_the_same_number_of_steps():
 
 
 def test_more_labels_than_images_are_refused(rows, study):
-    plan = few_labels.plan(rows[image_teachers], **{**FEW, "sizes": [5000]})
+    plan = few_labels.plan(rows[net_teachers], **{**FEW, "sizes": [5000]})
     with pytest.raises(ValueError) as error:
-        runs.map(few_labels, plan, workers=1)
+        runs.map("03_kd_images", few_labels, plan, workers=1)
     said = "label sizes hold 5000, but there are 1058 training images"
     assert str(error.value) == said
 
@@ -456,7 +460,8 @@ def test_what_a_teacher_found_is_told_of_the_test_rows(rows):
 
 def material(y, truth, names=10):
     parts = ("train", "test")
-    return materials.Material(
+    return subclass.Material(
+        task=None,
         X={},
         y=dict.fromkeys(parts, np.array(y)),
         truth=None if truth is None else dict.fromkeys(parts, np.array(truth)),
@@ -525,7 +530,7 @@ def test_materials_are_two_classes_and_know_their_groups(study):
     found = {}
     for config in subclass_plan(["mnist", "digits", "pneumoniamnist", "tester"],
                                 "ours", study):  # fmt: skip
-        data = found[config["source"]] = materials.material(config)
+        data = found[config["source"]] = subclass.material(config)
         assert {y.dtype for y in data.y.values()} == {np.dtype(np.int64)}
         assert set(data.y["train"]) == set(data.y["test"]) == {0, 1}
         assert data.facts["n_train"] == len(data.X["train"]) == len(data.y["train"])
@@ -549,13 +554,12 @@ def test_materials_are_two_classes_and_know_their_groups(study):
 @pytest.mark.parametrize("source", ["pneumoniamnist", "digits", "tester"])
 def test_a_materials_teacher_speaks_of_the_crop_that_is_shown(study, source):
     config, *_ = subclass_plan([source], "ours", study)
-    data = materials.material(config)
-    torch.manual_seed(0)
-    net = data.build(config["teacher"], 10)
-    views = data.views(net, 1)
+    data = subclass.material(config)
+    net, X = data.build(config["teacher"], 10, 0), data.X["train"]
+    views = data.task.views(net, X, 1)
     assert len(views) == (1 if source == "tester" else 9)
     y = data.y["train"]
-    batches = data.batches(y, batch=200, seed=1, reach=1, views=views)
+    batches = data.task.batches(X, y, batch=200, seed=1, augment=1, views=views)
     net.eval()
     seen = []
     for x, own, said in batches:
@@ -563,7 +567,7 @@ def test_a_materials_teacher_speaks_of_the_crop_that_is_shown(study, source):
             assert torch.allclose(net(x), said.float(), atol=2e-3)
         seen += own.tolist()
     assert sorted(seen) == sorted(y.tolist())
-    assert len(next(iter(data.batches(y, batch=200, seed=1, reach=1)))) == 2
+    assert len(next(iter(data.task.batches(X, y, batch=200, seed=1)))) == 2
 
 
 def test_the_best_epoch_is_kept_only_where_there_are_validation_rows(
@@ -580,13 +584,13 @@ def test_the_best_epoch_is_kept_only_where_there_are_validation_rows(
     for way in WAYS:
         for config in subclass_plan(["digits", "pneumoniamnist"], way, study):
             key = way, config["source"]
-            data = materials.material(config)
+            data = subclass.material(config)
             found = subclass.teacher(config, data, "teacher")
             assert len(found["views"]) == (9 if way == "ours" else 1)
     chosen = {key for key, own in seen.items() if own.validate}
     assert chosen == {("ours", "pneumoniamnist")}
     own = seen["ours", "pneumoniamnist"]
-    z = subclass.grouped(data.ask(own.model, "val"), data, "teacher")
+    z = subclass.grouped(data.task.predict(own.model, data.X["val"]), data, "teacher")
     right = data.y["val"] == 1
     fail = z[:, 1] - z[:, 0]
     above = np.mean(fail[right, None] > fail[None, ~right])
@@ -605,7 +609,7 @@ def test_the_same_seed_gives_the_same_bits(rows, study, monkeypatch):
     configs = subclass_plan(["digits"], "published", study)
     again = compute(1, configs + subclass_plan(["tester"], "ours", study))
     for recipe, frame in again.items():
-        assert (paths.runs(recipe.STAGE) / frame["run"].iloc[0] / "DONE").exists()
+        assert (paths.runs("03_kd_images") / frame["run"].iloc[0] / "DONE").exists()
         first = rows[recipe]
         first = first[first["run"].isin(frame["run"])].reset_index(drop=True)
         first = first.reindex(columns=frame.columns)

@@ -9,18 +9,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kdutils.data import download, idx, imagefiles, images, imagesources, miniatures
-from kdutils.data.sources import SourceError
+from kdutils.data import download, images, readers, registry
+from kdutils.data.registry import DATASETS, SourceError
+from kdutils.data.simulate import miniatures
 
 TRAIN = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 TEST = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+NAMES = "mnist", "pneumoniamnist"
 CLOSED = "http://127.0.0.1:9/{}"
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     root = tmp_path_factory.mktemp("miniatures")
-    miniatures.write(str(root))
+    miniatures.write(str(root), *NAMES)
     return root
 
 
@@ -36,12 +38,12 @@ def official(root, monkeypatch):
     """The same files without their marker, known by their checksums."""
     monkeypatch.setenv("no_proxy", "*")
     for name in ("mnist", "pneumoniamnist"):
-        place, known = root / name, images.SOURCES[name]
+        place, known = root / name, DATASETS[name]
         (place / "GENERATED").unlink()
         files = {file: download.md5_of(place / file) for file in known.files}
-        sha256 = imagefiles.content(known.read(place))
+        sha256 = (known.read(place).sha256,)
         known = replace(known, files=files, sha256=sha256, urls=(CLOSED,))
-        monkeypatch.setitem(images.SOURCES, name, known)
+        monkeypatch.setitem(DATASETS, name, known)
     return root
 
 
@@ -67,13 +69,13 @@ def parts(split):
 
 
 def test_mnist_keeps_its_test_set_and_file_order(official):
-    X, y = (idx.read(official / "mnist" / f, n) for f, n in zip(TRAIN, (3, 1)))  # noqa: B905
+    X, y = (readers.idx(official / "mnist" / f, n) for f, n in zip(TRAIN, (3, 1)))  # noqa: B905
     split = images.split("mnist", seed=0, val=0, root=str(official))
     assert split.kind == "real" and split.source == "mnist" and split.features == ()
     assert split.train.X.dtype == np.uint8 and split.train.y.dtype == np.int64
     assert np.array_equal(split.train.X, X) and np.array_equal(split.train.y, y)
     assert np.array_equal(split.train.row, np.arange(1200)) and len(split.val) == 0
-    assert np.array_equal(split.test.X, idx.read(official / "mnist" / TEST[0], 3))
+    assert np.array_equal(split.test.X, readers.idx(official / "mnist" / TEST[0], 3))
     split.train.X[0] = 7  # the caller's own copy
     again = images.split("mnist", seed=0, val=0, root=str(official))
     assert np.array_equal(again.train.X, X)
@@ -104,7 +106,7 @@ def test_digits_come_with_scikit_learn_and_each_seed_has_its_own_test_rows():
     for part in parts(one):
         share = np.bincount(part.y) / len(part)
         assert share.min() > 0.09 and share.max() < 0.11
-    assert images.digest("digits") == imagefiles.content(imagefiles.digits(None))
+    assert images.digest("digits") == readers.digits(None).sha256
 
 
 def test_pneumonia_reads_the_same_whatever_the_files_order(official):
@@ -149,7 +151,7 @@ def test_the_classes_and_the_kind():
 
 
 def test_what_is_official_has_a_digest_without_its_files(tmp_path):
-    digests = {images.digest(name, str(tmp_path)) for name in images.SOURCES}
+    digests = {images.digest(name, str(tmp_path)) for name in (*NAMES, "digits")}
     assert len(digests) == 3 and all(len(digest) == 64 for digest in digests)
 
 
@@ -161,8 +163,8 @@ def test_what_is_official_has_a_digest_without_its_files(tmp_path):
     ],
 )
 def test_the_real_files_where_they_are_here(name, sizes, repeated):
-    known = images.SOURCES[name]
-    if not all((imagesources.folder(name) / file).is_file() for file in known.files):
+    known = DATASETS[name]
+    if not all((registry.folder(name) / file).is_file() for file in known.files):
         pytest.skip(f"{name} is not here")
     split = images.split(name, seed=0, val=5_000)
     assert [len(part) for part in parts(split)] == sizes and split.kind == "real"
@@ -207,10 +209,10 @@ def test_a_spoilt_idx_file_is_named(official, how, reason):
 
 def test_another_file_is_known_by_its_md5(official):
     path = official / "mnist" / TRAIN[1]
-    labels = idx.read(path, 1).copy()
+    labels = readers.idx(path, 1).copy()
     labels[5] = (labels[5] + 1) % 10
-    path.write_bytes(idx.pack(labels))
-    md5 = images.SOURCES["mnist"].files[TRAIN[1]]
+    path.write_bytes(readers.packed(labels))
+    md5 = DATASETS["mnist"].files[TRAIN[1]]
     said = refused("mnist", official)
     assert f"({TRAIN[1]} has md5 {download.md5_of(path)} where {md5} was exp" in said
     assert said.startswith(f"{path.parent} does not hold the official content of http")
@@ -225,17 +227,19 @@ def test_the_same_content_in_another_gzip_is_official(official):
 
 def test_a_label_outside_0_to_9_names_its_row(root):
     path = root / "mnist" / TEST[1]
-    labels = idx.read(path, 1).copy()
+    labels = readers.idx(path, 1).copy()
     labels[41] = 10
-    path.write_bytes(idx.pack(labels))
-    assert refused("mnist", root) == f"{path}, row 42: label 10 is outside 0 to 9"
+    path.write_bytes(readers.packed(labels))
+    assert (
+        refused("mnist", root) == f"{path}, row 42: value 10 where 0 to 9 was expected"
+    )
 
 
 def test_counts_that_differ_name_both_files(root):
     images_path, path = (root / "mnist" / name for name in TRAIN)
-    path.write_bytes(idx.pack(idx.read(path, 1)[:-1]))
+    path.write_bytes(readers.packed(readers.idx(path, 1)[:-1]))
     said = refused("mnist", root)
-    assert said == f"{images_path} has 1200 images but {path} 1199 labels"
+    assert said == f"{images_path} has 1200 rows but {path} 1199"
 
 
 def test_missing_files_without_a_network_say_what_to_do(official):
@@ -257,8 +261,10 @@ def test_a_miniature_is_never_completed_with_real_files(root):
 
 
 def test_an_unknown_source_is_named():
-    for ask in (images.classes, images.digest, images.find, images.kind):
-        with pytest.raises(SourceError, match="'mnits' are unknown: expected digits"):
+    for ask in (images.classes, images.repeated, images.digest, images.kind):
+        with pytest.raises(
+            SourceError, match=r"set 'mnits' is unknown: expected .*mnist"
+        ):
             ask("mnits")
 
 
@@ -300,12 +306,12 @@ def test_a_spoilt_archive_is_named(root):
 
     path.write_bytes(whole)
     rewrite(path, "test_images", lambda X: X / 255)
-    said = f"{path}: test_images is float64 (120, 28, 28) where uint8 (n, 28, 28) was"
+    said = f"{path}: test_images is float64 (120, 28, 28) where uint8 (n, 28, 28) were"
     assert refused(source, root).startswith(said)
 
     path.write_bytes(whole)
     rewrite(path, "val_labels", lambda y: y[:-1])
-    said = f"{path}: val_images has 60 images but {path}: val_labels 59 labels"
+    said = f"{path}: val_images has 60 rows but val_labels 59"
     assert refused(source, root) == said
 
     path.write_bytes(whole)
@@ -314,7 +320,7 @@ def test_a_spoilt_archive_is_named(root):
 
     path.write_bytes(whole)
     rewrite(path, "train_labels", lambda y: y + np.eye(300, 1, -6, np.uint8) * 2)
-    assert f"{path}: train_labels, row 7: label " in refused(source, root)
+    assert f"{path}: train_labels, row 7: value " in refused(source, root)
 
 
 def test_an_archive_of_other_images_is_not_official(official):
@@ -343,7 +349,7 @@ def test_a_miniature_has_the_official_layout_and_says_so(written):
 
 def test_a_miniature_repeats_by_seed_byte_by_byte(written, tmp_path):
     for folder, seed in (("same", 0), ("other", 1)):
-        miniatures.write(str(tmp_path / folder), seed)
+        miniatures.write(str(tmp_path / folder), *NAMES, seed=seed)
     for name in ("mnist", "pneumoniamnist"):
         for path in (written / name).iterdir():
             assert (tmp_path / "same" / name / path.name).read_bytes() == (
@@ -354,7 +360,7 @@ def test_a_miniature_repeats_by_seed_byte_by_byte(written, tmp_path):
             for root in (written, tmp_path / "same", tmp_path / "other", tmp_path)
         ]
         assert digests[0] == digests[1] and len(set(digests)) == 3
-    miniatures.write(str(tmp_path / "same"), 1)
+    miniatures.write(str(tmp_path / "same"), *NAMES, seed=1)
     assert images.digest("mnist", str(tmp_path / "same")) == images.digest(
         "mnist", str(tmp_path / "other")
     )
@@ -364,7 +370,7 @@ def test_a_miniature_never_replaces_real_files(official):
     shutil.rmtree(official / "mnist")
     before = (official / "pneumoniamnist" / "pneumoniamnist.npz").read_bytes()
     with pytest.raises(SourceError, match="pneumoniamnist holds real files"):
-        miniatures.write(str(official), 5)
+        miniatures.write(str(official), *NAMES, seed=5)
     assert not (official / "mnist").exists()
     assert (official / "pneumoniamnist" / "pneumoniamnist.npz").read_bytes() == before
 

@@ -13,7 +13,7 @@ import torch
 from test_waferpack import trained
 from torch import nn
 
-from kdutils.data import wafersim
+from kdutils.data.simulate import wafersim
 from kdutils.deploy import container, mapnet, mapsteps, waferbundle, waferpack
 from kdutils.deploy.container import BundleError
 from kdutils.models import wafernets

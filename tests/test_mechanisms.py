@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kdutils.data import mechanisms, physics, tester
+from kdutils.data.simulate import physics, tester
 
 OPTIONS = {"train_lots": 20, "val_lots": 5, "test_lots": 15, "devices": 250}
 SEED = 4
@@ -39,12 +39,12 @@ def errors(part, number):
 
 
 def test_the_names_are_the_physics():
-    assert mechanisms.names() == tuple(d.name for d in physics.DEFECTS)
-    assert mechanisms.names()[0] == "none" and len(set(mechanisms.names())) == 7
+    assert tuple(d.name for d in physics.DEFECTS) == tester.DEFECTS
+    assert tester.DEFECTS[0] == "none" and len(set(tester.DEFECTS)) == 7
 
 
 def test_a_number_for_each_row_of_each_part(split):
-    numbers = mechanisms.of(SEED, **OPTIONS)
+    numbers = tester.defects(SEED, **OPTIONS)
     for part, number in zip((split.train, split.val, split.test), numbers, strict=True):
         assert number.shape == part.y.shape and number.dtype == np.int64
         assert set(number) == set(range(7))
@@ -56,7 +56,7 @@ def test_a_number_for_each_row_of_each_part(split):
 @pytest.mark.parametrize("which", ["train", "val", "test"])
 def test_each_defect_moves_its_own_readings_as_its_physics_says(split, which):
     number = dict(
-        zip(("train", "val", "test"), mechanisms.of(SEED, **OPTIONS), strict=True)
+        zip(("train", "val", "test"), tester.defects(SEED, **OPTIONS), strict=True)
     )
     shift, expected, error = errors(getattr(split, which), number[which])
     assert (abs(shift - expected) < 4.5 * error).all()
@@ -68,15 +68,15 @@ def test_each_defect_moves_its_own_readings_as_its_physics_says(split, which):
 @pytest.mark.parametrize("wrong", ["seed", "order"])
 def test_another_draw_would_be_noticed(split, wrong):
     seed = SEED + 1 if wrong == "seed" else SEED
-    number = mechanisms.of(seed, **OPTIONS)[2]
+    number = tester.defects(seed, **OPTIONS)[2]
     number = np.roll(number, 1) if wrong == "order" else number
     shift, expected, error = errors(split.test, number)
     assert (abs(shift - expected) > 4.5 * error).mean() > 0.5
 
 
 def test_defects_fail_more_often_and_other_options_are_another_draw(split):
-    number = mechanisms.of(SEED, **OPTIONS)[2]
+    number = tester.defects(SEED, **OPTIONS)[2]
     rates = [split.test.y[number == defect].mean() for defect in range(7)]
     assert min(rates[1:]) > 3 * rates[0]
-    other = mechanisms.of(SEED, **{**OPTIONS, "train_lots": 21})[2]
+    other = tester.defects(SEED, **{**OPTIONS, "train_lots": 21})[2]
     assert (other != number).any()

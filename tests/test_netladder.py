@@ -15,15 +15,14 @@ from kdutils.metrics import multiclass as scores
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
 from kdutils.recipes import (
-    image_teachers,
     kd_images,
+    net_teachers,
     netladder,
-    netstudents,
     wafer_answers,
     wafer_bundle,
     wafer_students,
-    wafer_teachers,
 )
+from kdutils.recipes.tasks import IMAGES, WAFERS
 from kdutils.store import runs
 from kdutils.train import imagegrid, turns
 from kdutils.train import loop as train
@@ -52,20 +51,24 @@ STEPS = [
 
 def images_plan():
     how = {**of_images.TEACHER, "epochs": {"train": 4}}
-    teachers = runs.map(image_teachers, image_teachers.plan(**how), workers=1)
+    teachers = runs.map(
+        "03_kd_images", net_teachers, net_teachers.plan_images(**how), workers=1
+    )
     sweep = {**of_images.SWEEP, **SOME}
-    return runs.map(kd_images, kd_images.plan(teachers, **sweep), workers=1)
+    return runs.map(
+        "03_kd_images", kd_images, kd_images.plan(teachers, **sweep), workers=1
+    )
 
 
 def wafers_plan():
     named = {"published": of_wafers.TEACHERS["published"] | {"seeds": 2}}
     own, sites = of_wafers.TRAINING, of_wafers.SITES
-    plan = wafer_teachers.plan(sites=sites, teachers=named, **own)
-    teachers = runs.map(wafer_teachers, plan, workers=1)
+    plan = net_teachers.plan_wafers(sites=sites, teachers=named, **own)
+    teachers = runs.map("05_wafer_label_free", net_teachers, plan, workers=1)
     plan = wafer_answers.plan(teachers, sites=sites, groups=ASKED)
-    answers = runs.map(wafer_answers, plan, workers=1)
+    answers = runs.map("05_wafer_label_free", wafer_answers, plan, workers=1)
     plan = wafer_students.plan(answers, groups=TAUGHT, **own)
-    return runs.map(wafer_students, plan, workers=1)
+    return runs.map("05_wafer_label_free", wafer_students, plan, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ def study(apart):
     """Rows of the sweep, of the wafer students and of the ladder, in a folder apart."""
     sweep, wafers = images_plan(), wafers_plan()
     plan = netladder.plan(sweep, wafers, **SETTINGS)
-    return sweep, wafers, runs.map(netladder, plan, workers=1)
+    return sweep, wafers, runs.map("06_prune_quantize", netladder, plan, workers=1)
 
 
 def opened(rows, student, seed=0):
@@ -81,7 +84,7 @@ def opened(rows, student, seed=0):
     mine = rows[(rows["student"] == student) & (rows["seed"] == seed)]
     run = runs.open(netladder, mine["run"].iloc[0])
     wafer = student == "compact"
-    make = netstudents.wafer if wafer else netstudents.image
+    make = netladder.wafer if wafer else netladder.image
     return run, mine.set_index("step"), make(run.config, run)
 
 
@@ -194,10 +197,10 @@ def test_the_image_student_is_its_sweeps_best_cell(study):
             assert abs(mine.loc["student fp32", "test"] - best["test_acc"]) < 0.02
             alone = own[own["method"] == "label-only"].iloc[0]
             assert mine.loc["label-only student fp32", "test"] == alone["test_acc"]
-            teacher = runs.open(image_teachers, own["teacher"].iloc[0])
+            teacher = runs.open(net_teachers, own["teacher"].iloc[0])
             told = teacher.arrays("logits")["test"]
             assert mine.loc["teacher", "test"] == scores.accuracy(
-                image_teachers.split(teacher.config).test.y, told
+                IMAGES.load(teacher.config).test.y, told
             )
 
 
@@ -230,7 +233,7 @@ def test_the_wafer_student_is_the_one_that_was_kept(study):
     assert mine.loc["label-only student fp32", "test"] == labels["test_exact"]
     teachers = runs.open(wafer_answers, row["answers"]).config["teachers"]
     assert len(teachers) == 2  # each of them has to be asked, so both are weighed
-    nets_of = [wafer_teachers.trained(runs.open(wafer_teachers, t)) for t in teachers]
+    nets_of = [net_teachers.trained(runs.open(net_teachers, t)) for t in teachers]
     least = 4 * sum(sum(m.weight.numel() for m in shrink.layers(net).values())
                     for net in nets_of)  # fmt: skip
     assert (
@@ -269,14 +272,14 @@ def test_unknown_methods_are_refused(study):
     sweep = runs.open(kd_images, run.config["taught"])
     for methods in (["fitnet"], ["other"]):
         with pytest.raises(ValueError, match="no such plain cell"):
-            netstudents.chosen(methods, sweep, one.parts)
+            netladder.chosen(methods, sweep, one.parts)
 
 
 def test_another_teachers_cell_can_be_gone_on_with(study):
     run, _, _ = opened(study[2], "cnn")
     config = {**run.config, "methods": ["takd"]}
-    again = runs.Run(netladder.STAGE, "takd", config)
-    one = netstudents.image(config, again)
+    again = runs.Run("06_prune_quantize", "takd", config)
+    one = netladder.image(config, again)
     sweep = runs.open(kd_images, config["taught"])
     said = sweep.arrays("assistant")["said"]
     t = next(iter(one.batches(0)))[-1]
@@ -326,24 +329,26 @@ def test_the_wafer_file_is_the_student_that_repeats_its_teachers_best(study):
     best = sizes["int8_fidelity"].idxmax()
     (config,) = wafer_bundle.plan(study[1], limit=largest)
     taught = runs.open(wafer_students, config["student"])
-    assert nets.parameters(wafer_teachers.trained(taught)) == best
+    assert nets.parameters(net_teachers.trained(taught)) == best
     assert (taught.config["seed"], taught.config["group"]) == (0, "ours")
     (config,) = wafer_bundle.plan(study[1], limit=largest - 1)
     taught = runs.open(wafer_students, config["student"])
-    assert nets.parameters(wafer_teachers.trained(taught)) == sizes.index.min()
+    assert nets.parameters(net_teachers.trained(taught)) == sizes.index.min()
     with pytest.raises(ValueError, match="at most 10 bytes"):
         wafer_bundle.plan(study[1], limit=10)
 
 
 def test_the_wafer_file_says_in_numpy_what_its_record_says(study):
     plan = wafer_bundle.plan(study[1], limit=50_000)
-    (row,) = runs.map(wafer_bundle, plan, workers=1).to_dict("records")
+    (row,) = runs.map("06_prune_quantize", wafer_bundle, plan, workers=1).to_dict(
+        "records"
+    )
     file = wafer_bundle.shipped(pd.DataFrame([row]))
     net = mapnet.loads(file, "a file")
     assert net.id == f"here-{plan[0]['student']}" and len(net.golden[0]) == 2
     taught = runs.open(wafer_students, plan[0]["student"])
     source = runs.open(wafer_answers, taught.config["answers"])
-    parts = wafer_teachers.split(source.config)
+    parts = WAFERS.load(source.config)
     assert row["test_exact"] == marks.exact(parts.test.y, net.logits(parts.test.X))
     told = taught.arrays("answers")
     assert row["fp32_exact"] == marks.exact(parts.test.y, told["test"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdutils.data.synthetic import munge
+from kdutils.data.simulate.synthetic import munge
 from kdutils.deploy.prepare import Prepare, rank_auc, squash
 
 

@@ -76,7 +76,8 @@ def test_check_refuses_in_one_sentence(stage, lines, given, said):
 
 TYPED = """seeds, share, source, root, halved = 5, 0.5, "digits", "", False
 alphas, temperatures, other_alphas, hint_T, nothing = [0.5], [1], [0.9], 4, None
-students = [{"lr": 0.1}]"""
+students, device = [{"lr": 0.1, "sizes": {}}], "auto"
+"""
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,9 @@ students = [{"lr": 0.1}]"""
         ("source: 3", "is 3: expected text$"),
         ("halved: 1", "is 1: expected true or false$"),
         ("students: [{lr: 0.1, alpha: 2}]", "is .*: expected alpha from 0 to 1$"),
+        ("students: [{lr: 1, sizes: {width: [4]}}]", "has no key width$"),
+        ("students: [{epoch: 1}]", "has no key epoch$"),
+        ("device: gpu", "is 'gpu': expected auto or cpu or cuda$"),
     ],
 )
 def test_check_refuses_a_value_that_cannot_be(stage, line, said):
@@ -105,7 +109,7 @@ def test_check_refuses_a_value_that_cannot_be(stage, line, said):
     given = {
         "seeds": "1.5\nshare: 1\nsource: x\nroot: 7\nhalved: true",
         "alphas": "[0, 1]\ntemperatures: [0.5]\nother_alphas: []\nhint_T: 1",
-        "nothing": "[1]\nstudents: null",
+        "nothing": "[1]\nstudents: null\ndevice: cpu",
     }
     good = "".join(f"{key}: {value}\n" for key, value in given.items())
     yaml.write_text(good)

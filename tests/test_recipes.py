@@ -57,8 +57,10 @@ def config(**more):
 @pytest.fixture(scope="module")
 def chain(apart):
     """One tiny seed through all three stages, computed once."""
-    first = runs.map(teachers, [config()], workers=1)
-    second = runs.map(kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1)
+    first = runs.map("01_teachers", teachers, [config()], workers=1)
+    second = runs.map(
+        "02_kd_tabular", kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1
+    )
     configs = prune_quantize.plan(
         second,
         methods=["kd-synthetic"],
@@ -67,7 +69,7 @@ def chain(apart):
         lr=1e-3,
         qat_lr=1e-3,
     )
-    third = runs.map(prune_quantize, configs, workers=1)
+    third = runs.map("06_prune_quantize", prune_quantize, configs, workers=1)
     return first, second, third
 
 
@@ -168,9 +170,11 @@ def test_few_labels_are_few_everywhere():
 
 
 def test_a_label_curve_of_no_size_is_an_empty_table_and_a_figure_that_says_so(chain):
-    settings = {"alphas": [0.5], "temperatures": [1.0], "synthetic": 9} | SWEEP
+    settings = {"alphas": [0.5], "temperatures": [1.0], "synthetic": 9}
+    training = ("steps", "looks", "hidden", "batch", "lr", "weight_decay")
+    settings |= {key: SWEEP[key] for key in training}
     configs = kd_labels.plan(chain[0], sizes=[10_000], noises=[0.0], **settings)
-    rows = runs.map(kd_labels, configs, workers=1)
+    rows = runs.map("02_kd_tabular", kd_labels, configs, workers=1)
     assert rows.empty and {"run", "older_code", "source"} <= set(rows)
     tables.write(rows, "rows-02_labels")
     curve = tables.labels(rows)

@@ -17,6 +17,7 @@ from kdutils import paths
 from kdutils.store import code, ledger, runs
 
 TESTS = Path(__file__).parent
+STAGE = "00_toy"
 
 
 @pytest.fixture
@@ -39,14 +40,14 @@ def traced(tmp_path):
 
 def one_by_one(recipe, configs):
     for config in configs:
-        id, *made_of = runs.identify(recipe, config)
-        runs._execute(recipe.__name__, runs.Run(recipe.STAGE, id, config), *made_of)
+        id, *made_of = runs.identify(STAGE, recipe, config)
+        runs._execute(recipe.__name__, runs.Run(STAGE, id, config), *made_of)
 
 
 def test_a_finished_run_is_found_not_repeated(toy, tmp_path):
     configs = [{"seed": seed} for seed in range(3)]
     one_by_one(toy, configs)
-    rows = runs.map(toy, configs)
+    rows = runs.map(STAGE, toy, configs)
     assert rows["value"].tolist() == [0, 1, 4]
     one_by_one(toy, configs)
     assert traced(tmp_path) == ["0", "1", "2"]
@@ -57,23 +58,60 @@ def test_a_number_of_workers_that_cannot_be_is_refused(toy, monkeypatch, workers
     monkeypatch.setenv("KD_WORKERS", workers)
     said = f"KD_WORKERS is '{workers}': expected a whole number above 0"
     with pytest.raises(ValueError, match=said):
-        runs.map(toy, [{"seed": 8}])
+        runs.map(STAGE, toy, [{"seed": 8}])
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("gpu", "device is 'gpu': expected auto, cpu or cuda"),
+        ("cuda", "device is 'cuda', but torch finds no GPU"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    toy, tmp_path, monkeypatch, device, said
+):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=said):
+        runs.map(STAGE, toy, [{"seed": 1}], device=device)
+    assert traced(tmp_path) == []
+
+
+def test_two_stages_use_one_recipe_and_a_run_is_found_by_its_id(toy, tmp_path):
+    (first,) = runs.map(STAGE, toy, [{"seed": 1}], workers=1)["run"]
+    (other,) = runs.map("09_toy", toy, [{"seed": 1}], workers=1)["run"]
+    assert first != other and traced(tmp_path) == ["1", "1"]
+    run = runs.open(toy, other)
+    assert run.stage == "09_toy" and run.need(toy, first).stage == STAGE
+    assert runs.collect("09_toy", toy)["run"].tolist() == [other]
+    with pytest.raises(ValueError, match="run abc of toy_recipe is not there"):
+        runs.open(toy, "abc")
+
+
+def test_a_config_that_cannot_be_is_refused_before_anything_runs(toy, tmp_path):
+    with pytest.raises(ValueError, match="toy_recipe: seed is -1: expected a whole"):
+        runs.map(STAGE, toy, [{"seed": 1}, {"seed": -1}], workers=1)
+    assert traced(tmp_path) == []
 
 
 def test_another_config_is_another_run(toy):
-    ids = {runs.identify(toy, {"seed": 0, "x": x})[0] for x in (1, 1.5, "1", True)}
+    ids = {
+        runs.identify(STAGE, toy, {"seed": 0, "x": x})[0] for x in (1, 1.5, "1", True)
+    }
     assert len(ids) == 4
 
 
 def test_key_order_does_not_matter(toy):
-    first = runs.identify(toy, {"a": 1, "b": 2})
-    assert first == runs.identify(toy, {"b": 2, "a": 1})
+    first = runs.identify(STAGE, toy, {"a": 1, "b": 2})
+    assert first == runs.identify(STAGE, toy, {"b": 2, "a": 1})
 
 
 def test_a_run_without_done_is_resumed_from_its_steps(toy, tmp_path):
     config = {"seed": 3}
-    id, *_ = runs.identify(toy, config)
-    run = runs.Run(toy.STAGE, id, config)
+    id, *_ = runs.identify(STAGE, toy, config)
+    run = runs.Run(STAGE, id, config)
     calls = []
     run.step("value", lambda: calls.append(1) or {"value": 9})
     run.step("value", lambda: calls.append(2) or {"value": 8})
@@ -81,11 +119,11 @@ def test_a_run_without_done_is_resumed_from_its_steps(toy, tmp_path):
     assert not run.done
     one_by_one(toy, [config])
     assert run.done
-    assert runs.map(toy, [config])["value"].tolist() == [9]
+    assert runs.map(STAGE, toy, [config])["value"].tolist() == [9]
 
 
 def test_a_half_written_step_does_not_count(toy):
-    run = runs.Run(toy.STAGE, "abc", {"seed": 2})
+    run = runs.Run(STAGE, "abc", {"seed": 2})
     run.folder.mkdir(parents=True)
     (run.folder / "value.123.part").write_bytes(b"half")
     assert int(run.step("value", lambda: {"value": 4})["value"]) == 4
@@ -93,24 +131,24 @@ def test_a_half_written_step_does_not_count(toy):
 
 def test_collect_before_any_run_says_so(toy):
     with pytest.raises(ValueError, match="00_toy has no runs in toy"):
-        runs.collect(toy)
+        runs.collect(STAGE, toy)
 
 
 def test_collect_computes_what_is_missing(toy, tmp_path):
-    rows = runs.map(toy, [{"seed": 0}, {"seed": 1}], workers=1)
-    shutil.rmtree(paths.runs(toy.STAGE) / rows["run"][1])
-    pd.testing.assert_frame_equal(runs.collect(toy), rows)
+    rows = runs.map(STAGE, toy, [{"seed": 0}, {"seed": 1}], workers=1)
+    shutil.rmtree(paths.runs(STAGE) / rows["run"][1])
+    pd.testing.assert_frame_equal(runs.collect(STAGE, toy), rows)
 
 
 def test_collect_refuses_runs_of_other_parameters(toy, tmp_path):
-    yaml = paths.params(toy.STAGE)
+    yaml = paths.params(STAGE)
     yaml.parent.mkdir(parents=True)
     yaml.write_text("seeds: 1\n")
-    runs.map(toy, [{"seed": 0}], workers=1)
-    assert len(runs.collect(toy)) == 1
+    runs.map(STAGE, toy, [{"seed": 0}], workers=1)
+    assert len(runs.collect(STAGE, toy)) == 1
     yaml.write_text("seeds: 2\n")
     with pytest.raises(ValueError, match=r"00_toy\.yaml has changed since 00_toy ran"):
-        runs.collect(toy)
+        runs.collect(STAGE, toy)
 
 
 def test_what_make_does_not_run_has_a_report_of_its_own(monkeypatch):
@@ -123,27 +161,27 @@ def test_the_ledger_rebuilds_rows_without_computing(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KD_REPORT", "paper")
     configs = [{"seed": seed} for seed in (5, 6)]
     one_by_one(toy, configs)
-    before = runs.map(toy, configs)
-    for file in sorted(paths.runs(toy.STAGE).rglob("*"), reverse=True):
+    before = runs.map(STAGE, toy, configs)
+    for file in sorted(paths.runs(STAGE).rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()
     monkeypatch.setattr(code, "digest", lambda name: "newer-code")
-    after = runs.map(toy, configs)
+    after = runs.map(STAGE, toy, configs)
     assert traced(tmp_path) == ["5", "6"]
     assert after["value"].tolist() == before["value"].tolist() == [25, 36]
     assert after["older_code"].all() and not before["older_code"].any()
-    lines = paths.ledger(toy.STAGE).read_text().splitlines()
+    lines = paths.ledger(STAGE).read_text().splitlines()
     assert [json.loads(line)["config"]["seed"] for line in lines].count(5) == 1
 
 
 def test_fresh_ignores_the_ledger(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KD_REPORT", "paper")
     one_by_one(toy, [{"seed": 1}])
-    runs.map(toy, [{"seed": 1}])
+    runs.map(STAGE, toy, [{"seed": 1}])
     monkeypatch.setenv("KD_FRESH", "01_teachers")
-    assert len(ledger.read(toy.STAGE)) == 1
-    monkeypatch.setenv("KD_FRESH", f"01_teachers {toy.STAGE}")
-    assert ledger.read(toy.STAGE) == {}
-    assert len(ledger.lines(toy.STAGE)) == 1
+    assert len(ledger.read(STAGE)) == 1
+    monkeypatch.setenv("KD_FRESH", f"01_teachers {STAGE}")
+    assert ledger.read(STAGE) == {}
+    assert len(ledger.lines(STAGE)) == 1
 
 
 def test_only_what_is_delivered_last_is_shipped(toy, capsys):
@@ -164,9 +202,9 @@ def test_kill_9_repeats_at_most_one_run(tmp_path):
         "import toy_recipe\n"
         "configs = [{'seed': s, 'seconds': 0.4} for s in range(6)]\n"
         "for c in configs:\n"
-        "    id, *made_of = runs.identify(toy_recipe, c)\n"
+        "    id, *made_of = runs.identify('00_toy', toy_recipe, c)\n"
         "    runs._execute('toy_recipe', runs.Run('00_toy', id, c), *made_of)\n"
-        "print(runs.map(toy_recipe, configs)['value'].tolist())\n"
+        "print(runs.map('00_toy', toy_recipe, configs)['value'].tolist())\n"
     )
     env = {**os.environ, "TOY_TRACE": str(tmp_path / "trace"), "KD_REPORT": "toy"}
     env["PYTHONPATH"] = str(TESTS.parent)

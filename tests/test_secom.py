@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from kdutils.data import secom, sources, tabular
+from kdutils.data import divide, readers, registry, tables
+from kdutils.data.simulate import miniatures
 
-REAL = sources.folder("secom")
+REAL = registry.folder("secom")
 real = pytest.mark.skipif(
-    not (REAL / "secom.data").is_file() or sources.generated(REAL),
+    not (REAL / "secom.data").is_file() or registry.generated("secom"),
     reason="the official SECOM files are not under KD_DATA",
 )
 PARTS = ("train", "val", "test")
@@ -20,7 +21,7 @@ PARTS = ("train", "val", "test")
 
 @pytest.fixture
 def mini(tmp_path):
-    sources.write_miniature(str(tmp_path), seed=5)
+    miniatures.write(str(tmp_path), "secom", seed=5)
     return str(tmp_path)
 
 
@@ -30,11 +31,11 @@ def rows(split):
 
 @real
 def test_the_confirmed_rows_are_1537_with_89_fails():
-    table = secom.read()
+    table = registry.read("secom")
     assert table.X.shape == (1537, 590) and table.X.dtype == np.float32
     assert table.y.sum() == 89 and table.kind == "real"
-    assert len(secom.UNCONFIRMED) == 30
-    assert not np.isin(table.row + 1, secom.UNCONFIRMED).any()
+    assert len(readers.UNCONFIRMED) == 30
+    assert not np.isin(table.row + 1, readers.UNCONFIRMED).any()
     assert table.row[-1] == 1566
     start, end = (datetime.fromtimestamp(t, UTC) for t in table.time[[0, -1]])
     assert (start.month, end.strftime("%d/%m/%Y %H:%M:%S")) == (
@@ -45,14 +46,14 @@ def test_the_confirmed_rows_are_1537_with_89_fails():
 
 @real
 def test_the_real_content_has_its_checksum():
-    assert secom.content(REAL) == sources.SOURCES["secom"].sha256
-    assert tabular.digest("secom") == sources.SOURCES["secom"].sha256
-    assert tabular.kind("secom") == "real"
+    assert readers.secom(REAL).sha256 == registry.DATASETS["secom"].sha256[0]
+    assert tables.digest("secom") == registry.DATASETS["secom"].sha256[0]
+    assert tables.kind("secom") == "real"
 
 
 @real
 def test_real_folds_and_real_time_order():
-    folds = list(tabular.splits("secom", seed=0))
+    folds = list(tables.splits("secom", seed=0))
     assert [(len(s.test), s.test.fails) for s in folds] == [
         (308, 18),
         (308, 18),
@@ -61,34 +62,35 @@ def test_real_folds_and_real_time_order():
         (307, 18),
     ]
     assert all(430 < len(s.features) < 460 for s in folds)
-    (split,) = tabular.splits("secom", seed=0, order="time")
+    (split,) = tables.splits("secom", seed=0, order="time")
     parts = [getattr(split, name) for name in PARTS]
     assert [(len(p), p.fails) for p in parts] == [(922, 61), (306, 12), (309, 16)]
 
 
 def test_the_digest_needs_no_files(tmp_path):
     absent = str(tmp_path / "absent")
-    assert tabular.digest("secom", root=absent, folds=3) == (
+    assert tables.digest("secom", root=absent, folds=3) == (
         "bb9862016d27ddaba14efd274c6e506e2272d5d414855397a7286f5b8b248bb9"
     )
-    assert tabular.kind("secom", root=absent) == "real"
+    assert tables.kind("secom", root=absent) == "real"
 
 
 def rewrite(folder, change):
     """Write another copy of a folder's readings, in another formatting."""
-    data, labels = (folder / name for name in sources.SOURCES["secom"].files)
+    data, labels = (folder / name for name in readers.SECOM)
     X = change(np.loadtxt(data))
     data.write_text("".join("\t".join(f"{x:.6e}" for x in row) + "\r\n" for row in X))
     lines = [line for line in labels.read_text().splitlines() if line]
     labels.write_text("\n".join(line.replace('"', "") for line in lines))
-    return secom.content(folder)
+    return readers.secom(folder).sha256
 
 
 def test_the_content_is_that_of_the_confirmed_rows_whatever_the_formatting(mini):
-    folder = sources.folder("secom", mini)
+    folder = registry.folder("secom", mini)
+    (folder / "GENERATED").unlink()
     X = np.loadtxt(folder / "secom.data").round(1)
     np.savetxt(folder / "secom.data", X, fmt="%.1f")
-    before = secom.content(folder)
+    before = readers.secom(folder).sha256
 
     def cell(row, value):
         def change(X):
@@ -106,16 +108,16 @@ def test_the_content_is_that_of_the_confirmed_rows_whatever_the_formatting(mini)
 
 
 def test_files_with_other_content_are_refused(mini):
-    folder = sources.folder("secom", mini)
+    folder = registry.folder("secom", mini)
     (folder / "GENERATED").unlink()
     with pytest.raises(
-        sources.SourceError, match=r"not hold the official .* where bb98"
+        registry.SourceError, match=r"not hold the official .* where bb98"
     ):
-        secom.read(mini)
+        registry.read("secom", mini)
 
 
 def test_folds_partition_the_rows_and_keep_the_share_of_fails(mini):
-    splits = list(secom.splits(seed=1, root=mini))
+    splits = list(tables.splits("secom", seed=1, root=mini))
     tested = np.concatenate([s.test.row for s in splits])
     assert sorted(tested) == list(range(400))
     for split in splits:
@@ -129,7 +131,7 @@ def test_folds_partition_the_rows_and_keep_the_share_of_fails(mini):
 
 def test_the_seed_moves_the_folds_and_repeats_them(mini):
     first, again, other = (
-        [r for split in secom.splits(seed=s, root=mini) for r in rows(split)]
+        [r for split in tables.splits("secom", seed=s, root=mini) for r in rows(split)]
         for s in (1, 1, 2)
     )
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
@@ -137,12 +139,12 @@ def test_the_seed_moves_the_folds_and_repeats_them(mini):
 
 
 def test_the_time_order_is_one_split_whatever_the_seed(mini):
-    (split,) = secom.splits(seed=1, root=mini, order="time")
-    (again,) = secom.splits(seed=2, root=mini, order="time")
+    (split,) = tables.splits("secom", seed=1, root=mini, order="time")
+    (again,) = tables.splits("secom", seed=2, root=mini, order="time")
     assert all(
         np.array_equal(a, b) for a, b in zip(rows(split), rows(again), strict=True)
     )
-    time = secom.read(mini).time
+    time = registry.read("secom", mini).time
     train, val, test = (time[r] for r in rows(split))
     assert train.max() < val.min() and val.max() < test.min()
     assert (np.diff(np.concatenate([train, val, test])) >= 0).all()
@@ -150,43 +152,43 @@ def test_the_time_order_is_one_split_whatever_the_seed(mini):
 
 
 def test_columns_are_judged_on_training_rows_alone(mini, monkeypatch):
-    table = secom.read(mini)
+    table = registry.read("secom", mini)
     X = np.random.default_rng(0).standard_normal((400, 5)).astype(np.float32)
     X[:240, 1] = 7  # constant among the oldest rows only
     X[:130, 2] = np.nan  # missing in most of the oldest rows only
     X[240:, 3] = np.nan  # read in the oldest rows only
     X[:240, 4] = np.nan
     crafted = replace(table, X=X, features=("a", "b", "c", "d", "e"))
-    monkeypatch.setattr(secom, "read", lambda root: crafted)
-    (split,) = secom.splits(seed=0, order="time")
+    monkeypatch.setattr(registry, "read", lambda *_: crafted)
+    (split,) = tables.splits("secom", seed=0, order="time")
     assert split.features == ("a", "d")
     assert np.isnan(split.test.X[:, 1]).all()
     assert np.array_equal(split.test.X[:, 0], X[split.test.row, 0])
-    random = next(secom.splits(seed=0))
+    random = next(tables.splits("secom", seed=0))
     assert random.features == ("a", "b", "c", "d")
 
 
 def test_a_part_without_a_fail_is_named(mini, monkeypatch):
-    table = secom.read(mini)
+    table = registry.read("secom", mini)
     y = np.where(table.row < 300, table.y, 0).astype(np.float32)
-    monkeypatch.setattr(secom, "read", lambda root: replace(table, y=y))
+    monkeypatch.setattr(registry, "read", lambda *_: replace(table, y=y))
     sentence = "secom: the test part of split 1 has no fail among its 80 rows"
-    with pytest.raises(tabular.TableError, match=sentence):
-        list(secom.splits(seed=0, order="time"))
+    with pytest.raises(divide.TableError, match=sentence):
+        list(tables.splits("secom", seed=0, order="time"))
 
 
 def test_more_folds_than_fails_are_refused(mini):
     with pytest.raises(
-        tabular.TableError, match="100 fails are fewer than the 101 folds"
+        divide.TableError, match="100 fails are fewer than the 101 folds"
     ):
-        list(secom.splits(seed=0, root=mini, folds=101))
+        list(tables.splits("secom", seed=0, root=mini, folds=101))
 
 
 def test_an_unknown_order_is_named():
     with pytest.raises(
         ValueError, match="order is 'oldest': expected 'random' or 'time'"
     ):
-        next(secom.splits(seed=0, order="oldest"))
+        next(tables.splits("secom", seed=0, order="oldest"))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_an_unknown_order_is_named():
     [
         (1, 7, "-1 2008-07-19", r"secom_labels.data, row 8: '-1 2008-07-19' is not a"),
         (1, 0, '0 "19/07/2008 11:55:00"', "secom_labels.data, row 1: "),
-        (1, 5, "", "secom_labels.data has 399 rows where .*secom.data has 400"),
+        (1, 5, "", "secom_labels.data has 399 rows but .*secom.data 400"),
         (
             0,
             5,
@@ -205,9 +207,9 @@ def test_an_unknown_order_is_named():
     ],
 )
 def test_a_spoilt_file_is_named_with_its_row(mini, file, line, text, sentence):
-    path = sources.folder("secom", mini) / sources.SOURCES["secom"].files[file]
+    path = registry.folder("secom", mini) / readers.SECOM[file]
     lines = path.read_text().splitlines()
     lines[line] = text
     path.write_text("\n".join(lines))
     with pytest.raises(ValueError, match=sentence):
-        secom.read(mini)
+        registry.read("secom", mini)

@@ -17,9 +17,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from kdutils.data import secom, sources, tabular
+from kdutils.data import registry, tables
+from kdutils.data.simulate import miniatures
 from kdutils.deploy.prepare import Prepare
 
+CLOSED = "http://127.0.0.1:9/secom.zip"
 FILES = ("secom.data", "secom_labels.data")
 
 
@@ -51,19 +53,27 @@ class Archive(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def official(tmp_path, monkeypatch):
     """A miniature that stands for the official files, known by its checksum."""
-    folder = sources.write_miniature(str(tmp_path / "official"), seed=3)
-    known = replace(sources.SOURCES["secom"], sha256=secom.content(folder))
-    monkeypatch.setitem(sources.SOURCES, "secom", known)
+    (folder,) = miniatures.write(str(tmp_path / "official"), "secom", seed=3)
+    (folder / "GENERATED").unlink()
+    known = registry.DATASETS["secom"]
+    known = replace(known, sha256=(known.read(folder).sha256,), urls=(CLOSED,))
+    monkeypatch.setitem(registry.DATASETS, "secom", known)
     monkeypatch.setenv("no_proxy", "*")
     return folder
 
 
+def moved(url):
+    """The registry's SECOM with another address."""
+    return replace(registry.DATASETS["secom"], urls=(url,))
+
+
 @pytest.fixture
-def server(official):
+def server(official, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Archive) as running:
         running.body, running.status, running.missing = zipped(official), 200, 0
         running.wait, running.asked = 0, 0
         running.url = f"http://127.0.0.1:{running.server_port}/secom.zip"
+        monkeypatch.setitem(registry.DATASETS, "secom", moved(running.url))
         threading.Thread(target=running.serve_forever, args=[0.02], daemon=True).start()
         yield running
         running.shutdown()
@@ -76,7 +86,7 @@ def left(root):
 @pytest.mark.parametrize("prefix", ["", "secom/"])
 def test_a_download_lands_under_its_name(server, official, tmp_path, prefix):
     server.body = zipped(official, prefix)
-    folder = sources.find("secom", str(tmp_path / "data"), url=server.url)
+    folder = registry.find("secom", str(tmp_path / "data"))
     assert folder == tmp_path / "data" / "secom"
     assert left(folder) == sorted(FILES)
     for name in FILES:
@@ -85,21 +95,21 @@ def test_a_download_lands_under_its_name(server, official, tmp_path, prefix):
 
 def test_what_is_there_is_not_downloaded_again(server, official, tmp_path):
     for _ in range(2):
-        sources.find("secom", str(tmp_path), url=server.url)
+        registry.find("secom", str(tmp_path))
     assert server.asked == 1
     (tmp_path / "secom" / FILES[0]).unlink()
-    sources.find("secom", str(tmp_path), url=server.url)
+    registry.find("secom", str(tmp_path))
     assert server.asked == 2
 
 
 def test_kd_data_is_where_data_lives_unless_a_root_is_given(tmp_path, monkeypatch):
     monkeypatch.setenv("KD_DATA", str(tmp_path / "mine"))
-    assert sources.folder("secom") == tmp_path / "mine" / "secom"
+    assert registry.folder("secom") == tmp_path / "mine" / "secom"
     assert (
-        sources.folder("secom", str(tmp_path / "root")) == tmp_path / "root" / "secom"
+        registry.folder("secom", str(tmp_path / "root")) == tmp_path / "root" / "secom"
     )
     monkeypatch.delenv("KD_DATA")
-    assert sources.folder("secom").parts[-2:] == (".data", "secom")
+    assert registry.folder("secom").parts[-2:] == (".data", "secom")
 
 
 def spoil(server, official, how):
@@ -127,6 +137,7 @@ def spoil(server, official, how):
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             server.url = f"http://127.0.0.1:{unused.getsockname()[1]}/secom.zip"
+            registry.DATASETS["secom"] = moved(server.url)
 
 
 @pytest.mark.parametrize(
@@ -151,37 +162,40 @@ def test_a_failed_download_leaves_one_sentence_and_no_file(
 ):
     spoil(server, official, how)
     data = tmp_path / "data"
-    with pytest.raises(sources.SourceError, match=reason) as refused:
-        sources.find("secom", str(data), url=server.url, timeout=0.3)
+    with pytest.raises(registry.SourceError, match=reason) as refused:
+        registry.find("secom", str(data), timeout=0.3)
     said = str(refused.value)
     assert "\n" not in said and said.count(server.url) == 1
+    assert said.startswith(f"secom is not whole in {data / 'secom'} and secom.data")
     assert said.endswith(
-        "get it from https://archive.ics.uci.edu/dataset/179/secom and put secom.data "
-        f"and secom_labels.data into {data / 'secom'}"
+        "get secom.data and secom_labels.data from "
+        "https://archive.ics.uci.edu/dataset/179/secom and put them there"
     )
     assert left(data) == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(official, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(sources.SourceError, match=r"Not a directory.*get it from"):
-        sources.find("secom", str(tmp_path / "file"), url="http://127.0.0.1:9/")
+    with pytest.raises(registry.SourceError, match=r"Not a directory.*get secom.data"):
+        registry.find("secom", str(tmp_path / "file"))
 
 
 def test_an_unknown_data_set_is_named():
-    with pytest.raises(sources.SourceError, match="'secon' is unknown: expected secom"):
-        sources.find("secon")
+    with pytest.raises(
+        registry.SourceError, match=r"'secon' is unknown: expected .*secom"
+    ):
+        registry.find("secon")
 
 
 def test_a_source_says_its_terms():
-    known = sources.SOURCES["secom"]
+    known = registry.DATASETS["secom"]
     assert known.licence == "CC BY 4.0"
-    assert re.fullmatch(r"[0-9a-f]{64}", known.sha256)
-    assert known.url == "https://archive.ics.uci.edu/static/public/179/secom.zip"
+    assert re.fullmatch(r"[0-9a-f]{64}", known.sha256[0])
+    assert known.urls == ("https://archive.ics.uci.edu/static/public/179/secom.zip",)
 
 
 def test_the_miniature_has_the_official_layout(tmp_path):
-    folder = sources.write_miniature(str(tmp_path))
+    (folder,) = miniatures.write(str(tmp_path), "secom")
     data, labels = ((folder / name).read_text() for name in FILES)
     rows = [line.split(" ") for line in data.splitlines()]
     assert {len(row) for row in rows} == {60} and len(rows) == 400
@@ -193,34 +207,34 @@ def test_the_miniature_has_the_official_layout(tmp_path):
     X = np.loadtxt(folder / FILES[0])
     assert (np.nanmax(X, axis=0) == np.nanmin(X, axis=0)).sum() == 6
     assert (np.isnan(X).mean(axis=0) > 0.5).sum() == 5
-    assert "not SECOM" in (folder / "GENERATED").read_text()
-    assert tabular.kind("secom", root=str(tmp_path)) == "generated"
+    assert "not secom" in (folder / "GENERATED").read_text()
+    assert tables.kind("secom", root=str(tmp_path)) == "generated"
 
 
 def test_the_miniature_repeats_by_seed_and_so_does_its_digest(tmp_path):
     digests = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        sources.write_miniature(str(tmp_path / name), seed)
-        digests.append(tabular.digest("secom", root=str(tmp_path / name)))
+        miniatures.write(str(tmp_path / name), "secom", seed=seed)
+        digests.append(tables.digest("secom", root=str(tmp_path / name)))
     assert digests[0] == digests[1] != digests[2]
-    assert sources.SOURCES["secom"].sha256 not in digests
-    sources.write_miniature(str(tmp_path / "a"), 2)
-    assert tabular.digest("secom", root=str(tmp_path / "a")) == digests[2]
+    assert registry.DATASETS["secom"].sha256[0] not in digests
+    miniatures.write(str(tmp_path / "a"), "secom", seed=2)
+    assert tables.digest("secom", root=str(tmp_path / "a")) == digests[2]
 
 
 def test_a_miniature_never_replaces_real_files(official, tmp_path):
     real = tmp_path / "real" / "secom"
     real.mkdir(parents=True)
     (real / FILES[0]).write_bytes((official / FILES[0]).read_bytes())
-    with pytest.raises(sources.SourceError, match="holds real files"):
-        sources.write_miniature(str(tmp_path / "real"))
+    with pytest.raises(registry.SourceError, match="holds real files"):
+        miniatures.write(str(tmp_path / "real"), "secom")
     assert left(real) == [FILES[0]]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_majority_class_model_would_fail_the_miniature(tmp_path, seed):
-    sources.write_miniature(str(tmp_path), seed)
-    for split in tabular.splits("secom", root=str(tmp_path), seed=0, folds=3):
+    miniatures.write(str(tmp_path), "secom", seed=seed)
+    for split in tables.splits("secom", root=str(tmp_path), seed=0, folds=3):
         prepare = Prepare.fit(split.train.X, split.train.y, split.features)
         model = LogisticRegression(C=0.1)
         model.fit(prepare.transform(split.train.X), split.train.y)

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from kdutils.data import enough, table, tabular
-from kdutils.data.tabular import TableError
+from kdutils.data import tables, usertable
+from kdutils.data.divide import TableError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 PARTS = ("train", "val", "test")
@@ -67,7 +67,7 @@ def lines(*text):
 
 def test_a_plain_table_is_read_as_it_is(write):
     data = plain()
-    read = table.read(write(data), "fail")
+    read = usertable.read(write(data), "fail")
     assert read.features == ("vth", "ileak", "tr")
     assert read.X.dtype == read.y.dtype == np.float32
     np.testing.assert_array_equal(read.X, data[["vth", "ileak", "tr"]].to_numpy("f4"))
@@ -80,7 +80,7 @@ def test_a_plain_table_is_read_as_it_is(write):
 
 def test_breast_cancer_has_no_surprise_but_its_rarer_class(write):
     data = load_breast_cancer(as_frame=True).frame
-    read = table.read(write(data), "target")
+    read = usertable.read(write(data), "target")
     assert read.X.shape == (569, 30) and read.fail == "0"
     assert read.y.sum() == 212
     (warning,) = read.warnings
@@ -106,7 +106,7 @@ def test_every_formatting_gives_the_same_table(write, sep, decimal, encoding, ne
     data = frame().rename(columns={"vth": "Schwelle µV"})
     form = {"sep": sep, "decimal": decimal, "encoding": encoding}
     path = write(data, **form, lineterminator=newline)
-    read = table.read(path, "fail", "lot", "when")
+    read = usertable.read(path, "fail", "lot", "when")
     assert read.features == ("Schwelle µV", "ileak", "tr")
     np.testing.assert_array_equal(read.X, data[list(read.features)].to_numpy("f4"))
     assert bool(read.warnings) == (decimal == ",")
@@ -116,7 +116,7 @@ def test_quotes_blanks_and_booleans_are_read(write):
     text = [f'{i}.5 ,"{i * i % 11}",{i % 3 == 0},{i % 4 == 1:d}' for i in range(40)]
     text[3:3] = ["", ",,,"]
     text[10] = f"  ,{text[10].split(',', 1)[1]}"
-    read = table.read(write(lines('"a, b",x,hot,fail', *text, "", "")), "fail")
+    read = usertable.read(write(lines('"a, b",x,hot,fail', *text, "", "")), "fail")
     assert read.features == ("a, b", "x", "hot")
     assert np.isnan(read.X[8, 0]) and np.isnan(read.X).sum() == 1
     np.testing.assert_array_equal(read.row, [0, 1, 2, *range(5, 42)])
@@ -150,11 +150,11 @@ def test_which_class_is_the_fail(write, passed, failed, column, guessed):
     data = plain().rename(columns={"fail": column})
     truth = data[column].to_numpy()
     data[column] = np.where(truth == 1, failed, passed)
-    read = table.read(write(data), column)
+    read = usertable.read(write(data), column)
     np.testing.assert_array_equal(read.y, truth)
     assert read.fail == failed
     assert any("rarer class" in w for w in read.warnings) == guessed
-    other = table.read(write(data), column, fail=passed)
+    other = usertable.read(write(data), column, fail=passed)
     np.testing.assert_array_equal(other.y, 1 - truth)
     assert other.fail == passed and other.warnings == ()
 
@@ -162,7 +162,7 @@ def test_which_class_is_the_fail(write, passed, failed, column, guessed):
 def test_words_win_over_counts(write):
     data = plain()
     data["fail"] = 1 - data["fail"]
-    assert table.read(write(data), "fail").y.mean() == 0.8
+    assert usertable.read(write(data), "fail").y.mean() == 0.8
 
 
 def test_spellings_of_one_class_are_one_class(write):
@@ -173,11 +173,11 @@ def test_spellings_of_one_class_are_one_class(write):
         "Pass ",
         "pass",
     ]
-    assert table.read(write(data), "fail").y.sum() == 12
+    assert usertable.read(write(data), "fail").y.sum() == 12
 
 
 def test_columns_can_be_left_out(write):
-    read = table.read(write(frame()), "fail", drop="lot, when,tr")
+    read = usertable.read(write(frame()), "fail", drop="lot, when,tr")
     assert read.features == ("vth", "ileak")
 
 
@@ -186,12 +186,12 @@ def test_a_relative_path_is_the_working_folders_or_the_projects(
 ):
     write(plain())
     monkeypatch.chdir(tmp_path)
-    assert table.read("my.csv", "fail").source == "my.csv"
+    assert usertable.read("my.csv", "fail").source == "my.csv"
     monkeypatch.chdir("/")
     with pytest.raises(TableError, match=r"my\.csv does not exist"):
-        table.read("my.csv", "fail")
+        usertable.read("my.csv", "fail")
     monkeypatch.setattr("kdutils.paths.ROOT", tmp_path)
-    assert table.read("my.csv", "fail").source == "my.csv"
+    assert usertable.read("my.csv", "fail").source == "my.csv"
 
 
 # -- what is refused, in one sentence
@@ -392,7 +392,7 @@ def test_a_table_is_refused_in_one_sentence(write, case):
     data, options, sentence = REFUSED[case]
     options = {"target": "fail", **options}
     with pytest.raises(TableError) as refused:
-        list(tabular.splits("csv", path=write(data), seed=0, **options))
+        list(tables.splits("csv", path=write(data), seed=0, **options))
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -423,29 +423,31 @@ SMALL = {
 @pytest.mark.parametrize("case", SMALL)
 def test_a_small_table_is_refused_before_anything_trains(write, case):
     data, options, sentence = SMALL[case]
-    small = table.read(write(data), "fail", **options)
+    small = usertable.read(write(data), "fail", **options)
     with pytest.raises(TableError) as refused:
-        enough.check(small, seeds=2, oof_folds=3)
+        usertable.check(small, seeds=2, oof_folds=3)
     assert sentence in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_sixty_rows_with_six_fails_are_enough(write):
     data = frame(fails=6)
-    enough.check(table.read(write(data), "fail", drop="lot,when"), seeds=3, oof_folds=3)
+    usertable.check(
+        usertable.read(write(data), "fail", drop="lot,when"), seeds=3, oof_folds=3
+    )
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(
         TableError, match=r"no\.csv does not exist: expected a CSV file"
     ):
-        table.read(str(tmp_path / "no.csv"), "fail")
+        usertable.read(str(tmp_path / "no.csv"), "fail")
     with pytest.raises(TableError, match="is a folder: expected a CSV file"):
-        table.read(str(tmp_path), "fail")
+        usertable.read(str(tmp_path), "fail")
 
 
 def test_more_folds_than_fails(write):
     with pytest.raises(TableError, match="12 fails are fewer than the 13 folds"):
-        list(table.splits(write(plain()), "fail", seed=0, folds=13))
+        list(usertable.splits(write(plain()), "fail", seed=0, folds=13))
 
 
 # -- what is done with a warning
@@ -506,7 +508,7 @@ WARNED = {
 def test_a_table_is_read_with_a_warning(write, case):
     data, sentence, gone = WARNED[case]
     with pytest.warns(UserWarning) as said:
-        read = table.read(write(data), "fail")
+        read = usertable.read(write(data), "fail")
     (warning,) = [w for w in read.warnings if sentence in w]
     assert [str(w.message) for w in said].count(warning) == 1
     assert warning.startswith("my.csv: ")
@@ -517,7 +519,7 @@ def test_a_table_is_read_with_a_warning(write, case):
 
 
 def test_a_decimal_comma_is_said(write):
-    read = table.read(write(plain(), sep=";", decimal=","), "fail")
+    read = usertable.read(write(plain(), sep=";", decimal=","), "fail")
     assert "have a decimal comma" in read.warnings[0]
 
 
@@ -527,12 +529,12 @@ def test_points_and_commas_in_one_column_are_refused(write):
     with pytest.raises(
         TableError, match="line 30, column 'tr': '2,25' is not a number"
     ):
-        table.read(path, "fail")
+        usertable.read(path, "fail")
 
 
 def test_a_reading_that_merely_orders_the_rows_is_no_identifier(write):
     data = plain(ramp=NUMBER / 7, count=NUMBER // 2)
-    assert {"ramp", "count"} < set(table.read(write(data), "fail").features)
+    assert {"ramp", "count"} < set(usertable.read(write(data), "fail").features)
 
 
 # -- how the rows are divided
@@ -553,17 +555,17 @@ def pasted(sentence):
 def test_the_columns_that_a_sentence_names_are_dropped_as_they_are_pasted(write):
     texts = plain(**{name: ["Ann", "Bob"] * 30 for name in ODD})
     with pytest.raises(TableError, match="leave out with DROP=") as caught:
-        table.read(write(texts), "fail")
-    read = table.read(write(texts), "fail", drop=pasted(str(caught.value)))
+        usertable.read(write(texts), "fail")
+    read = usertable.read(write(texts), "fail", drop=pasted(str(caught.value)))
     assert read.features == ("vth", "ileak", "tr")
     for name in ODD:
         leak = plain(**{name: np.where(BAD, 3, 9) + NUMBER % 5})
-        (note,) = table.read(write(leak), "fail").warnings
-        read = table.read(write(leak), "fail", drop=pasted(note))
+        (note,) = usertable.read(write(leak), "fail").warnings
+        read = usertable.read(write(leak), "fail", drop=pasted(note))
         assert read.features == ("vth", "ileak", "tr")
     spaced = ' "Site, X", ileak ,,tr'
     texts = plain(**{"Site, X": ["Ann", "Bob"] * 30})
-    assert table.read(write(texts), "fail", drop=spaced).features == ("vth",)
+    assert usertable.read(write(texts), "fail", drop=spaced).features == ("vth",)
 
 
 def parts(split):
@@ -577,7 +579,7 @@ def shared(split, key):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_folds_partition_the_rows_exactly(write, seed):
-    splits = list(tabular.splits("csv", path=write(plain()), target="fail", seed=seed))
+    splits = list(tables.splits("csv", path=write(plain()), target="fail", seed=seed))
     assert len(splits) == 5
     assert sorted(np.concatenate([s.test.row for s in splits])) == list(range(60))
     for split in splits:
@@ -595,7 +597,7 @@ def test_the_seed_moves_the_splits_and_repeats_them(write):
         first, again, other = (
             [
                 p.row.tolist()
-                for s in table.splits(path, "fail", group, seed=seed, drop=drop)
+                for s in usertable.splits(path, "fail", group, seed=seed, drop=drop)
                 for p in parts(s)
             ]
             for seed in (1, 1, 2)
@@ -609,7 +611,7 @@ def test_the_seed_moves_the_splits_and_repeats_them(write):
 def test_groups_are_never_shared(write, seed, n):
     data = frame(n, n // 5, seed).drop(columns="when")
     data["lot"] = np.random.default_rng(seed).integers(0, n // 12, n)
-    splits = list(table.splits(write(data), "fail", "lot", seed=seed))
+    splits = list(usertable.splits(write(data), "fail", "lot", seed=seed))
     assert len(splits) == (5 if n < 3000 else 1)
     for split in splits:
         assert not shared(split, data["lot"].to_numpy())
@@ -625,7 +627,7 @@ def test_duplicates_are_never_shared(write, n):
     data = frame(n // 2, n // 10).drop(columns=["lot", "when"])
     data = pd.concat([data, data]).sample(frac=1, random_state=0)
     key = pd.factorize(data["vth"].astype(str) + data["ileak"].astype(str))[0]
-    for split in table.splits(write(data), "fail", seed=0):
+    for split in usertable.splits(write(data), "fail", seed=0):
         assert not shared(split, key)
         assert sum(len(p) for p in parts(split)) == n
         assert all(0.15 < p.fails / len(p) < 0.25 for p in parts(split))
@@ -634,7 +636,7 @@ def test_duplicates_are_never_shared(write, n):
 def test_gaps_and_signed_zeros_do_not_hide_a_duplicate(write):
     data = plain()
     data.loc[[7, 50], ["vth", "ileak", "tr"]] = [[1, np.nan, 0.0], [1, np.nan, -0.0]]
-    group = table.read(write(data), "fail").group
+    group = usertable.read(write(data), "fail").group
     assert group[7] == group[50] and len(np.unique(group)) == 59
 
 
@@ -642,28 +644,28 @@ def test_the_fewest_fails_still_reach_every_part(write):
     path = write(plain(fail=[1] * 5 + [0] * 55))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for split in table.splits(path, "fail", seed=0):
+        for split in usertable.splits(path, "fail", seed=0):
             assert [p.fails for p in parts(split)] == [3, 1, 1]
 
 
 def test_a_row_met_in_two_lots_joins_them(write):
     data = frame(240, 60).drop(columns="when")
     data = pd.concat([data, data.iloc[[0]].assign(lot="L30")], ignore_index=True)
-    read = table.read(write(data), "fail", "lot")
+    read = usertable.read(write(data), "fail", "lot")
     lots = data["lot"].to_numpy()
     assert len(np.unique(read.group)) == 39
     assert len(np.unique(read.group[(lots == "L00") | (lots == "L30")])) == 1
-    for split in table.splits(write(data), "fail", "lot", seed=0):
+    for split in usertable.splits(write(data), "fail", "lot", seed=0):
         assert not shared(split, np.where(lots == "L30", "L00", lots))
 
 
 def test_a_large_table_is_divided_once_and_exactly(write):
     data = frame(3000, 300).drop(columns=["lot", "when"])
-    (split,) = table.splits(write(data), "fail", seed=0)
+    (split,) = usertable.splits(write(data), "fail", seed=0)
     assert [len(p) for p in parts(split)] == [1800, 600, 600]
     assert [p.fails for p in parts(split)] == [180, 60, 60]
     assert len(set(np.concatenate([p.row for p in parts(split)]))) == 3000
-    (other,) = table.splits(write(data), "fail", seed=1)
+    (other,) = usertable.splits(write(data), "fail", seed=1)
     assert set(other.test.row) != set(split.test.row)
 
 
@@ -685,7 +687,7 @@ def test_time_order_is_respected(write, form):
     data["when"] = true.map(TIMES[form])
     order = np.random.default_rng(0).permutation(120)
     data, true = data.iloc[order], true.iloc[order].to_numpy()
-    (split,) = table.splits(write(data), "fail", time="when", seed=0)
+    (split,) = usertable.splits(write(data), "fail", time="when", seed=0)
     train, val, test = (true[p.row] for p in parts(split))
     assert train.max() < val.min() and val.max() < test.min()
     assert (np.diff(train) > np.timedelta64(0)).all()
@@ -696,7 +698,7 @@ def test_time_order_is_respected(write, form):
 def test_equal_times_stay_together(write):
     data = frame(120, 40).drop(columns="lot")
     data["when"] = np.arange(120) // 25
-    (split,) = table.splits(write(data), "fail", time="when", seed=0)
+    (split,) = usertable.splits(write(data), "fail", time="when", seed=0)
     assert [len(p) for p in parts(split)] == [50, 25, 45]
     assert not shared(split, data["when"].to_numpy())
 
@@ -704,7 +706,7 @@ def test_equal_times_stay_together(write):
 def test_a_day_that_could_be_a_month_is_said(write):
     data = frame(60, 20).drop(columns="lot")
     data["when"] = [f"{1 + i % 12:02d}/{1 + i // 12:02d}/2024" for i in range(60)]
-    read = table.read(write(data), "fail", time="when")
+    read = usertable.read(write(data), "fail", time="when")
     assert read.warnings == (
         "my.csv: '01/01/2024' in column 'when' is taken for 2024-01-01: write dates so "
         "to be sure of day and month",
@@ -714,7 +716,7 @@ def test_a_day_that_could_be_a_month_is_said(write):
 def test_dates_with_dots_begin_with_the_day(write):
     data = frame(60, 20).drop(columns="lot")
     data["when"] = [f"{1 + i % 12:02d}.{1 + i // 12:02d}.2024" for i in range(60)]
-    time = table.read(write(data), "fail", time="when").time
+    time = usertable.read(write(data), "fail", time="when").time
     assert (np.diff(time) > 0).all()
 
 
@@ -722,7 +724,7 @@ def test_a_group_that_goes_on_in_a_later_part_is_used_there_only(write):
     data = frame(120, 40)
     data["lot"] = np.arange(120) // 10  # 72 rows train, 96 begin the test: two lots cut
     with pytest.warns(UserWarning, match="8 rows are left out because their group"):
-        (split,) = table.splits(write(data), "fail", "lot", "when", seed=0)
+        (split,) = usertable.splits(write(data), "fail", "lot", "when", seed=0)
     assert not shared(split, data["lot"].to_numpy())
     assert [len(p) for p in parts(split)] == [70, 18, 24]
 
@@ -730,26 +732,26 @@ def test_a_group_that_goes_on_in_a_later_part_is_used_there_only(write):
 def test_the_digest_is_of_the_bytes_and_the_options(write):
     path, same = write(plain()), write(plain(), "other.csv")
     digests = [
-        tabular.digest("csv", path=path, target="fail"),
-        tabular.digest("csv", path=same, target="fail"),
-        tabular.digest("csv", path=path, target="fail", drop="tr"),
-        tabular.digest("csv", path=write(plain(tr=1), "third.csv"), target="fail"),
+        tables.digest("csv", path=path, target="fail"),
+        tables.digest("csv", path=same, target="fail"),
+        tables.digest("csv", path=path, target="fail", drop="tr"),
+        tables.digest("csv", path=write(plain(tr=1), "third.csv"), target="fail"),
     ]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
     assert all(len(d) == 64 for d in digests)
-    assert tabular.kind("csv", path=path) == "yours"
+    assert tables.kind("csv", path=path) == "yours"
 
 
 def test_an_unknown_source_is_named():
     with pytest.raises(
-        ValueError, match="'csvs' is unknown: expected tester, secom or csv"
+        ValueError, match="'csvs' is unknown: expected tester, secom, csv"
     ):
-        next(tabular.splits("csvs", seed=0))
+        next(tables.splits("csvs", seed=0))
 
 
 def test_every_source_answers_the_same_questions():
-    assert [tabular.kind(s) for s in ("tester", "csv")] == ["simulated", "yours"]
-    split = next(tabular.splits("tester", seed=0))
+    assert [tables.kind(s) for s in ("tester", "csv")] == ["simulated", "yours"]
+    split = next(tables.splits("tester", seed=0))
     assert split.kind == "simulated" and split.train.fails > 0
-    assert len(tabular.digest("tester")) == 64
+    assert len(tables.digest("tester")) == 64

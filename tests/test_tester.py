@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from kdutils.data import physics, tabular, tester
+from kdutils.data import tables
+from kdutils.data.simulate import physics, tester
 from kdutils.metrics import binary as metrics
 
 
 @pytest.fixture(scope="module")
 def production():
     rng = np.random.default_rng(11)
-    X, y, lot = tester.produce(rng, lots=300, devices=100)
+    X, y, lot, _ = tester.produce(rng, lots=300, devices=100)
     return X, y, lot, tester.fail_probability(X)
 
 
@@ -99,12 +100,12 @@ def test_lots_drift_slowly(production):
 
 def test_lots_never_cross_parts_and_seeds_differ():
     sizes = {"train_lots": 6, "val_lots": 2, "test_lots": 3, "devices": 50}
-    split = next(tabular.splits("tester", seed=1, **sizes))
+    split = next(tables.splits("tester", seed=1, **sizes))
     lots = [set(part.group) for part in (split.train, split.val, split.test)]
     assert [len(one) for one in lots] == [6, 2, 3]
     assert not (lots[0] & lots[1] or lots[0] & lots[2] or lots[1] & lots[2])
-    again = next(tabular.splits("tester", seed=1, **sizes))
-    other = next(tabular.splits("tester", seed=2, **sizes))
+    again = next(tables.splits("tester", seed=1, **sizes))
+    other = next(tables.splits("tester", seed=2, **sizes))
     assert np.array_equal(split.test.X, again.test.X, equal_nan=True)
     assert not np.array_equal(split.test.X, other.test.X, equal_nan=True)
 

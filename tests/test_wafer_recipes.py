@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from kdutils.data import symmetry, wafers, wafersim
+from kdutils.data import symmetry, wafers
+from kdutils.data.simulate import wafersim
 from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets, wafernets
-from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
+from kdutils.recipes import net_teachers, tasks, wafer_answers, wafer_students
+from kdutils.recipes.tasks import PARTS, WAFERS
 from kdutils.store import runs
 from kdutils.train import turns
 
@@ -88,7 +90,7 @@ FREE = {  # what a student's record says without a label
 
 
 def teacher_plan():
-    return wafer_teachers.plan(sites=SITES, teachers=TEACHERS, **TRAINING)
+    return net_teachers.plan_wafers(sites=SITES, teachers=TEACHERS, **TRAINING)
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +100,20 @@ def rows(apart):
 
 
 def everything():
-    found = {wafer_teachers: runs.map(wafer_teachers, teacher_plan(), workers=1)}
-    teachers = found[wafer_teachers]
+    found = {
+        net_teachers: runs.map(
+            "05_wafer_label_free", net_teachers, teacher_plan(), workers=1
+        )
+    }
+    teachers = found[net_teachers]
     configs = wafer_answers.plan(teachers, sites=SITES, groups=ASKED)
-    found[wafer_answers] = runs.map(wafer_answers, configs, workers=1)
+    found[wafer_answers] = runs.map(
+        "05_wafer_label_free", wafer_answers, configs, workers=1
+    )
     configs = wafer_students.plan(found[wafer_answers], groups=TAUGHT, **TRAINING)
-    found[wafer_students] = runs.map(wafer_students, configs, workers=1)
+    found[wafer_students] = runs.map(
+        "05_wafer_label_free", wafer_students, configs, workers=1
+    )
     return found
 
 
@@ -123,7 +133,7 @@ def spoilt(parts, only=None):
     """The same maps with labels that are all wrong."""
     wrong = {
         name: replace(part, y=1 - part.y)
-        for name in only or wafer_teachers.PARTS
+        for name in only or PARTS
         for part in [getattr(parts, name)]
     }
     return replace(parts, **wrong)
@@ -131,13 +141,13 @@ def spoilt(parts, only=None):
 
 def unread(monkeypatch, only=None):
     """From now on every split's labels are wrong."""
-    own = wafer_teachers.split
-    monkeypatch.setattr(wafer_teachers, "split", lambda c: spoilt(own(c), only))
+    own = WAFERS.load
+    monkeypatch.setattr(WAFERS, "load", lambda c: spoilt(own(c), only))
 
 
 def again(recipe, config, name):
     """What `compute` makes of a config in a fresh folder, and where."""
-    run = runs.Run(recipe.STAGE, name, config)
+    run = runs.Run("05_wafer_label_free", name, config)
     torch.rand(3)
     return recipe.compute(config, run)["rows"], run
 
@@ -150,7 +160,7 @@ def equal(one, other):
 
 
 def test_a_teacher_has_a_row_for_plain_and_one_for_averaged_answers(rows):
-    frame = rows[wafer_teachers]
+    frame = rows[net_teachers]
     assert set(frame) >= ASKS | {"views", "model", "params", "torch_bytes", "teacher"}
     assert frame["views"].tolist() == [1, 8] * 4
     assert frame["teacher"].tolist() == ["ours"] * 6 + ["published"] * 2
@@ -176,30 +186,30 @@ def recorded_like(row, expected):
 
 
 def test_a_teachers_record_is_what_its_kept_answers_say(rows):
-    for id, one in rows[wafer_teachers].groupby("run"):
-        run = runs.open(wafer_teachers, id)
-        parts, told = wafer_teachers.split(run.config), run.arrays("answers")
-        assert set(told) == {f"{p}{v}" for p in wafer_teachers.PARTS for v in (1, 8)}
+    for id, one in rows[net_teachers].groupby("run"):
+        run = runs.open(net_teachers, id)
+        parts, told = WAFERS.load(run.config), run.arrays("answers")
+        assert set(told) == {f"{p}{v}" for p in PARTS for v in (1, 8)}
         for row in one.to_dict("records"):
-            for name in wafer_teachers.PARTS:
+            for name in PARTS:
                 z, y = told[f"{name}{row['views']}"], getattr(parts, name).y
                 assert row[f"{name}_exact"] == ((z > 0) == (y == 1)).all(1).mean()
             z = told[f"test{row['views']}"]
             assert row["macro_f1"] == marks.macro_f1(parts.test.y, z)
             shares = marks.by_pattern(parts.test.y, z)
-            expected = wafer_teachers.flat(shares, wafers.classes())
+            expected = tasks.flat(shares, wafers.classes())
             assert recorded_like(row, expected)
             assert row["ece"] == marks.calibration(parts.test.y, z)["ece"]
 
 
 def test_kept_answers_are_those_of_the_kept_weights_turned_or_not(rows):
     for name, atol in (("ours", 1e-5), ("published", 0)):
-        run = each(rows, wafer_teachers, "teacher", name)[0]
-        net, told = wafer_teachers.trained(run), run.arrays("answers")
+        run = each(rows, net_teachers, "teacher", name)[0]
+        net, told = net_teachers.trained(run), run.arrays("answers")
         assert not net.training
-        X = wafer_teachers.split(run.config).val.X
+        X = WAFERS.load(run.config).val.X
         for views in (1, 8):
-            z = turns.ask(wafer_teachers.asked(run), X, views=views)
+            z = turns.ask(net_teachers.asked(run), X, views=views)
             assert np.array_equal(told[f"val{views}"], z)
             copies = symmetry.turned(X)[:views].copy()
             z = np.mean([turns.ask(net, copy) for copy in copies], axis=0)
@@ -209,14 +219,14 @@ def test_kept_answers_are_those_of_the_kept_weights_turned_or_not(rows):
 
 def test_a_teachers_settings_are_read():
     config = {**teacher_plan()[0], "epochs": 2}
-    parts = wafer_teachers.split(config)
+    parts = WAFERS.load(config)
     X, y = parts.train.X, parts.train.y
 
     def weights(**changed):
         own = {**config, **changed}
-        net = wafer_teachers.build(own["net"], own["sizes"], own["seed"])
+        net = WAFERS.build(own["net"], own["sizes"], own["seed"])
         batches = turns.TurnedBatches(X, y, batch=16, seed=0, turned=own["turned"])
-        wafer_teachers.fit(own, net, batches, multilabel.labelled)
+        net_teachers.fit(own, net, batches, multilabel.labelled)
         return np.concatenate([a.ravel() for a in nets.arrays(net).values()])
 
     found = [weights(), weights(lr=0.01), weights(decay=0.5), weights(epochs=1)]
@@ -229,55 +239,55 @@ def test_a_teachers_settings_are_read():
 
 @pytest.mark.parametrize(("name", "turned"), [("ours", True), ("published", False)])
 def test_a_teachers_weights_are_those_of_its_training(rows, name, turned):
-    run = each(rows, wafer_teachers, "teacher", name)[-1]
+    run = each(rows, net_teachers, "teacher", name)[-1]
     config = run.config
-    net = wafer_teachers.build("compact", TEACHERS[name]["sizes"], config["seed"])
-    X, y = wafer_teachers.labelled(config, wafer_teachers.split(config))
+    net = WAFERS.build("compact", TEACHERS[name]["sizes"], config["seed"])
+    X, y = net_teachers.labelled(config, WAFERS.load(config))
     assert len(X) == len(y) == 64 + (16 if name == "ours" else 0)
     how = {"batch": 8, "seed": config["seed"], "turned": turned}
     batches = turns.TurnedBatches(X, y, **how)
-    wafer_teachers.fit(config, net, batches, multilabel.labelled)
+    net_teachers.fit(config, net, batches, multilabel.labelled)
     assert equal(nets.arrays(net), run.arrays("weights"))
 
 
 def test_simulated_maps_are_learnt_from_beside_the_sites_own():
     config = teacher_plan()[1]
-    parts = wafer_teachers.split(config)
-    X, y = wafer_teachers.labelled(config, parts)
+    parts = WAFERS.load(config)
+    X, y = net_teachers.labelled(config, parts)
     n = len(parts.train)
     assert len(X) == len(y) == n + 16
     assert np.array_equal(X[:n], parts.train.X) and np.array_equal(y[:n], parts.train.y)
     added = wafersim.draw(16, seed=1001, **config["options"])
     assert np.array_equal(X[n:], added[0]) and np.array_equal(y[n:], added[1])
-    assert len(wafer_teachers.labelled({**config, "simulated": 0}, parts)[0]) == n
-    own = np.concatenate([getattr(parts, name).X for name in wafer_teachers.PARTS])
+    assert len(net_teachers.labelled({**config, "simulated": 0}, parts)[0]) == n
+    own = np.concatenate([getattr(parts, name).X for name in PARTS])
     assert not {x.tobytes() for x in X[n:]} & {x.tobytes() for x in own}
 
 
 def test_a_config_knows_where_its_maps_come_from():
     config = teacher_plan()[0]
     other = {**config, "options": {"ragged": 0.2}}
-    assert wafer_teachers.digest(config) != wafer_teachers.digest(other)
-    assert wafer_teachers.digest(config) == wafer_teachers.digest({**config, "lr": 9})
-    parts = wafer_teachers.split(config)
+    assert net_teachers.digest(config) != net_teachers.digest(other)
+    assert net_teachers.digest(config) == net_teachers.digest({**config, "lr": 9})
+    parts = WAFERS.load(config)
     direct = wafers.split("simulated", seed=0, rows=[64, 20, 32], **config["options"])
     assert np.array_equal(parts.test.X, direct.test.X)
-    another = wafer_teachers.split({**config, "seed": 1})
+    another = WAFERS.load({**config, "seed": 1})
     assert not np.array_equal(parts.test.X, another.test.X)
-    assert wafer_teachers.same(config, {**config, "lr": 9})
-    assert not wafer_teachers.same(config, {**config, "seed": 1})
-    assert not wafer_teachers.same(config, other)
+    assert WAFERS.same(config, {**config, "lr": 9})
+    assert not WAFERS.same(config, {**config, "seed": 1})
+    assert not WAFERS.same(config, other)
     file = {**config, "source": "mixedwm38"}  # one file for every seed
-    assert wafer_teachers.same(file, {**file, "seed": 1})
-    assert not wafer_teachers.same(file, {**file, "root": "elsewhere"})
-    assert wafer_teachers.facts(file, parts)["rho"] == 0
+    assert WAFERS.same(file, {**file, "seed": 1})
+    assert not WAFERS.same(file, {**file, "root": "elsewhere"})
+    assert WAFERS.facts(file, parts)["rho"] == 0
 
 
 # --- answers ----------------------------------------------------------------------
 
 
 def test_who_is_asked(rows):
-    teachers = rows[wafer_teachers].drop_duplicates("run")
+    teachers = rows[net_teachers].drop_duplicates("run")
     ours = teachers[teachers["teacher"] == "ours"]["run"].tolist()
     (published,) = teachers[teachers["teacher"] == "published"]["run"]
     frame = rows[wafer_answers]
@@ -293,10 +303,10 @@ def test_who_is_asked(rows):
 
 
 def test_the_first_teacher_is_asked_again_after_the_last(rows):
-    ours = rows[wafer_teachers].query("teacher == 'ours' and views == 1")
+    ours = rows[net_teachers].query("teacher == 'ours' and views == 1")
     first, *others = ours.sort_values("seed")["run"]
     how = {"site": "here", "views": 1, "together": "one", "seeds": 4, "teacher": "ours"}
-    plan = wafer_answers.plan(rows[wafer_teachers], sites=SITES, groups={"mine": how})
+    plan = wafer_answers.plan(rows[net_teachers], sites=SITES, groups={"mine": how})
     asked = [config["teachers"] for config in plan]
     assert asked == [[first], *([id] for id in others), [first]]
     assert [config["seed"] for config in plan] == [0, 1, 2, 3]
@@ -305,8 +315,8 @@ def test_the_first_teacher_is_asked_again_after_the_last(rows):
 def test_answers_are_the_mean_of_every_teachers(rows):
     for run in (runs.open(wafer_answers, id) for id in rows[wafer_answers]["run"]):
         config, told = run.config, run.arrays("answers")
-        parts = wafer_teachers.split(config)
-        sets = {name: getattr(parts, name).X for name in wafer_teachers.PARTS}
+        parts = WAFERS.load(config)
+        sets = {name: getattr(parts, name).X for name in PARTS}
         if config["simulated"]:
             how = {"seed": 1000 + config["seed"], **config["options"]}
             sets["added"] = wafersim.draw(12, **how)[0]
@@ -315,12 +325,12 @@ def test_answers_are_the_mean_of_every_teachers(rows):
             views = 2 if name == "added" else config["views"]
             said = []
             for id in config["teachers"]:
-                teacher = runs.open(wafer_teachers, id)
-                said.append(turns.ask(wafer_teachers.asked(teacher), X, views=views))
+                teacher = runs.open(net_teachers, id)
+                said.append(turns.ask(net_teachers.asked(teacher), X, views=views))
             assert np.allclose(told[name], np.mean(said, axis=0), atol=1e-5)
             assert told[name].dtype == np.float32
         row = rows[wafer_answers].set_index("run").loc[run.id]
-        for name in wafer_teachers.PARTS:
+        for name in PARTS:
             exact = marks.exact(getattr(parts, name).y, told[name])
             assert row[f"{name}_exact"] == exact
         train = marks.calibration(parts.train.y, told["train"])
@@ -330,8 +340,8 @@ def test_answers_are_the_mean_of_every_teachers(rows):
 
 def test_answers_that_a_teacher_kept_are_looked_up(rows, monkeypatch):
     run, other = each(rows, wafer_answers, "answers", "published")
-    (teacher,) = each(rows, wafer_teachers, "teacher", "published")
-    parts = wafer_teachers.split(run.config)
+    (teacher,) = each(rows, net_teachers, "teacher", "published")
+    parts = WAFERS.load(run.config)
     monkeypatch.setattr(turns, "ask", lambda *a, **k: pytest.fail("asked again"))
     for views in (1, 8):
         config = {**run.config, "views": views}
@@ -363,7 +373,7 @@ def test_answers_that_nobody_can_give_are_refused(rows, group, said):
     how = {"site": "here", "views": 1, "together": "one", "seeds": 1, **group}
     groups = {"mine": how}
     with pytest.raises(ValueError) as error:
-        wafer_answers.plan(rows[wafer_teachers], sites=SITES, groups=groups)
+        wafer_answers.plan(rows[net_teachers], sites=SITES, groups=groups)
     assert str(error.value).startswith("answers 'mine' ask no teacher")
     assert str(error.value).endswith(said)
 
@@ -374,7 +384,7 @@ def test_another_way_to_ask_together_is_refused(rows):
         ValueError, match="together is 'some': expected one, others, all"
     ):
         wafer_answers.plan(
-            rows[wafer_teachers], sites=SITES, groups={"mine": {**group, "seeds": 1}}
+            rows[net_teachers], sites=SITES, groups={"mine": {**group, "seeds": 1}}
         )
 
 
@@ -404,8 +414,8 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
     for row in rows[wafer_students].to_dict("records"):
         run = runs.open(wafer_students, row["run"])
         source = runs.open(wafer_answers, run.config["answers"])
-        parts, told = wafer_teachers.split(source.config), source.arrays("answers")
-        net, said = wafer_teachers.trained(run), run.arrays("answers")
+        parts, told = WAFERS.load(source.config), source.arrays("answers")
+        net, said = net_teachers.trained(run), run.arrays("answers")
         file = waferpack.pack(net, row["net"], 52, 8, **row["sizes"])
         small = waferpack.unpack(file)
         assert row["int8_bytes"] == len(file)
@@ -426,10 +436,10 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
             assert row[f"{key}_fidelity"] == same
         assert row["macro_f1"] == marks.macro_f1(y, said["test"])
         (first,) = recorded(wafer_students, row["run"])
-        expected = wafer_teachers.flat(marks.by_doubt(y, told["test"], said["test"]))
+        expected = tasks.flat(marks.by_doubt(y, told["test"], said["test"]))
         expected |= marks.follows(y, told["test"], said["test"])
         shares = marks.by_pattern(y, said["test"])
-        expected |= wafer_teachers.flat(shares, wafers.classes())
+        expected |= tasks.flat(shares, wafers.classes())
         assert {key: first[key] for key in expected} == expected
     assert rows[wafer_students]["test_fidelity"].nunique() > 3
 
@@ -446,11 +456,11 @@ LOSSES = {
 def test_a_students_weights_are_those_of_its_training(rows, group):
     run = each(rows, wafer_students, "group", group)[-1]
     config, source = run.config, runs.open(wafer_answers, run.config["answers"])
-    data = wafer_students.transfer(config, source, wafer_teachers.split(source.config))
-    net = wafer_teachers.build("compact", OURS["sizes"], config["seed"])
+    data = wafer_students.transfer(config, source, WAFERS.load(source.config))
+    net = WAFERS.build("compact", OURS["sizes"], config["seed"])
     how = {"batch": 8, "seed": config["seed"], "turned": group != "published"}
     batches = turns.TurnedBatches(*data, **how)
-    wafer_teachers.fit(config, net, batches, LOSSES[group])
+    net_teachers.fit(config, net, batches, LOSSES[group])
     weights = run.arrays("weights")
     for key, value in nets.arrays(net).items():
         assert np.allclose(value, weights[key], atol=1e-3), key
@@ -501,7 +511,7 @@ def test_with_labels_alone_no_teacher_is_heard(rows, monkeypatch):
 
 def test_what_a_student_is_shown(rows):
     source = each(rows, wafer_answers, "answers", "more")[1]
-    parts, told = wafer_teachers.split(source.config), source.arrays("answers")
+    parts, told = WAFERS.load(source.config), source.arrays("answers")
     added = wafersim.draw(12, seed=1001, **source.config["options"])[0]
     n = len(parts.train)
 
@@ -524,7 +534,7 @@ def test_what_a_student_is_shown(rows):
     assert np.array_equal(many[1][:20], told["train"][more])
     assert np.array_equal(many[2][:20], parts.train.y[more])
     plain = each(rows, wafer_answers, "answers", "published")[0]
-    own = wafer_teachers.split(plain.config)
+    own = WAFERS.load(plain.config)
     config = {"seed": 0, "real": 10**6, "labels": 0.5}  # more than there are
     X, t, y = wafer_students.transfer(config, plain, own)
     assert np.array_equal(X, own.train.X) and np.array_equal(y, own.train.y)
@@ -563,9 +573,9 @@ def test_plans_say_everything_that_a_run_needs(rows):
         assert wafer_students.digest(config) == config["answers"]
         assert config["net"] in wafernets.NETS
         assert config["epochs"] == (8 if config["group"] == "published" else 10)
-    plan = wafer_answers.plan(rows[wafer_teachers], sites=SITES, groups=ASKED)
+    plan = wafer_answers.plan(rows[net_teachers], sites=SITES, groups=ASKED)
     digests = {config["site"]: wafer_answers.digest(config) for config in plan}
-    assert digests["here"] == wafer_teachers.digest(teacher_plan()[0])
+    assert digests["here"] == net_teachers.digest(teacher_plan()[0])
     assert digests["here"] != digests["there"]
     for config in teacher_plan():
         assert config["simulated"] == (16 if config["teacher"] == "ours" else 0)
@@ -579,7 +589,7 @@ def test_plans_say_everything_that_a_run_needs(rows):
 @pytest.mark.parametrize(
     ("recipe", "column", "value"),
     [
-        (wafer_teachers, "teacher", "ours"),
+        (net_teachers, "teacher", "ours"),
         (wafer_students, "group", "ours"),
     ],
 )
@@ -587,7 +597,7 @@ def test_a_killed_run_goes_on_after_its_last_finished_step(
     rows, recipe, column, value, monkeypatch
 ):
     run = each(rows, recipe, column, value)[0]
-    killed = runs.Run(recipe.STAGE, f"killed-{value}-{column}", run.config)
+    killed = runs.Run("05_wafer_label_free", f"killed-{value}-{column}", run.config)
 
     def kill(*args, **how):
         raise KeyboardInterrupt
@@ -598,10 +608,10 @@ def test_a_killed_run_goes_on_after_its_last_finished_step(
             recipe.compute(run.config, killed)
     assert [path.name for path in killed.folder.iterdir()] == ["weights.npz"]
     with monkeypatch.context() as patch:
-        patch.setattr(wafer_teachers, "fit", kill)
+        patch.setattr(net_teachers, "fit", kill)
         found = recipe.compute(run.config, killed)["rows"]
     patch.setattr(turns, "ask", kill)
-    patch.setattr(wafer_teachers, "fit", kill)
+    patch.setattr(net_teachers, "fit", kill)
     assert recipe.compute(run.config, killed)["rows"] == found  # nothing is done twice
     patch.undo()
     for step in ("weights", "answers"):
@@ -611,7 +621,7 @@ def test_a_killed_run_goes_on_after_its_last_finished_step(
 @pytest.mark.parametrize(
     ("recipe", "column", "value"),
     [
-        (wafer_teachers, "teacher", "published"),
+        (net_teachers, "teacher", "published"),
         (wafer_answers, "answers", "more"),
         (wafer_students, "group", "ours"),
     ],

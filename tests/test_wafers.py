@@ -10,15 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdutils.data import (
-    symmetry,
-    waferfiles,
-    waferminiatures,
-    wafers,
-    wafersim,
-    wafersources,
-)
-from kdutils.data.sources import SourceError
+from kdutils.data import PARTS, readers, registry, symmetry, wafers
+from kdutils.data.registry import SourceError
+from kdutils.data.simulate import miniatures, wafersim
 
 NAMES = {"mixedwm38": "MixedWM38.npz", "wm811k": "wm811k_subset.npz"}
 
@@ -26,7 +20,7 @@ NAMES = {"mixedwm38": "MixedWM38.npz", "wm811k": "wm811k_subset.npz"}
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     root = tmp_path_factory.mktemp("miniatures")
-    waferminiatures.write(str(root))
+    miniatures.write(str(root), *NAMES)
     return root
 
 
@@ -67,10 +61,10 @@ def parts(split):
 
 def test_the_maps_of_the_file_are_read_as_they_are(written):
     arrays = np.load(path(written, "mixedwm38"))
-    maps = waferfiles.mixedwm38(path(written, "mixedwm38"))
+    maps = readers.mixedwm38(path(written, "mixedwm38"))
     assert np.array_equal(maps.X, arrays["arr_0"]) and maps.X.dtype == np.uint8
     assert np.array_equal(maps.y, arrays["arr_1"]) and maps.y.dtype == np.uint8
-    assert np.array_equal(maps.split, arrays["split"])
+    assert np.array_equal(maps.part, arrays["split"])
     assert np.array_equal(maps.row, np.arange(420)) and maps.row.dtype == np.int64
 
 
@@ -80,10 +74,10 @@ def test_the_official_file_has_two_arrays_of_any_integers(root, dtype):
     arrays = np.load(path(root, "mixedwm38"))
     held = {key: arrays[key].astype(dtype) for key in ("arr_0", "arr_1")}
     np.savez(file, **held)
-    maps = waferfiles.mixedwm38(file)
-    assert maps.split is None and np.array_equal(maps.X, held["arr_0"])
+    maps = readers.mixedwm38(file)
+    assert maps.part is None and np.array_equal(maps.X, held["arr_0"])
     path(root, "mixedwm38").unlink()
-    assert wafers.find("mixedwm38", str(root)) == file
+    assert registry.find("mixedwm38", str(root)) == file
 
 
 def test_a_3_is_a_fail_in_a_map_that_is_near_full_and_wrong_elsewhere(root):
@@ -91,21 +85,23 @@ def test_a_3_is_a_fail_in_a_map_that_is_near_full_and_wrong_elsewhere(root):
     y = np.load(file)["arr_1"]
     full, other = np.flatnonzero(y[:, 5])[0], np.flatnonzero(y[:, 5] == 0)[0]
     rewrite(file, "arr_0", put((full, 26, 26), 3))
-    assert waferfiles.mixedwm38(file).X[full, 26, 26] == 2
+    assert readers.mixedwm38(file).X[full, 26, 26] == 2
     rewrite(file, "arr_0", put((other, 26, 26), 3))
-    with pytest.raises(ValueError, match=f"arr_0, row {other + 1}: value 3 where 0, 1"):
-        waferfiles.mixedwm38(file)
+    with pytest.raises(
+        ValueError, match=f"arr_0, row {other + 1}: value 3 where 0 to 2"
+    ):
+        readers.mixedwm38(file)
 
 
 def test_ragged_maps_come_to_one_size_and_keep_their_label(written):
     held = np.load(path(written, "wm811k"))
-    maps = waferfiles.wm811k(path(written, "wm811k"))
+    maps = readers.wm811k(path(written, "wm811k"))
     assert maps.X.shape == (200, 52, 52) and maps.y.sum(axis=1).max() == 1
     ends = held["shape"].astype(int).prod(axis=1).cumsum()
     same = 0
     for i, (end, shape) in enumerate(zip(ends, held["shape"], strict=True)):
         die = held["flat"][end - np.prod(shape, dtype=int) : end].reshape(shape)
-        assert np.array_equal(maps.X[i], waferfiles.resized(die[None])[0])
+        assert np.array_equal(maps.X[i], readers.resized(die[None])[0])
         same += tuple(shape) == (52, 52) and np.array_equal(maps.X[i], die)
         word = held["failure_type"][i]
         named = [wafers.classes()[k].lower() for k in np.flatnonzero(maps.y[i])]
@@ -119,7 +115,7 @@ def test_no_failing_die_is_lost_in_a_smaller_map(shape):
     dies = np.ones((height * width, height, width), np.uint8)[::97]
     place = np.arange(height * width)[::97]
     dies.reshape(len(dies), -1)[np.arange(len(dies)), place] = 2
-    counts = (waferfiles.resized(dies) == 2).sum(axis=(1, 2))
+    counts = (readers.resized(dies) == 2).sum(axis=(1, 2))
     i, j = np.divmod(place, width)
     border = [(2 * k + 1) * 52 % (2 * n) == 0 for k, n in ((i, height), (j, width))]
     assert np.array_equal(counts, 2 ** (border[0] * 1 + border[1]))
@@ -127,15 +123,15 @@ def test_no_failing_die_is_lost_in_a_smaller_map(shape):
 
 def test_a_larger_map_repeats_its_dies():
     die = np.random.default_rng(0).integers(0, 3, (4, 26, 26), dtype=np.uint8)
-    assert np.array_equal(waferfiles.resized(die), die.repeat(2, 1).repeat(2, 2))
+    assert np.array_equal(readers.resized(die), die.repeat(2, 1).repeat(2, 2))
 
 
 @pytest.mark.parametrize("side", [15, 24, 27, 51, 53, 64, 77, 104])
 def test_a_turned_map_becomes_the_turned_result(side):
     die = np.random.default_rng(side).integers(0, 3, (3, side, side), dtype=np.uint8)
-    result = symmetry.turned(waferfiles.resized(die))
+    result = symmetry.turned(readers.resized(die))
     for copy, expected in zip(symmetry.turned(die), result, strict=True):
-        assert np.array_equal(waferfiles.resized(copy), expected)
+        assert np.array_equal(readers.resized(copy), expected)
 
 
 # --- what is divided --------------------------------------------------------------
@@ -144,13 +140,13 @@ def test_a_turned_map_becomes_the_turned_result(side):
 def test_the_parts_of_the_file_stay_and_planted_copies_go(written):
     arrays = np.load(path(written, "mixedwm38"))
     split = wafers.split("mixedwm38", seed=0, root=str(written))
-    before = [int((arrays["split"] == part).sum()) for part in waferfiles.PARTS]
+    before = [int((arrays["split"] == part).sum()) for part in PARTS]
     assert [len(part) for part in parts(split)] == [
         before[0] - 16,  # 8 as they are and 8 turned
         before[1] - 2,
         before[2] - 2,
     ]
-    for name, part in zip(waferfiles.PARTS, parts(split), strict=True):
+    for name, part in zip(PARTS, parts(split), strict=True):
         assert np.array_equal(part.X, arrays["arr_0"][part.row])
         assert np.array_equal(part.y, arrays["arr_1"][part.row])
         assert (arrays["split"][part.row] == name).all()
@@ -264,8 +260,8 @@ def test_the_kind_is_real_only_where_the_content_is_known(root, monkeypatch):
     (root / "wm811k" / "GENERATED").unlink()
     assert wafers.kind("wm811k", str(root)) == "yours"
     sha256 = (wafers.digest("wm811k", str(root)),)
-    known = replace(wafersources.SOURCES["wm811k"], sha256=sha256)
-    monkeypatch.setitem(wafersources.SOURCES, "wm811k", known)
+    known = replace(registry.DATASETS["wm811k"], sha256=sha256)
+    monkeypatch.setitem(registry.DATASETS, "wm811k", known)
     assert wafers.split("wm811k", seed=0, root=str(root)).kind == "real"
 
 
@@ -280,9 +276,9 @@ def test_the_kind_is_real_only_where_the_content_is_known(root, monkeypatch):
     ],
 )
 def test_the_real_files_where_they_are_here(source, sizes, across, differ):
-    if not (wafersources.folder(source) / NAMES[source]).is_file():
+    if not (registry.folder(source) / NAMES[source]).is_file():
         pytest.skip(f"{source} is not here")
-    if wafersources.generated(source):
+    if registry.generated(source):
         pytest.skip(f"{source} is a miniature here")
     split, found = wafers.split(source, seed=0), wafers.duplicates(source)
     assert [len(part) for part in parts(split)] == sizes and split.kind == "real"
@@ -308,14 +304,14 @@ def refused(source, root):
 WRONG = [
     ("mixedwm38", "arr_0", lambda a: a[:, :51], "arr_0 is uint8 (420, 51, 52) where"),
     ("mixedwm38", "arr_0", lambda a: a / 2, "arr_0 is float64 (420, 52, 52) where who"),
-    ("mixedwm38", "arr_0", put((41, 3, 3), 7), "arr_0, row 42: value 7 where 0, 1 or"),
+    ("mixedwm38", "arr_0", put((41, 3, 3), 7), "arr_0, row 42: value 7 where 0 to 2 "),
     ("mixedwm38", "arr_0", lambda a: a - a.astype(int) - 1, "arr_0, row 1: value -1 "),
     ("mixedwm38", "arr_0", lambda a: a[:0], "arr_0 is uint8 (0, 52, 52) where whole "),
     ("mixedwm38", "arr_0", lambda a: a[0, 0, 0], "arr_0 is uint8 () where whole num"),
     ("mixedwm38", "arr_0", lambda a: None, "has no arr_0"),
     ("mixedwm38", "arr_0", lambda a: a[1:], "arr_0 has 419 rows but arr_1 420"),
     ("mixedwm38", "arr_1", lambda a: a[:, :7], "arr_1 is uint8 (420, 7) where whole n"),
-    ("mixedwm38", "arr_1", put((6, 2), 2), "arr_1, row 7: value 2 where 0 or 1 was ex"),
+    ("mixedwm38", "arr_1", put((6, 2), 2), "arr_1, row 7: value 2 where 0 to 1 was ex"),
     (
         "mixedwm38",
         "split",
@@ -327,8 +323,8 @@ WRONG = [
     ("mixedwm38", "split", lambda a: np.ones(420), "split is float64 (420,) where wor"),
     ("mixedwm38", "orig_index", lambda a: a[:5], "arr_0 has 420 rows but orig_index 5"),
     ("wm811k", "flat", lambda a: a[:-1], "flat has "),
-    ("wm811k", "flat", put(-1, 4), "flat, row 200: value 4 where 0, 1 or 2 was expec"),
-    ("wm811k", "flat", put(0, 3), "flat, row 1: value 3 where 0, 1 or 2 was expected"),
+    ("wm811k", "flat", put(-1, 4), "flat, row 200: value 4 where 0 to 2 was expec"),
+    ("wm811k", "flat", put(0, 3), "flat, row 1: value 3 where 0 to 2 was expected"),
     ("wm811k", "shape", lambda a: a[:, 0], "shape is int16 (200,) where whole numbers"),
     ("wm811k", "shape", put((4, 1), 0), "shape, row 5: ["),
     ("wm811k", "shape", lambda a: None, "has no shape"),
@@ -354,7 +350,7 @@ def test_objects_are_never_loaded(root):
     assert said.startswith(f"{file} holds no plain arrays (Object arrays cannot be")
     pickle = Path("LSWMD.pkl")
     with pytest.raises(ValueError, match=r"LSWMD.pkl is a pickle, which is never load"):
-        waferfiles.wm811k(pickle)
+        readers.wm811k(pickle)
 
 
 def test_a_spoilt_archive_is_named(root):
@@ -385,9 +381,9 @@ def test_two_files_of_one_source_are_not_chosen_between(root):
 
 
 def test_unknown_sources_and_options_are_refused(root):
-    for ask in (wafers.kind, wafers.digest, wafers.duplicates, wafers.find):
+    for ask in (wafers.kind, wafers.digest, wafers.duplicates):
         with pytest.raises(
-            SourceError, match="'wafer' are unknown: expected mixedwm38"
+            SourceError, match=r"set 'wafer' is unknown: expected .*mixedwm38"
         ):
             ask("wafer")
     with pytest.raises(ValueError, match="mixedwm38 is read as it is"):
@@ -418,14 +414,16 @@ def test_a_miniature_has_the_layout_of_the_file_and_says_so(written):
 
 def test_a_miniature_repeats_by_seed_byte_by_byte(written, tmp_path):
     for folder, seed in (("same", 0), ("other", 1)):
-        waferminiatures.write(str(tmp_path / folder), seed)
+        miniatures.write(str(tmp_path / folder), *NAMES, seed=seed)
     for source in NAMES:
         one, same, other = (
             path(root, source).read_bytes()
             for root in (written, tmp_path / "same", tmp_path / "other")
         )
         assert one == same and one != other
-    waferminiatures.write(str(tmp_path / "same"), 1)  # a miniature may be replaced
+    miniatures.write(
+        str(tmp_path / "same"), *NAMES, seed=1
+    )  # a miniature may be replaced
     assert path(tmp_path / "same", "wm811k").read_bytes() == other
 
 
@@ -434,6 +432,6 @@ def test_a_miniature_never_replaces_real_files(root):
     shutil.rmtree(root / "mixedwm38")
     before = path(root, "wm811k").read_bytes()
     with pytest.raises(SourceError, match="wm811k holds real files"):
-        waferminiatures.write(str(root), 5)
+        miniatures.write(str(root), *NAMES, seed=5)
     assert path(root, "wm811k").read_bytes() == before
     assert not (root / "mixedwm38").exists()

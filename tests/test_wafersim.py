@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdutils.data import waferpatterns, wafersim
-from kdutils.data.wafersim import COMBINATIONS, PATTERNS
+from kdutils.data.simulate import waferpatterns, wafersim
+from kdutils.data.simulate.wafersim import COMBINATIONS, PATTERNS
 
 R, DISC = waferpatterns.R, waferpatterns.DISC
 REAL = Path(os.environ.get("KD_DATA", "none")) / "mixedwm38" / "MixedWM38.npz"
@@ -155,14 +155,14 @@ def test_weights_are_the_shares():
 
 def test_every_parameter_moves_the_maps():
     X, _ = wafersim.draw(114, seed=0, ragged=0.2)
-    for known in wafersim.parameters():
-        assert known["meaning"] and known["unit"] in waferpatterns.LIMITS
-        low, high = known["low"], known["high"]
-        least, most = waferpatterns.LIMITS[known["unit"]]
+    for known in waferpatterns.PARAMETERS:
+        assert known.meaning and known.unit in waferpatterns.LIMITS
+        low, high = known.low, known.high
+        least, most = waferpatterns.LIMITS[known.unit]
         assert least <= low <= high <= most
         other = (low, low) if low < high else (low / 2, low / 2)
-        moved, _ = wafersim.draw(114, seed=0, ragged=0.2, **{known["name"]: other})
-        assert (moved != X).any(), known["name"]
+        moved, _ = wafersim.draw(114, seed=0, ragged=0.2, **{known.name: other})
+        assert (moved != X).any(), known.name
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,9 @@ def rows(path, tmp_path_factory):
         patch.setenv("KD_REPORT", "tiny")
         patch.delenv("KD_FRESH", raising=False)
         configs = edge_watcher.plan({"toy": path.read_bytes()}, seeds=1, **TINY)
-        return watcher.tidy(runs.map(edge_watcher, configs, workers=1))
+        return watcher.tidy(
+            runs.map("07_edge_watcher", edge_watcher, configs, workers=1)
+        )
 
 
 def test_a_plan_is_a_config_for_each_student_and_seed():

@@ -2,11 +2,18 @@
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-STAGE = "00_toy"
+from kdutils.store.config import Natural
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Natural
+    seconds: float = 0.0
 
 
 def digest(config):

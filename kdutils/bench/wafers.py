@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kdutils import stats
 from kdutils.bench import grid as bench
-from kdutils.data import wafersim
+from kdutils.data.simulate import wafersim
 from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.models import nets, wafernets

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+PARTS = ("train", "val", "test")
+
 
 @dataclass(frozen=True)
 class Part:
@@ -13,6 +15,8 @@ class Part:
 
     X: float32 (n, d), NaN where a reading is missing; y: float32 (n,), 1 for a fail;
     of images, X: uint8 (n, H, W); y: int64 (n,), the class from 0;
+    of wafer maps, X: uint8 (n, 52, 52), 0 off the wafer, 1 a die that passed, 2 one
+    that failed; y: uint8 (n, 8), 1 where the pattern of that column is on the map;
     group: int64 (n,), rows of one group (a lot, a duplicate) never cross parts;
     row: int64 (n,), where the row stood in its source;
     p: float64 (n,), the true P(fail | x) where the source knows it, else None.
@@ -52,3 +56,33 @@ class Split:
     units: tuple[str, ...]
     source: str
     kind: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as read, before they are divided; X, y, group and row as in `Part`.
+
+    part: (n,) the words train, val and test where the source divides its rows;
+    time: float64 (n,) where the rows are to be divided by time;
+    sha256: hex digest of the content; fail: how the source spells a fail;
+    warnings: one sentence each.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    group: np.ndarray
+    row: np.ndarray
+    features: tuple[str, ...] = ()
+    part: np.ndarray | None = None
+    time: np.ndarray | None = None
+    sha256: str = ""
+    source: str = ""
+    kind: str = ""
+    fail: str = "1"
+    warnings: tuple[str, ...] = ()
+
+    def split(self, places: list[np.ndarray]) -> Split:
+        """The rows at three arrays of places as train, validation and test."""
+        parts = (Part(self.X[i], self.y[i], self.group[i], self.row[i]) for i in places)
+        units = ("",) * len(self.features)
+        return Split(*parts, self.features, units, self.source, self.kind)

@@ -1,15 +1,14 @@
-"""images: the one loader of images: a source's name in, its split out."""
+"""images: the loader of images: a source's name in, its split out."""
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
-
 import numpy as np
 
-from kdutils.data import Part, Split, imagefiles
-from kdutils.data.imagesources import SOURCES, find, generated, known, verify
+from kdutils.data import PARTS, Split, registry
+from kdutils.data.divide import apart
+from kdutils.data.registry import digest, kind, known
 
+__all__ = ["classes", "digest", "kind", "repeated", "split"]
 TEST_SHARE = 0.3  # of a source that has no test set of its own
 
 
@@ -23,68 +22,35 @@ def split(source: str, *, seed: int, val: int, root: str = "") -> Split:
     part's stay (see `repeated`).
     Raises ValueError if `val` leaves no training image or a file is not as it should.
     """
-    train, held, test = _parts(source, root)
-    rng, n = np.random.default_rng(seed), len(train)
+    known(source, "image")
+    rows = registry.read(source, root)
+    train, held, test = (np.flatnonzero(rows.part == part) for part in PARTS)
     if not len(held):
-        order = rng.permutation(n)
-        drawn = 0 if len(test) else round(TEST_SHARE * n)
+        n, drawn = len(train), 0 if len(test) else round(TEST_SHARE * len(train))
         if not 0 <= val < n - drawn:
             raise ValueError(
                 f"val is {val}: expected 0 to {n - drawn - 1}, as {source} has "
                 f"{n - drawn} images to train and validate"
             )
+        order = np.random.default_rng(seed).permutation(n)
         if drawn:
-            order = _evenly(order, train.y)
-            test = train.take(np.sort(order[:drawn]))
-        held = train.take(np.sort(order[drawn : drawn + val]))
-        train = train.take(np.sort(order[drawn + val :]))
-    held = _without(held, test.group)
-    train = _without(train, np.concatenate((held.group, test.group)))
-    return Split(train, held, test, (), (), source, kind(source, root))
+            order = _evenly(order, rows.y[train])
+            test = train[np.sort(order[:drawn])]
+        held = train[np.sort(order[drawn : drawn + val])]
+        train = train[np.sort(order[drawn + val :])]
+    return rows.split(apart(rows.group, [train, held, test]))
 
 
 def repeated(source: str, root: str = "") -> int:
     """How many training images `split` leaves out: they are in val or test as well."""
-    train, held, test = _parts(source, root)
-    return int(np.isin(train.group, np.concatenate((held.group, test.group))).sum())
+    rows = registry.read(source, root)
+    train = rows.part == "train"
+    return int(np.isin(rows.group[train], rows.group[~train]).sum())
 
 
 def classes(source: str) -> int:
     """How many classes a source has; labels run from 0."""
-    return known(source).classes
-
-
-def digest(source: str, root: str = "") -> str:
-    """The content's sha256; the official one is known without the files."""
-    if not generated(source, root):
-        return known(source).sha256
-    return imagefiles.content([(p.X, p.y, p.row) for p in _parts(source, root)])
-
-
-def kind(source: str, root: str = "") -> str:
-    """'generated' where the folder holds a miniature, else 'real'."""
-    return "generated" if generated(source, root) else "real"
-
-
-def _parts(source: str, root: str) -> tuple[Part, Part, Part]:
-    place = find(source, root)
-    stats = [(place / file).stat() for file in SOURCES[source].files]
-    stamp = tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
-    return _read(source, place, not generated(source, root), stamp)
-
-
-@functools.lru_cache(maxsize=3)
-def _read(source: str, place: Path, official: bool, stamp: tuple) -> tuple:
-    """The parts as they are in the files, checked unless they are a miniature's."""
-    parts = SOURCES[source].read(place)
-    if official:
-        verify(source, place, imagefiles.content(parts))
-    number: dict[bytes, int] = {}
-    found = []
-    for X, y, row in parts:
-        group = [number.setdefault(image.tobytes(), len(number)) for image in X]
-        found.append(Part(X, y, np.array(group, np.int64), row))
-    return tuple(found)
+    return known(source, "image").classes
 
 
 def _evenly(order: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -94,7 +60,3 @@ def _evenly(order: np.ndarray, y: np.ndarray) -> np.ndarray:
         rows = order[y[order] == label]
         rank[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
     return order[np.argsort(rank[order], kind="stable")]
-
-
-def _without(part: Part, groups: np.ndarray) -> Part:
-    return part.take(np.flatnonzero(~np.isin(part.group, groups)))

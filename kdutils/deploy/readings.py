@@ -57,7 +57,7 @@ def read_table(path: str | Path, features: tuple[str, ...]) -> np.ndarray:
     """CSV with a header -> float64 (n, d): the named columns, NaN where missing.
 
     The columns may have any order; others are not read.
-    Reads without pandas what the training side reads (kdutils.data.cells): separated by
+    Reads without pandas what the training side reads (data.usertable): separated by
     commas, semicolons or tabs, UTF-8 with or without a byte order mark, a decimal comma
     where the separator leaves it free, a column of true and false as 1 and 0, the i-th
     column named `column i` if it has no name. Missing: empty or a word in MISSING, in

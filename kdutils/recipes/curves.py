@@ -10,6 +10,7 @@ point.
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,27 @@ from kdutils.deploy import kdb
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular, steps
 from kdutils.recipes import teachers as teachers_recipe
+from kdutils.store.config import Count, Natural, Positive, Share
 
-STAGE = "06_prune_quantize"
 START, CONTROL = "student fp32", "dense, same extra epochs"
 FEWEST = "units + fine-tuned + QAT, fewest bits"
 NUMBERS = ("val_auc", "model_bytes", "params", "nonzero")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One sweep run."""
+
+    source: str
+    seed: Natural
+    teacher: str
+    sweep: str
+    methods: list[str]
+    sparsities: list[Share]
+    bits: list[Count]
+    steps: Count
+    lr: Positive
+    qat_lr: Positive
 
 
 class Point(NamedTuple):

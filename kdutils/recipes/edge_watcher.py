@@ -15,17 +15,30 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from kdutils.edge import model, reader, simulate, torture
+from kdutils.store.config import Count, Natural
 
-STAGE = "07_edge_watcher"
 GARBAGE, CRASH = 0.09, 0.01  # shares of lots
 COUNTS = ("lots", "judged", "refused", "right", "lost", "doubled", "wrong", "devices")
 UNITS = 1000.0  # a reading in mV instead of V
 CELLS = {"no number": "NaN", "infinite": "inf", "too large": "1e400", "empty": ""}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One shift: a bundle as base64, and what happens to its lots."""
+
+    source: str
+    seed: Natural
+    bundle: str
+    lots: Count
+    rows: Count
+    kills: Natural
 
 
 def plan(students: dict[str, bytes], *, seeds: int, **settings) -> list[dict]:

@@ -8,20 +8,40 @@ and with the all-knowing teacher, who saw every label. All of them take as many 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
-from kdutils.recipes import image_teachers
+from kdutils.recipes import net_teachers
 from kdutils.recipes.hinton import paired
+from kdutils.recipes.tasks import IMAGES
+from kdutils.store.config import Count, Natural, Positive, Share
 from kdutils.train import imagegrid
 from kdutils.train.imagegrid import Cell
 
-STAGE = "03_kd_images"
 LABELLED = {"label-only": None, "distilled": "own", "all-knowing": "full"}
 EVERY = {"distilled+unlabelled": "own", "all-knowing+unlabelled": "full"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One teacher's students; sizes: numbers of labels."""
+
+    source: str
+    seed: Natural
+    teacher: str
+    sizes: list[Count]
+    steps: Count
+    widths: list[Count]
+    teacher_widths: list[Count]
+    teacher_steps: Count
+    batch: Count
+    lr: Positive
+    alpha: Share
+    T: Positive
+    halved: bool
 
 
 def plan(teacher_rows, **settings) -> list[dict]:
@@ -40,9 +60,9 @@ def digest(config: dict) -> str:
 
 def compute(config: dict, run) -> dict:
     """Students of every arm at every number of labels, one row each."""
-    source = run.need(image_teachers, config["teacher"])
-    parts, told = image_teachers.split(source.config), source.arrays("logits")
-    shared, y = image_teachers.facts(source.config, parts), parts.test.y
+    source = run.need(net_teachers, config["teacher"])
+    parts, told = IMAGES.load(source.config), source.arrays("logits")
+    shared, y = IMAGES.facts(source.config, parts), parts.test.y
     order = np.random.default_rng([config["seed"], 3]).permutation(len(parts.train))
     if max(config["sizes"]) > len(order):
         raise ValueError(
@@ -70,22 +90,16 @@ def arms(
 ) -> dict:
     """Test logits (n, K) of each arm; `first`: the rows whose labels are known."""
     X, y, seed = parts.train.X, parts.train.y, config["seed"]
-    small = {**taught, "widths": config["teacher_widths"], "batch": config["batch"]}
-    teacher = image_teachers.teach(
-        small,
-        X[first],
-        y[first],
-        epochs=epochs(config["teacher_steps"], len(first), config),
-        seed=seed,
-    )
+    own = {"widths": config["teacher_widths"], "batch": config["batch"], "seed": seed}
+    own["epochs"] = epochs(config["teacher_steps"], len(first), config)
+    teacher = net_teachers.teach(taught | own, X[first], y[first])
     targets = {"own": nets.ask(teacher, X), "full": full.astype(np.float32)}
     known = np.full(len(X), -100)
     known[first] = y[first]
     found = {"teacher": nets.ask(teacher, parts.test.X)}
     for names, rows in ((LABELLED, first), (EVERY, np.arange(len(X)))):
-        torch.manual_seed(seed)
-        size = {"widths": config["widths"]}
-        net = nets.build("perceptron", X.shape[1], full.shape[1], **size)
+        named = "perceptron", {"widths": config["widths"]}
+        net = IMAGES.build(*named, seed, X.shape[1], full.shape[1])
         weights = imagegrid.fit_crowd(
             net,
             X[rows],

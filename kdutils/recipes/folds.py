@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdutils import stats
-from kdutils.data import Split, tabular
+from kdutils.data import Split, tables
 from kdutils.deploy.prepare import Prepare
 from kdutils.metrics import binary as metrics
 
@@ -36,7 +36,7 @@ class Fold:
 
 
 def arguments(config: dict) -> dict:
-    """The keyword arguments with which `tabular` reads a config's source.
+    """The keyword arguments with which `tables` reads a config's source.
 
     'secom-time' is 'secom' with its rows divided by time.
     """
@@ -51,7 +51,7 @@ def folds(config: dict) -> Iterator[Fold]:
 
     Teachers get at most `teacher_features` columns, students `features` of them.
     """
-    splits = tabular.splits(seed=config["seed"], **arguments(config))
+    splits = tables.splits(seed=config["seed"], **arguments(config))
     for number, split in enumerate(splits):
         yield prepared(number, split, config)
 

@@ -8,19 +8,41 @@ and the digits that a student never saw, with their bias corrected.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-import torch
 
 from kdutils import stats
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
-from kdutils.recipes import image_teachers
+from kdutils.recipes import net_teachers
+from kdutils.recipes.tasks import IMAGES
+from kdutils.store.config import Count, Natural, Positive, Share
 from kdutils.train import imagegrid
 from kdutils.train.imagegrid import Cell
 
-STAGE = "03_kd_images"
 OMITTED = {"omit-3": [3], "only-7-8": [0, 1, 2, 3, 4, 5, 6, 9]}
 BIASES = np.arange(0, 25, 0.1)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One teacher's students."""
+
+    source: str
+    seed: Natural
+    teacher: str
+    widths: list[Count]
+    epochs: Count
+    long_epochs: Count
+    batch: Count
+    lr: Positive
+    alpha: Share
+    T: Positive
+    consistent_alpha: Share
+    consistent_T: Positive
+    reach: Natural
+    halved: bool
 
 
 def plan(teacher_rows, **settings) -> list[dict]:
@@ -66,9 +88,9 @@ BASES = {
 
 def compute(config: dict, run) -> dict:
     """Train every system; one row each, with its pair and McNemar's test."""
-    source = run.need(image_teachers, config["teacher"])
-    parts, told = image_teachers.split(source.config), source.arrays("logits")
-    shared = image_teachers.facts(source.config, parts)
+    source = run.need(net_teachers, config["teacher"])
+    parts, told = IMAGES.load(source.config), source.arrays("logits")
+    shared = IMAGES.facts(source.config, parts)
     y, outputs, rows = parts.test.y, {"teacher": told["test"]}, []
     for name, system in systems(config).items():
         stored = run.step(
@@ -94,9 +116,8 @@ def student(config: dict, system: dict, parts, views: np.ndarray) -> dict:
     """
     X, y, still = parts.train.X, parts.train.y, views[len(views) // 2]
     keep = ~np.isin(y, system.get("omit", []))
-    torch.manual_seed(config["seed"])
-    size = {"widths": config["widths"]}
-    net = nets.build("perceptron", X.shape[1], views.shape[2], **size)
+    named = "perceptron", {"widths": config["widths"]}
+    net = IMAGES.build(*named, config["seed"], X.shape[1], views.shape[2])
     imagegrid.fit_one(
         net,
         X[keep],

@@ -10,18 +10,49 @@ adds the hint loss of Romero et al. 2015 to plain distillation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import torch
 
-from kdutils.data import images
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
-from kdutils.recipes import hinton, image_teachers
+from kdutils.recipes import hinton, net_teachers
+from kdutils.recipes.tasks import IMAGES, Sizes
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 from kdutils.train import crowds, imagegrid
 from kdutils.train.imagegrid import Cell
 
-STAGE = "03_kd_images"
 STUDENTS = {"mlp": "perceptron", "cnn": "convolutional"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student of one teacher; what every cell shares."""
+
+    source: str
+    seed: Natural
+    teacher: str
+    student: Literal["mlp", "cnn"]
+    sizes: Sizes
+    epochs: Count
+    batch: Count
+    lr: Positive
+    halved: bool
+    alphas: list[Share]
+    temperatures: list[Positive]
+    other_alphas: list[Share]
+    other_temperatures: list[Positive]
+    smoothings: list[Share]
+    betas: list[NotNegative]
+    hints: list[Positive]
+    hint_alpha: Share
+    hint_T: Positive
+    assistant_widths: list[Count]
+    assistant_alpha: Share
+    assistant_T: Positive
+    assistant_lr: Positive
 
 
 def plan(teacher_rows, *, students: dict[str, dict], **settings) -> list[dict]:
@@ -78,11 +109,9 @@ def every(config: dict) -> list[tuple[str, Cell]]:
 
 def compute(config: dict, run) -> dict:
     """Train every cell; one row each with its gain over label-only."""
-    source = run.need(image_teachers, config["teacher"])
-    parts, told = image_teachers.split(source.config), source.arrays("logits")
-    shared = image_teachers.facts(source.config, parts) | {
-        "params": size(config, parts)
-    }
+    source = run.need(net_teachers, config["teacher"])
+    parts, told = IMAGES.load(source.config), source.arrays("logits")
+    shared = IMAGES.facts(source.config, parts) | {"params": size(config, parts)}
     targets = {"teacher": told["views"][0]}
     for name, ask in (("assistant", assistant), ("self", alone)):
         stored = run.step(name, lambda ask=ask: {"said": ask(config, parts, targets)})
@@ -104,13 +133,11 @@ def compute(config: dict, run) -> dict:
 
 def untrained(config: dict, parts, name: str = "") -> torch.nn.Module:
     """The student, or its assistant, with the initial weights of the seed."""
-    side, classes = parts.train.X.shape[1], images.classes(config["source"])
-    torch.manual_seed(config["seed"])
+    named = STUDENTS[config["student"]], config["sizes"]
     if name:
-        return nets.build(
-            "perceptron", side, classes, widths=config["assistant_widths"]
-        )
-    return nets.build(STUDENTS[config["student"]], side, classes, **config["sizes"])
+        named = "perceptron", {"widths": config["assistant_widths"]}
+    side, classes = parts.train.X.shape[1], IMAGES.outputs(config)
+    return IMAGES.build(*named, config["seed"], side, classes)
 
 
 def size(config: dict, parts) -> int:
@@ -192,5 +219,5 @@ def with_hints(config: dict, parts, targets: dict, some: list[Cell], source) -> 
 
 def features(source, X: np.ndarray) -> np.ndarray:
     """The teacher's last hidden layer on images X: float16 (n, d)."""
-    model = image_teachers.trained(source)
+    model = net_teachers.trained(source)
     return nets.ask(model, X, features=True).astype(np.float16)

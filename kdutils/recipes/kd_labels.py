@@ -9,19 +9,40 @@ labels are given, as noisy as the others; the epoch, α and T are chosen on thos
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kdutils.data import Split, synthetic
+from kdutils.data import Split
+from kdutils.data.simulate import synthetic
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 from kdutils.train import grid, teachers
 
-STAGE = "02_kd_tabular"
 MEMBERS = ("xgboost", "mlp")
 FEWEST = 100  # validation labels at the least
 FEWEST_FAILS = 5  # in each part: enough for out-of-fold targets and an AUC
+
+
+@dataclass(frozen=True)
+class Config:
+    """One teacher run and share of flipped labels."""
+
+    source: str
+    seed: Natural
+    teacher: str
+    noise: Share
+    sizes: list[Count]
+    alphas: list[Share]
+    temperatures: list[Positive]
+    synthetic: Natural
+    hidden: Count
+    steps: Count
+    batch: Count
+    lr: Positive
+    weight_decay: NotNegative
+    looks: Count
 
 
 def plan(teacher_rows, *, sizes, noises, **settings) -> list[dict]:

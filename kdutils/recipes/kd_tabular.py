@@ -11,19 +11,40 @@ too.
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
 from kdutils.recipes import teachers as teachers_recipe
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 from kdutils.train import grid
 
-STAGE = "02_kd_tabular"
 MODEL = ("W1", "b1", "w2", "b2")
 BASE = {"method": "label-only", "alpha": 0.0, "T": 1.0}
 SYNTHETIC = ("kd-synthetic", "logit-std-synthetic")
 PUBLISHED = {"method": "published", "alpha": 0.6, "T": 4.0}  # without T^2, in sample
+
+
+@dataclass(frozen=True)
+class Config:
+    """One teacher's grid."""
+
+    source: str
+    seed: Natural
+    teacher: str
+    alphas: list[Share]
+    temperatures: list[Positive]
+    other_alphas: list[Share]
+    other_temperatures: list[Positive]
+    smoothing: Share
+    hidden: Count
+    steps: Count
+    batch: Count
+    lr: Positive
+    weight_decay: NotNegative
+    looks: Count
 
 
 def plan(teacher_rows, **settings) -> list[dict]:
@@ -144,9 +165,7 @@ def student(run, number: int, config: dict, cell: dict) -> dict[str, np.ndarray]
     wanted = [list(one.values()) for one in cells(config)]
     values = [cell["method"], cell["alpha"], cell["T"]]
     if values not in wanted:
-        raise ValueError(
-            f"no cell {values} (method, alpha, T) in run {run.id} of {STAGE}"
-        )
+        raise ValueError(f"no cell {values} (method, alpha, T) in run {run.id}")
     return {key: stored[key][wanted.index(values)] for key in MODEL}
 
 
@@ -156,7 +175,7 @@ def best_cell(run, number: int, methods: list[str]) -> dict:
     every = list(enumerate(cells(run.config)))
     allowed = [number for number, cell in every if cell["method"] in methods]
     if not allowed:
-        raise ValueError(f"methods {methods} name no cell of run {run.id} of {STAGE}")
+        raise ValueError(f"methods {methods} name no cell of run {run.id}")
     return every[max(allowed, key=lambda number: val[number])][1]
 
 

@@ -10,21 +10,56 @@ The structured rows of convolutional students are the narrower nets of their own
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import torch
 from torch import nn
 
 from kdutils.compress import shrink
+from kdutils.data import Split
 from kdutils.deploy import waferpack
+from kdutils.losses import multiclass, multilabel
+from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
-from kdutils.recipes import kd_images, wafer_students, wafer_teachers
-from kdutils.recipes.netstudents import PARTS, Student, image, wafer
+from kdutils.recipes import (
+    kd_images,
+    net_teachers,
+    tasks,
+    wafer_answers,
+    wafer_students,
+)
+from kdutils.recipes.tasks import IMAGES, WAFERS, Images, Sizes
+from kdutils.store.config import Count, Natural, Positive, Share
+from kdutils.train import crowds, imagegrid
 
-STAGE = "06_prune_quantize"
+PARTS = ("val", "test")
 CONTROLS = {1: "dense, same extra epochs", 2: "dense, twice the extra epochs"}
 JOINT = 8  # bits of a student that is pruned as well
 NUMBERS = ("weight_bytes", "params", "nonzero", "steps")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student; methods for an image's, alone for a wafer map's."""
+
+    of: Literal["03_kd_images", "05_wafer_label_free"]
+    source: str
+    seed: Natural
+    student: str
+    sizes: Sizes
+    taught: str
+    epochs: Count
+    share: Positive
+    sparsities: list[Share]
+    scope: str
+    bits: list[Count]
+    both: list[Share]
+    units: list[Share]
+    methods: list[str] | None = None
+    alone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +79,29 @@ class Step:
     after: str | None = "student fp32"
     family: str = "ours"
     units: bool = False
+
+
+@dataclass(frozen=True)
+class Student:
+    """A finished student, how it was distilled, and the systems that it stands beside.
+
+    batches: seed -> fresh batches; loss: (z, *targets) -> scalar; parts: a `Split`;
+    teacher and alone, the label-only student or None: logits by name of part; facts:
+    what each row says of the data; cell: its distillation in words.
+    """
+
+    task: Images
+    net: nn.Module
+    batches: Callable
+    loss: Callable
+    parts: Split
+    teacher: dict[str, np.ndarray]
+    alone: dict[str, np.ndarray] | None
+    teacher_bytes: int
+    lr: float
+    decay: float
+    cell: str
+    facts: dict
 
 
 TEACHER = Step("teacher", "teacher", after=None, family="control")
@@ -68,7 +126,7 @@ def plan(
         for row in image_rows.drop_duplicates("run").itertuples():
             about = {"source": row.source, "student": row.student, "sizes": row.sizes}
             about |= {"seed": row.seed, "taught": row.run, "methods": methods}
-            configs.append({"of": kd_images.STAGE, **about, **settings})
+            configs.append({"of": "03_kd_images", **about, **settings})
     if wafer_rows is None or not len(wafer_rows):
         return configs
     ours = wafer_rows[wafer_rows["group"] == "ours"]
@@ -82,7 +140,7 @@ def plan(
         alone = [r["run"] for r in labels if all(r[k] == row[k] for k in keys)]
         about = {"source": row["site"], "student": row["net"], "sizes": row["sizes"]}
         about |= {"seed": row["seed"], "taught": row["run"], "alone": [*alone, None][0]}
-        configs.append({"of": wafer_students.STAGE, **about, **settings})
+        configs.append({"of": "05_wafer_label_free", **about, **settings})
     return configs
 
 
@@ -116,21 +174,21 @@ def steps(config: dict) -> list[Step]:
 
 def compute(config: dict, run) -> dict:
     """Climb down once, keep what each rung says, one row for each."""
-    student = (image if config["of"] == kd_images.STAGE else wafer)(config, run)
+    student = (image if config["of"] == "03_kd_images" else wafer)(config, run)
     kept = run.step("ladder", lambda: descend(config, student))
     known = {TEACHER: student.teacher, ALONE: student.alone}
     known, rows = {step: said for step, said in known.items() if said}, {}
     model = config["student"]
     if config["of"] == wafer_students.STAGE:
-        model = wafer_teachers.model(model, config["sizes"])
+        model = tasks.called(model, config["sizes"])
     for order, step in enumerate([*known, FP32, *steps(config)]):
         said = known.get(step) or {p: kept[f"{step.name}-{p}"] for p in PARTS}
         row = {"step": step.name, "order": order, "family": step.family}
         row |= {"way": step.way, "sparsity": step.sparsity, "bits": step.bits}
         row |= {"tuned": step.rounds * config["epochs"], "cell": student.cell}
-        row |= {"quality": student.quality, **student.facts, "model": model}
+        row |= {"quality": student.task.quality, **student.facts, "model": model}
         for part in PARTS:
-            row[part] = student.judge(getattr(student.parts, part).y, said[part])
+            row[part] = student.task.score(getattr(student.parts, part).y, said[part])
         like = FP32.name if step == ALONE else step.name  # the same net weighs the same
         numbers = kept.get(f"{like}-numbers", np.array([])).tolist() or [None] * 4
         row |= dict(zip(NUMBERS, numbers, strict=True))
@@ -160,7 +218,7 @@ def descend(config: dict, student: Student) -> dict[str, np.ndarray]:
         kept[f"{step.name}-numbers"] = np.array(numbers)
         for part in PARTS:
             X = getattr(student.parts, part).X
-            kept[f"{step.name}-{part}"] = student.ask(small, X)
+            kept[f"{step.name}-{part}"] = student.task.predict(small, X)
     return kept
 
 
@@ -191,4 +249,93 @@ def rung(config: dict, step: Step, net: nn.Module, student: Student, batches):
         lr=config["share"] * student.lr,
         decay=student.decay,
         seed=config["seed"],
+    )
+
+
+def image(config: dict, run) -> Student:
+    """The student of the sweep `taught`: its cell of the best validation accuracy.
+
+    The sweep kept answers, not weights: the cell is trained again as there, alone
+    instead of in a crowd, so that its weights differ by the rounding of sums.
+    """
+    sweep = run.need(kd_images, config["taught"])
+    source = run.need(net_teachers, sweep.config["teacher"])
+    parts, told = IMAGES.load(source.config), source.arrays("logits")
+    method, cell, alone = chosen(config["methods"], sweep, parts)
+    targets = {"teacher": told["views"][0]}
+    if cell.target not in targets:
+        targets[cell.target] = sweep.arrays(cell.target)["said"]
+    X, y, how = parts.train.X, parts.train.y, kd_images.fitting(sweep.config)
+    net = kd_images.untrained(sweep.config, parts)
+
+    def learn() -> dict[str, np.ndarray]:
+        weights = imagegrid.fit_crowd(net, X, y, targets, [cell], **how)
+        return {name: one[0] for name, one in weights.items()}
+
+    def loss(z, labels, t):
+        own = {"alpha": cell.alpha, "T": cell.T, "knob": cell.knob}
+        return multiclass.loss(cell.method, z, t, labels, **own)
+
+    t = torch.as_tensor(targets[cell.target]).float()
+    return Student(
+        task=IMAGES,
+        net=nets.load(net, run.step("weights", learn)),
+        batches=lambda seed: IMAGES.batches(X, y, t, batch=how["batch"], seed=seed),
+        loss=loss,
+        parts=parts,
+        teacher={part: told[part] for part in PARTS},
+        alone=alone,
+        teacher_bytes=shrink.weight_bytes(net_teachers.trained(source)),
+        lr=how["lr"],
+        decay=0.0,
+        cell=f"{method}, α {cell.alpha:g}, T {cell.T:g}",
+        facts=IMAGES.facts(source.config, parts),
+    )
+
+
+def chosen(methods: list[str], sweep, parts) -> tuple:
+    """(method, cell) of the best validation accuracy, first of equals, and label-only.
+
+    Read from the answers that the sweep kept; label-only's are logits by name of part.
+    Raises ValueError where the sweep has no plain cell of these methods.
+    """
+    every = [one for one in kd_images.every(sweep.config) if not one[1].hint]
+    many = crowds.of(kd_images.untrained(sweep.config, parts)).together
+    crowd = [sweep.arrays(f"cells-{at}") for at in range(0, len(every), many)]
+    said = {part: np.concatenate([one[part] for one in crowd]) for part in PARTS}
+    right = {
+        number: scores.accuracy(parts.val.y, said["val"][number])
+        for number, (method, _) in enumerate(every)
+        if method in methods
+    }
+    if not right:
+        raise ValueError(f"methods is {methods}: the sweep has no such plain cell")
+    alone = {part: said[part][0] for part in PARTS}
+    return *every[max(right, key=right.get)], alone
+
+
+def wafer(config: dict, run) -> Student:
+    """The label-free student `taught`, and the one that learnt from labels, if any."""
+    taught = run.need(wafer_students, config["taught"])
+    own, net = taught.config, net_teachers.trained(taught)
+    source = run.need(wafer_answers, own["answers"])
+    parts, told = WAFERS.load(source.config), source.arrays("answers")
+    tensors = wafer_students.transfer(own, source, parts)
+    how = {"batch": own["batch"], "augment": own["turned"]}
+    alone = config["alone"] and run.need(wafer_students, config["alone"])
+    asked = [run.need(net_teachers, id) for id in source.config["teachers"]]
+    whole = [waferpack.folded(net_teachers.trained(one)) for one in asked]
+    return Student(
+        task=WAFERS,
+        net=net,
+        batches=lambda seed: WAFERS.batches(*tensors, seed=seed, **how),
+        loss=multilabel.loss(**{key: own[key] for key in wafer_students.LOSS}),
+        parts=parts,
+        teacher={part: told[part] for part in PARTS},
+        alone=alone and {part: alone.arrays("answers")[part] for part in PARTS},
+        teacher_bytes=sum(map(shrink.weight_bytes, whole)),
+        lr=own["lr"],
+        decay=own["decay"],
+        cell="label-free, α {alpha:g}, β {beta:g}, T {T:g}".format(**own),
+        facts=WAFERS.facts(source.config, parts),
     )

@@ -8,6 +8,7 @@ epochs. Fine-tuning uses the loss that the student was distilled with.
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,10 +18,25 @@ from kdutils.deploy.int8 import Int8
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular, steps, wild
 from kdutils.recipes import teachers as teachers_recipe
+from kdutils.store.config import Count, Natural, Positive, Share
 
-STAGE = "06_prune_quantize"
 NUMBERS = ("val_auc", "params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
 NUMBERS += ("model_bytes", "bundle_bytes", "moved", "moved_plain")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One sweep run."""
+
+    source: str
+    seed: Natural
+    teacher: str
+    sweep: str
+    methods: list[str]
+    sparsity: Share
+    steps: Count
+    lr: Positive
+    qat_lr: Positive
 
 
 def plan(sweep_rows, **settings) -> list[dict]:

@@ -8,23 +8,26 @@ and epochs of its own. Every teacher and student of a run meets the same images.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
-from torch import Tensor
+from torch import Tensor, nn
 
+from kdutils.data.simulate import tester as simulator
 from kdutils.losses import multiclass, subclass
 from kdutils.metrics import binary as metrics
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
-from kdutils.recipes import materials
+from kdutils.recipes import folds, tasks
 from kdutils.recipes.hinton import paired
-from kdutils.recipes.materials import Material
+from kdutils.recipes.tasks import Images, Net
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 from kdutils.train import loop as train
 
-STAGE = "04_kd_subclass"
 CLASSES = 2
 TEACHERS = ("teacher", "teacher-plain")
 AUTHORS = {
@@ -49,6 +52,33 @@ NETS = {
         "student": {"name": "perceptron", "sizes": {"widths": [64]}},
     },
 }
+
+
+@dataclass(frozen=True)
+class Config:
+    """One source, seed and way; reach: pixels that images are moved by."""
+
+    source: str
+    seed: Natural
+    way: str
+    teacher: Net
+    student: Net
+    subclasses: Count
+    alpha: Share
+    T: Positive
+    beta: NotNegative
+    spread_T: Positive
+    batch: Count
+    lr: Positive
+    halved: bool
+    teacher_epochs: Count
+    student_epochs: Count
+    schedule: Literal["constant", "cosine"]
+    reach: Natural
+    select: bool
+    models: list[str]
+    options: dict | None = None
+    root: str | None = None
 
 
 def plan(
@@ -77,9 +107,74 @@ def plan(
     ]
 
 
+@dataclass(frozen=True)
+class Material:
+    """Data of two classes and their hidden groups.
+
+    X, y: part ('train', 'val', 'test') -> inputs of the task and class 0 or 1, int64
+    (n,); truth: part -> hidden group of each row, int64 (n,), or None; names: of those
+    groups; facts: what each row of a record says of its data.
+    """
+
+    task: Images
+    X: dict[str, np.ndarray]
+    y: dict[str, np.ndarray]
+    truth: dict[str, np.ndarray] | None
+    names: list[str]
+    facts: dict
+
+    def build(self, net: dict, outputs: int, seed: int) -> nn.Module:
+        """The net {name, sizes} with so many outputs; channels last in memory."""
+        side = self.X["train"].shape[1]
+        model = self.task.build(net["name"], net["sizes"], seed, side, outputs)
+        return model.to(memory_format=torch.channels_last)
+
+
+def material(config: dict) -> Material:
+    """The tester's passes and fails, or a source of images as two classes.
+
+    Ten digits become two halves, 0-4 against 5-9.
+    """
+    task = tasks.of(config)
+    if task is tasks.READINGS:
+        return tester(config)
+    split, digits = task.load(config), task.outputs(config) == 10
+    parts = {name: getattr(split, name) for name in tasks.PARTS}
+    return Material(
+        task=task,
+        X={name: part.X for name, part in parts.items()},
+        y={name: part.y // 5 if digits else part.y for name, part in parts.items()},
+        truth={name: part.y for name, part in parts.items()} if digits else None,
+        names=[str(digit) for digit in range(10)] if digits else [],
+        facts=task.facts(config, split),
+    )
+
+
+def tester(config: dict) -> Material:
+    """Devices that pass or fail, and the defect that the simulator gave to each."""
+    source = {"source": "tester", "options": config["options"], "seed": config["seed"]}
+    sizes = {"features": 28, "teacher_features": 28}
+    fold = next(folds.folds(source | sizes))
+    drawn = simulator.defects(config["seed"], **config["options"])
+    truth = dict(zip(tasks.PARTS, drawn, strict=True))
+    return Material(
+        task=tasks.READINGS,
+        X=fold.X,
+        y={name: y.astype(np.int64) for name, y in fold.y.items()},
+        truth=truth,
+        names=list(simulator.DEFECTS),
+        facts={
+            "kind": fold.split.kind,
+            "n_train": len(truth["train"]),
+            "n_test": len(truth["test"]),
+            "rho": 0.0,
+        },
+    )
+
+
 def digest(config: dict) -> str:
     """The content of the source's files, or the simulator's options."""
-    return materials.digest(config)
+    return tasks.of(config).digest(config)
 
 
 def compute(config: dict, run) -> dict:
@@ -88,7 +183,7 @@ def compute(config: dict, run) -> dict:
     A row per model (`part` model) and, where the hidden groups are known, one for each
     group and subclass (`part` group): how many test rows of that group fall into it.
     """
-    data = materials.material(config)
+    data = material(config)
     told, outputs = {}, {}
     for name in sorted(config["models"], key=lambda name: name not in TEACHERS):
         if name in TEACHERS:
@@ -143,8 +238,8 @@ def teacher(config: dict, data: Material, name: str) -> dict[str, np.ndarray]:
     The plain one has as many outputs as classes, and no auxiliary loss.
     """
     plain = name == "teacher-plain"
-    torch.manual_seed(config["seed"])
-    model = data.build(config["teacher"], CLASSES if plain else config["subclasses"])
+    outputs = CLASSES if plain else config["subclasses"]
+    model = data.build(config["teacher"], outputs, config["seed"])
     how = {"beta": config["beta"], "T": config["spread_T"]}
 
     def loss(s: Tensor, y: Tensor) -> Tensor:
@@ -155,9 +250,11 @@ def teacher(config: dict, data: Material, name: str) -> dict[str, np.ndarray]:
     y, epochs = data.y["train"], config["teacher_epochs"]
     _fit(config, data, model, name, loss, y, epochs)
     return {
-        "views": data.views(_halved(config, model), config["reach"]),
-        "test": data.ask(model, "test"),
-        "features": data.ask(model, "test", features=True),
+        "views": data.task.views(
+            _halved(config, model), data.X["train"], config["reach"]
+        ),
+        "test": data.task.predict(model, data.X["test"]),
+        "features": data.task.predict(model, data.X["test"], features=True),
     }
 
 
@@ -172,8 +269,7 @@ def student(config: dict, data: Material, name: str, told: dict) -> dict:
     if name == "student-truth":
         y = fine(data, "train")
         size = int(y.max()) + 1
-    torch.manual_seed(config["seed"])
-    model = data.build(config["student"], size)
+    model = data.build(config["student"], size, config["seed"])
 
     def loss(s: Tensor, y: Tensor, t: Tensor | None = None) -> Tensor:
         if t is None:
@@ -182,7 +278,7 @@ def student(config: dict, data: Material, name: str, told: dict) -> dict:
         return subclass.student_loss(s, t.float(), y, classes=CLASSES, **how)
 
     _fit(config, data, model, name, loss, y, config["student_epochs"], views)
-    return {"test": data.ask(model, "test")}
+    return {"test": data.task.predict(model, data.X["test"])}
 
 
 def class_views(views: np.ndarray) -> np.ndarray:
@@ -242,15 +338,16 @@ def _auc(y: np.ndarray, z: np.ndarray) -> float:
 
 def _fit(config, data, model, name, loss, y, epochs, views=None) -> None:
     schedule = {"constant": train.constant, "cosine": train.cosine}[config["schedule"]]
-    how = {key: config[key] for key in ("batch", "seed", "reach")}
+    how = {"batch": config["batch"], "seed": config["seed"]}
+    how |= {"augment": config["reach"], "views": views}
     held = data.y["val"]
 
     def validate(_) -> float:
-        return _auc(held, grouped(data.ask(model, "val"), data, name))
+        return _auc(held, grouped(data.task.predict(model, data.X["val"]), data, name))
 
     train.fit(
         _halved(config, model),
-        data.batches(y, views=views, **how),
+        data.task.batches(data.X["train"], y, **how),
         loss,
         epochs=epochs,
         optimizer=partial(

@@ -9,18 +9,35 @@ targets students learn from. The ensemble stacks the members on those logits.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from kdutils.data import synthetic, tabular
+from kdutils.data import tables
+from kdutils.data.simulate import synthetic
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
+from kdutils.store.config import Count, Natural
 from kdutils.train import teachers
 
-STAGE = "01_teachers"
 KEPT = ("oof", "insample", "made", "val", "test")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one source and seed."""
+
+    source: str
+    options: dict
+    seed: Natural
+    features: Count
+    teacher_features: Count
+    oof_folds: Count
+    synthetic: Natural
+    tries: dict[str, Count]
+    epochs: dict[str, Count]
 
 
 def plan(
@@ -59,7 +76,7 @@ def plan(
 
 def digest(config: dict) -> str:
     """The data digest of a config's source."""
-    return tabular.digest(**folds.arguments(config))
+    return tables.digest(**folds.arguments(config))
 
 
 def compute(config: dict, run) -> dict:

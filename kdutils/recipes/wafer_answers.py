@@ -7,19 +7,37 @@ training maps and on `simulated` maps, drawn for them: neither needs a label.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from kdutils.metrics import multilabel as marks
-from kdutils.recipes import wafer_teachers
-from kdutils.train import turns
+from kdutils.recipes import net_teachers
+from kdutils.recipes.tasks import PARTS, WAFERS
+from kdutils.store.config import Count, Natural
 
-STAGE = "05_wafer_label_free"
+
+@dataclass(frozen=True)
+class Config:
+    """One set of teachers and one site."""
+
+    answers: str
+    site: str
+    source: str
+    root: str
+    maps: list[Count] | None
+    options: dict
+    seed: Natural
+    teachers: list[str]
+    views: Count
+    simulated: Natural
+    simulated_views: Count
 
 
 def plan(teachers, *, sites: dict, groups: dict) -> list[dict]:
     """One config per group and seed.
 
-    teachers: rows of `wafer_teachers`; groups: name -> {teacher, site, views, together,
+    teachers: rows of `net_teachers`; groups: name -> {teacher, site, views, together,
     seeds, simulated}. together: 'one' asks the teacher of the seed, the first again
     after the last, 'others' all but that one, 'all' every one, and averages what they
     say. Of the simulated maps `simulated_views` copies are asked.
@@ -50,27 +68,27 @@ def plan(teachers, *, sites: dict, groups: dict) -> list[dict]:
 
 def digest(config: dict) -> str:
     """The content of the site's source; the teachers' ids are in the config."""
-    return wafer_teachers.digest(config)
+    return WAFERS.digest(config)
 
 
 def compute(config: dict, run) -> dict:
     """Ask every teacher, average, keep; one row that says how good the answers are."""
-    parts = wafer_teachers.split(config)
-    sets = {name: getattr(parts, name).X for name in wafer_teachers.PARTS}
+    parts = WAFERS.load(config)
+    sets = {name: getattr(parts, name).X for name in PARTS}
     if config["simulated"]:
-        sets["added"] = wafer_teachers.drawn(config)[0]
+        sets["added"] = WAFERS.drawn(config)[0]
 
     def ask() -> dict[str, np.ndarray]:
         total = {name: np.zeros((len(X), 8), np.float32) for name, X in sets.items()}
         for id in config["teachers"]:
-            one = run.need(wafer_teachers, id)
+            one = run.need(net_teachers, id)
             for name, logits in said(config, one, sets).items():
                 total[name] += logits / len(config["teachers"])
         return total
 
     told = run.step("answers", ask)
-    row = {**wafer_teachers.facts(config, parts), "members": len(config["teachers"])}
-    row |= wafer_teachers.judged(parts, told)
+    row = {**WAFERS.facts(config, parts), "members": len(config["teachers"])}
+    row |= net_teachers.judged(parts, told)
     train = marks.calibration(parts.train.y, told["train"])
     row |= {f"train_{key}": train[key] for key in ("ece", "entropy", "pseudo_error")}
     return {"rows": [row]}
@@ -78,7 +96,7 @@ def compute(config: dict, run) -> dict:
 
 def said(config: dict, teacher, sets: dict) -> dict[str, np.ndarray]:
     """A teacher's logits of each set of maps; those that it kept are looked up."""
-    same = wafer_teachers.same(teacher.config, config)
+    same = WAFERS.same(teacher.config, config)
     kept = teacher.arrays("answers") if same else {}
     found, net = {}, None
     for name, X in sets.items():
@@ -86,6 +104,6 @@ def said(config: dict, teacher, sets: dict) -> dict[str, np.ndarray]:
         if (key := f"{name}{views}") in kept:
             found[name] = kept[key]
             continue
-        net = net or wafer_teachers.asked(teacher)
-        found[name] = turns.ask(net, X, views=views)
+        net = net or net_teachers.asked(teacher)
+        found[name] = WAFERS.predict(net, X, views=views)
     return found

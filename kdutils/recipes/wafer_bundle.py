@@ -8,6 +8,7 @@ says of the test maps is measured beside what torch says in float32.
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,10 +16,20 @@ from kdutils.data import wafers
 from kdutils.deploy import mapnet, waferbundle, waferpack
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
-from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
+from kdutils.recipes import net_teachers, tasks, wafer_answers, wafer_students
+from kdutils.recipes.tasks import WAFERS
+from kdutils.store.config import Natural
 
-STAGE = "06_prune_quantize"
 GOLDEN = 2  # maps that are kept with the file
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student."""
+
+    source: str
+    seed: Natural
+    student: str
 
 
 def plan(rows, *, limit: int) -> list[dict]:
@@ -46,9 +57,9 @@ def digest(config: dict) -> str:
 def compute(config: dict, run) -> dict:
     """Pack, read back, ask; one row with the file in it."""
     taught = run.need(wafer_students, config["student"])
-    own, net = taught.config, wafer_teachers.trained(taught)
+    own, net = taught.config, net_teachers.trained(taught)
     source = run.need(wafer_answers, own["answers"])
-    parts = wafer_teachers.split(source.config)
+    parts = WAFERS.load(source.config)
     side, patterns = parts.test.X.shape[1], wafers.classes()
     # The maps that take the fewest bytes: the first dozen are as good as any.
     few = sorted(parts.val.X[:12], key=lambda X: len(mapnet.squeezed(X[None])))
@@ -59,9 +70,9 @@ def compute(config: dict, run) -> dict:
     y, told = parts.test.y, taught.arrays("answers")["test"]
     model = waferpack.pack(net, own["net"], side, len(patterns), **own["sizes"])
     row = {
-        **wafer_teachers.facts(source.config, parts),
+        **WAFERS.facts(source.config, parts),
         "net": own["net"],
-        "model": wafer_teachers.model(own["net"], own["sizes"]),
+        "model": tasks.called(own["net"], own["sizes"]),
         "params": nets.parameters(net),
         "model_bytes": len(model),
         "bundle_bytes": len(file),

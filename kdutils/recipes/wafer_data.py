@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import base64
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 
 from kdutils.data import wafers
-from kdutils.recipes import wafer_teachers
+from kdutils.recipes.tasks import WAFERS
+from kdutils.store.config import Count, Natural
 
-STAGE = "05_wafer_label_free"
+
+@dataclass(frozen=True)
+class Config:
+    """One site."""
+
+    site: str
+    source: str
+    root: str
+    maps: list[Count] | None
+    options: dict
+    seed: Natural
 
 
 def plan(sites: dict) -> list[dict]:
@@ -24,7 +36,7 @@ def plan(sites: dict) -> list[dict]:
 
 def digest(config: dict) -> str:
     """The content of the site's source."""
-    return wafer_teachers.digest(config)
+    return WAFERS.digest(config)
 
 
 def compute(config: dict, run) -> dict:
@@ -34,8 +46,8 @@ def compute(config: dict, run) -> dict:
     example: the first of them, its bytes (52, 52) under zlib and base64. copies: see
     `wafers.duplicates`, for files alone: what each seed draws anew has none to count.
     """
-    parts = wafer_teachers.split(config)
-    facts = wafer_teachers.facts(config, parts)
+    parts = WAFERS.load(config)
+    facts = WAFERS.facts(config, parts)
     if config["source"] != wafers.SIMULATED:
         found = wafers.duplicates(config["source"], config["root"])
         for key in ("exact_across", "symmetric_across", "labels_differ"):

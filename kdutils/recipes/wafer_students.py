@@ -8,6 +8,8 @@ student repeats its teacher's verdict.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from kdutils.data import wafers
@@ -15,12 +17,35 @@ from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
-from kdutils.recipes import wafer_answers, wafer_teachers
-from kdutils.train import turns
+from kdutils.recipes import net_teachers, tasks, wafer_answers
+from kdutils.recipes.tasks import WAFERS, Sizes
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 
-STAGE = "05_wafer_label_free"
 LOSS = ("alpha", "beta", "T", "labels")
 DEFAULTS = {"alpha": 0.5, "beta": 0.5, "T": 0.0, "labels": 0.0, "real": None}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One seed of one net; T 0: the published loss, with α and β."""
+
+    group: str
+    site: str
+    answers: str
+    seed: Natural
+    net: str
+    sizes: Sizes
+    alpha: Share
+    beta: NotNegative
+    T: NotNegative
+    labels: Share
+    real: Natural | None
+    epochs: Count
+    batch: Count
+    lr: Positive
+    decay: NotNegative
+    halved: bool
+    turned: bool
 
 
 def plan(answers, *, groups: dict, **settings) -> list[dict]:
@@ -56,37 +81,37 @@ def compute(config: dict, run) -> dict:
     which costs eight times its time and not a byte.
     """
     source = run.need(wafer_answers, config["answers"])
-    parts, told = wafer_teachers.split(source.config), source.arrays("answers")
+    parts, told = WAFERS.load(source.config), source.arrays("answers")
 
     def learn() -> dict[str, np.ndarray]:
-        net = wafer_teachers.build(config["net"], config["sizes"], config["seed"])
+        net = WAFERS.build(config["net"], config["sizes"], config["seed"])
         X, t, y = transfer(config, source, parts)
         how = {"batch": config["batch"], "seed": config["seed"]}
-        batches = turns.TurnedBatches(X, t, y, turned=config["turned"], **how)
+        batches = WAFERS.batches(X, t, y, augment=config["turned"], **how)
         loss = multilabel.loss(**{key: config[key] for key in LOSS})
-        wafer_teachers.fit(config, net, batches, loss)
+        net_teachers.fit(config, net, batches, loss)
         return nets.arrays(net)
 
     run.step("weights", learn)
-    net = wafer_teachers.trained(run)
+    net = net_teachers.trained(run)
     arguments = {"side": parts.test.X.shape[1], "patterns": parts.test.y.shape[1]}
     file = waferpack.pack(net, config["net"], **arguments, **config["sizes"])
     small = waferpack.unpack(file)
 
     def ask() -> dict[str, np.ndarray]:
         return {
-            "val": turns.ask(net, parts.val.X),
-            "test": turns.ask(net, parts.test.X),
-            "val8": turns.ask(small, parts.val.X),
-            "test8": turns.ask(small, parts.test.X),
-            "turned8": turns.ask(small, parts.test.X, views=8),
+            "val": WAFERS.predict(net, parts.val.X),
+            "test": WAFERS.predict(net, parts.test.X),
+            "val8": WAFERS.predict(small, parts.val.X),
+            "test8": WAFERS.predict(small, parts.test.X),
+            "turned8": WAFERS.predict(small, parts.test.X, views=8),
         }
 
     said = run.step("answers", ask)
     y, z = parts.test.y, said["test"]
     row = {
-        **wafer_teachers.facts(source.config, parts),
-        "model": wafer_teachers.model(config["net"], config["sizes"]),
+        **WAFERS.facts(source.config, parts),
+        "model": tasks.called(config["net"], config["sizes"]),
         "params": nets.parameters(net),
         "torch_bytes": waferpack.torch_bytes(net),
         "int8_bytes": len(file),
@@ -99,9 +124,9 @@ def compute(config: dict, run) -> dict:
         "int8_views": marks.exact(y, said["turned8"]),
         "int8_fidelity": marks.fidelity(told["val"], said["val8"]),
         "macro_f1": marks.macro_f1(y, z),
-        **wafer_teachers.flat(marks.by_pattern(y, z), wafers.classes()),
+        **tasks.flat(marks.by_pattern(y, z), wafers.classes()),
         **marks.follows(y, told["test"], z),
-        **wafer_teachers.flat(marks.by_doubt(y, told["test"], z)),
+        **tasks.flat(marks.by_doubt(y, told["test"], z)),
     }
     return {"rows": [row]}
 
@@ -121,7 +146,7 @@ def transfer(config: dict, source, parts) -> tuple[np.ndarray, np.ndarray, np.nd
         raise ValueError("added maps have no labels: expected labels 0")
     none = np.zeros((len(told["added"]), y.shape[1]), y.dtype)
     return (
-        np.concatenate((X, wafer_teachers.drawn(source.config)[0])),
+        np.concatenate((X, WAFERS.drawn(source.config)[0])),
         np.concatenate((t, told["added"])),
         np.concatenate((y, none)),
     )

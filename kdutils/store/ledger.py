@@ -33,14 +33,19 @@ def lines(stage: str) -> dict[str, dict]:
     return {line["id"]: line for line in found}
 
 
+def find(id: str) -> dict | None:
+    """The line of a run, in whichever stage it is."""
+    for path in sorted(paths.ledger("").parent.glob("*.jsonl")):
+        if line := read(path.stem).get(id):
+            return line
+    return None
+
+
 def keep(stage: str, recipe: str, new: list[dict]) -> None:
     """Let `new` be this recipe's lines; those of the stage's other recipes stay."""
-    others = [line for line in lines(stage).values() if line["recipe"] != recipe]
-    every = sorted(
-        [*others, *({**line, "recipe": recipe} for line in new)],
-        key=lambda line: line["id"],
-    )
-    text = "".join(canonical(line) + "\n" for line in every)
+    found = {id: old for id, old in lines(stage).items() if old["recipe"] != recipe}
+    found |= {line["id"]: {**line, "recipe": recipe} for line in new}
+    text = "".join(canonical(found[id]) + "\n" for id in sorted(found))
     paths.write(paths.ledger(stage), text.encode())
 
 

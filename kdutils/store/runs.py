@@ -3,8 +3,8 @@
 A run's id is the first 12 hex digits of the sha256 over {stage, config, data digest,
 digest of the kdutils modules that the recipe reaches}. A directory without DONE never
 counts: it is resumed from the steps that it finished. One with DONE is never
-overwritten. A recipe is a module with STAGE, `digest(config) -> str` and
-`compute(config, run) -> dict`.
+overwritten. A recipe is a module with `Config`, a dataclass that its configs fit,
+`digest(config) -> str` and `compute(config, run) -> dict`; any stage may use it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import pandas as pd
 
 from kdutils import paths
 from kdutils.store import code, ledger
+from kdutils.store import config as settings
 
 RECORD, DONE, LOCK = "record.json", "DONE", ".lock"
 # What a progress line says of a config.
@@ -35,11 +36,12 @@ NAMES = ("source", "rows", "site", "group", "student", "way", "net", "seed")
 
 @dataclass(frozen=True)
 class Run:
-    """One config's directory."""
+    """One config's directory; device: where its nets are trained, 'cpu' or 'cuda'."""
 
     stage: str
     id: str
     config: dict
+    device: str = "cpu"
 
     @property
     def folder(self) -> Path:
@@ -71,15 +73,16 @@ class Run:
 
     def need(self, recipe: ModuleType, id: str) -> Run:
         """Another run whose arrays this reads; recomputed if only a record is kept."""
-        return open(recipe, id)
+        return open(recipe, id, self.device)
 
 
-def open(recipe: ModuleType, id: str) -> Run:
-    """A finished run with its arrays; recomputed here if only its record was kept."""
-    line = _record(recipe.STAGE, id) or ledger.read(recipe.STAGE).get(id)
+def open(recipe: ModuleType, id: str, device: str = "cpu") -> Run:
+    """A finished run of any stage; recomputed here if only its record was kept."""
+    done = next(paths.runs("").glob(f"*/{id}/{DONE}"), None)
+    line = _record(done.parent.parent.name, id) if done else ledger.find(id)
     if line is None:
-        raise ValueError(f"run {id} of {recipe.STAGE} is not there: run it first")
-    run = Run(recipe.STAGE, id, line["config"])
+        raise ValueError(f"run {id} of {_name(recipe)} is not there: run it first")
+    run = Run(line["stage"], id, line["config"], device)
     if not run.done:
         _execute(recipe.__name__, run, line["data"], code.digest(recipe.__name__))
     return run
@@ -95,93 +98,120 @@ def deliver(files: dict[str, bytes]) -> None:
         print(paths.ship().name + "/" + name, f"{len(content):,} bytes")
 
 
-def identify(recipe: ModuleType, config: dict) -> tuple[str, str, str]:
-    """(run id, data digest, code digest) of a config."""
+def identify(stage: str, recipe: ModuleType, config: dict) -> tuple[str, str, str]:
+    """(run id, data digest, code digest) of a config in a stage."""
     data, program = recipe.digest(config), code.digest(recipe.__name__)
     text = ledger.canonical(
-        {"stage": recipe.STAGE, "config": config, "data": data, "code": program}
+        {"stage": stage, "config": config, "data": data, "code": program}
     )
     return hashlib.sha256(text.encode()).hexdigest()[:12], data, program
 
 
 def map(
-    recipe: ModuleType, configs: Iterable[dict], *, workers: int | None = None
+    stage: str,
+    recipe: ModuleType,
+    configs: Iterable[dict],
+    *,
+    device: str = "auto",
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Compute, resume or look up every config; one row per item of each record's rows.
 
-    workers: processes at once, each with one thread; by default KD_WORKERS or the
-    number of processors. Each finished run prints one line on stderr.
+    device: where nets are trained: auto, cpu or cuda; workers: processes at once, each
+    with one thread; by default KD_WORKERS or the number of processors. Each finished
+    run prints one line on stderr. Raises ValueError, before anything is computed, for a
+    config that does not fit `recipe.Config`.
     """
     configs = [json.loads(ledger.canonical(config)) for config in configs]
-    runs = _found(recipe, configs, workers)
-    manifest = {"params": _params(recipe), "configs": configs}
-    paths.write(_manifest(recipe), ledger.canonical(manifest).encode())
+    for config in configs:
+        settings.check(recipe.Config, config, _name(recipe))
+    runs = _found(stage, recipe, configs, available(device), workers)
+    manifest = {"params": _params(stage), "configs": configs}
+    paths.write(_manifest(stage, recipe), ledger.canonical(manifest).encode())
     if paths.reports().name == "paper":
-        _keep(recipe, runs)
-    return _rows(recipe, runs)
+        kept = ledger.read(stage)
+        lines = [kept.get(run.id) or _record(stage, run.id) for run in runs]
+        ledger.keep(stage, _name(recipe), lines)
+    return _rows(stage, recipe, runs)
 
 
-def collect(recipe: ModuleType) -> pd.DataFrame:
-    """The rows of the last `map` of this recipe: config columns, record columns, `run`.
+def collect(stage: str, recipe: ModuleType, *, device: str = "auto") -> pd.DataFrame:
+    """The rows of a stage's last `map` of a recipe: config and record columns, `run`.
 
     What is missing of them is computed again. Raises ValueError where there was no map
-    or where the parameters of its stage have changed since.
+    or where the parameters of the stage have changed since.
     """
-    if not _manifest(recipe).exists():
+    if not _manifest(stage, recipe).exists():
+        raise ValueError(f"{stage} has no runs in {paths.reports().name}: run it first")
+    manifest = json.loads(_manifest(stage, recipe).read_text())
+    if manifest["params"] != _params(stage):
         raise ValueError(
-            f"{recipe.STAGE} has no runs in {paths.reports().name}: run it first"
-        )
-    manifest = json.loads(_manifest(recipe).read_text())
-    if manifest["params"] != _params(recipe):
-        raise ValueError(
-            f"{paths.params(recipe.STAGE)} has changed since {recipe.STAGE} ran in "
+            f"{paths.params(stage)} has changed since {stage} ran in "
             f"{paths.reports().name}: run it first"
         )
-    return _rows(recipe, _found(recipe, manifest["configs"], None))
+    found = _found(stage, recipe, manifest["configs"], available(device), None)
+    return _rows(stage, recipe, found)
 
 
-def _found(recipe: ModuleType, configs: list[dict], workers: int | None) -> list[Run]:
+def available(device: str) -> str:
+    """'cpu' or 'cuda' for auto, cpu or cuda; ValueError where there is no such."""
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is {device!r}: expected auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but torch finds no GPU")
+    gpu = device != "cpu" and torch.cuda.is_available()
+    return "cuda" if gpu else "cpu"
+
+
+def _found(
+    stage: str,
+    recipe: ModuleType,
+    configs: list[dict],
+    device: str,
+    workers: int | None,
+) -> list[Run]:
     """The finished run of every config; what the ledger knows is not computed."""
     kept = {
-        _key(line["config"], line["data"]): line
-        for line in ledger.read(recipe.STAGE).values()
+        _key(line["config"], line["data"]): line for line in ledger.read(stage).values()
     }
     runs, todo = [], []
     for config in configs:
-        id, data, program = identify(recipe, config)
-        run = Run(recipe.STAGE, id, config)
+        id, data, program = identify(stage, recipe, config)
+        run = Run(stage, id, config, device)
         if not run.done and (line := kept.get(_key(config, data))):
-            run = Run(recipe.STAGE, line["id"], config)
+            run = Run(stage, line["id"], config, device)
         elif not run.done:
             todo.append((run, data, program))
         runs.append(run)
-    _compute(recipe, todo, workers)
+    _compute(stage, recipe, todo, workers)
     return runs
 
 
-def _rows(recipe: ModuleType, runs: list[Run]) -> pd.DataFrame:
+def _rows(stage: str, recipe: ModuleType, runs: list[Run]) -> pd.DataFrame:
     """One row per item of each record's rows.
 
     A row whose record was made by other code than today's has `older_code` True.
     Where no record has a row, the columns of the configs are there.
     """
-    kept, program = ledger.read(recipe.STAGE), code.digest(recipe.__name__)
+    kept, program = ledger.read(stage), code.digest(recipe.__name__)
     rows, base = [], {}
     for run in runs:
-        line = kept.get(run.id) or _record(recipe.STAGE, run.id)
+        line = kept.get(run.id) or _record(stage, run.id)
         base = {"run": run.id, "older_code": line["code"] != program, **line["config"]}
         rows += [{**base, **row} for row in line["record"]["rows"]]
     return pd.DataFrame(rows, columns=None if rows else list(base))
 
 
-def _manifest(recipe: ModuleType) -> Path:
-    """Where a recipe's last `map` keeps what it was asked for."""
-    return paths.runs(recipe.STAGE) / f"{_name(recipe)}.json"
+def _manifest(stage: str, recipe: ModuleType) -> Path:
+    """Where a recipe's last `map` in a stage keeps its configs."""
+    return paths.runs(stage) / f"{_name(recipe)}.json"
 
 
-def _params(recipe: ModuleType) -> str:
-    """sha256 of the parameters that the profile gives to a recipe's stage."""
-    path = paths.params(recipe.STAGE)
+def _params(stage: str) -> str:
+    """sha256 of the parameters that the profile gives to a stage."""
+    path = paths.params(stage)
     return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
 
 
@@ -201,7 +231,7 @@ def _record(stage: str, id: str) -> dict | None:
 
 
 def _compute(
-    recipe: ModuleType, todo: list[tuple[Run, str, str]], workers: int | None
+    stage: str, recipe: ModuleType, todo: list[tuple], workers: int | None
 ) -> None:
     if not todo:
         return
@@ -219,7 +249,7 @@ def _compute(
     for count, (label, seconds) in enumerate(pool(jobs), start=1):
         left = (time.perf_counter() - start) / count * (len(todo) - count)
         print(
-            f"{recipe.STAGE} {count}/{len(todo)} {label} {seconds:.1f} s, "
+            f"{stage} {count}/{len(todo)} {label} {seconds:.1f} s, "
             f"{left / 60:.1f} min left",
             file=sys.stderr,
             flush=True,
@@ -270,9 +300,3 @@ def _locked(folder: Path) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _keep(recipe: ModuleType, runs: list[Run]) -> None:
-    kept = ledger.read(recipe.STAGE)
-    lines = [kept.get(run.id) or _record(run.stage, run.id) for run in runs]
-    ledger.keep(recipe.STAGE, _name(recipe), lines)

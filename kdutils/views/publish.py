@@ -25,13 +25,17 @@ RANGES = {  # by the last word of a name: what is expected of every number it ho
 }
 RANGES |= {"alphas": RANGES["alpha"]}
 RANGES |= dict.fromkeys(("temperature", "temperatures"), RANGES["T"])
+SIZES = {"widths", "depth", "head", "channels"}  # of nets, in a list's entries
+DEVICES = ("auto", "cpu", "cuda")
 NO_T = "05_wafer_label_free"  # its T may be 0: then `multilabel.loss` uses none
 
 
 def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
     """Refuse a parameter that is unknown, missing, of another type or impossible.
 
-    Raises ValueError naming the key and the file; papermill would only warn and go on.
+    Keys inside a list's entries are SIZES, those of the notebook's default, or the last
+    word of one of its parameters, such as `lr`. Raises ValueError naming the key and
+    the file; papermill would only warn and go on.
     """
     import yaml
 
@@ -52,9 +56,12 @@ def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
         raise ValueError(
             f"{yaml_file} lacks {', '.join(missing)}, which {notebook} asks for"
         )
+    known = SIZES | {name.rsplit("_", 1)[-1] for name in declared}
     for key, value in named.items():
         if expected := impossible(notebook.stem, key, value, defaults[key]):
             raise ValueError(f"{yaml_file}: {key} is {value!r}: expected {expected}")
+        if odd := _keys(value) - known - _keys(defaults[key]):
+            raise ValueError(f"{yaml_file}: {key} has no key {min(odd)}")
 
 
 def impossible(stage: str, key: str, value: object, default: object) -> str | None:
@@ -65,6 +72,8 @@ def impossible(stage: str, key: str, value: object, default: object) -> str | No
     kinds = KINDS.get(type(default)), KINDS.get(type(value), "another type")
     if None not in (default, value) and default != "" and kinds[0] != kinds[1]:
         return kinds[0]
+    if key == "device" and value not in DEVICES:
+        return " or ".join(DEVICES)
     for name, number in _leaves(key, value):
         words, fits = RANGES.get(name.rsplit("_", 1)[-1], ("", None))
         if fits is None or (stage, name, number) == (NO_T, "T", 0):
@@ -85,6 +94,13 @@ def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
             yield from _leaves(name, inner)
     else:
         yield name, value
+
+
+def _keys(value: object) -> set[str]:
+    """The keys of the mappings in a parameter, however deep."""
+    inner = value.values() if isinstance(value, dict) else value
+    own = {str(key) for key in value} if isinstance(value, dict) else set()
+    return own.union(*map(_keys, inner)) if isinstance(value, dict | list) else own
 
 
 def declares(notebook: Path) -> dict[str, object]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SIDE = 52
+from kdutils.data.readers import SIDE
+
 CENTRE = 26  # row and column of the die in the middle: the disc's rows are 1 to 51
 RADIUS = 25.58  # dies
 

@@ -14,16 +14,15 @@ A missing reading is integrated out. Rounding enters as its variance, step^2 / 1
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 
 import numpy as np
 from scipy.special import log_ndtr, logsumexp
 
 from kdutils.data import Part, Split
-from kdutils.data import physics as ph
+from kdutils.data.simulate import physics as ph
 
+DEFECTS = tuple(defect.name for defect in ph.DEFECTS)  # 0 is "none"
 LOG = np.array([r.log for r in ph.READINGS])
 NOMINAL = np.array([r.nominal for r in ph.READINGS], float)
 SPREAD = np.array([r.spread for r in ph.READINGS], float)
@@ -43,34 +42,43 @@ def splits(
 
     Whole lots go to train, validation and test, chosen at random among the lots' times.
     """
-    counts = (train_lots, val_lots, test_lots)
+    (X, y, lot, _), places = _drawn(seed, (train_lots, val_lots, test_lots), devices)
+    whole = Part(X.astype(np.float32), y, lot, np.arange(len(y)), fail_probability(X))
+    parts = [whole.take(rows) for rows in places]
+    yield Split(*parts, ph.NAMES, ph.UNITS, "tester", "simulated")
+
+
+def defects(
+    seed: int, *, train_lots: int, val_lots: int, test_lots: int, devices: int
+) -> tuple[np.ndarray, ...]:
+    """The hidden defect of each device, a number in DEFECTS, int64 (n,), for each part.
+
+    The rows are those of the parts of `splits` with the same seed and options, which do
+    not show it: a teacher's subclasses can be held against this truth.
+    """
+    (*_, defect), places = _drawn(seed, (train_lots, val_lots, test_lots), devices)
+    return tuple(defect[rows] for rows in places)
+
+
+def _drawn(seed: int, counts: tuple[int, ...], devices: int) -> tuple[tuple, list]:
+    """What `produce` gives, and the rows of each part."""
     if min(*counts, devices) < 1:
         raise ValueError(
             f"tester: lots {counts} and devices {devices} must all be at least 1"
         )
     rng = np.random.default_rng([seed, 28])
-    X, y, lot = produce(rng, lots=sum(counts), devices=devices)
-    p = fail_probability(X)
-    order = rng.permutation(sum(counts))
-    parts = []
-    for lots in np.split(order, np.cumsum(counts)[:-1]):
-        rows = np.flatnonzero(np.isin(lot, lots))
-        parts.append(
-            Part(X[rows].astype(np.float32), y[rows], lot[rows], rows, p[rows])
-        )
-    yield Split(*parts, ph.NAMES, ph.UNITS, "tester", "simulated")
-
-
-def digest(**options) -> str:
-    """sha256 of the options; the simulator itself is in every run's code digest."""
-    text = json.dumps({"source": "tester", **options}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    made = produce(rng, lots=sum(counts), devices=devices)
+    order = np.split(rng.permutation(sum(counts)), np.cumsum(counts)[:-1])
+    return made, [np.flatnonzero(np.isin(made[2], lots)) for lots in order]
 
 
 def produce(
     rng: np.random.Generator, *, lots: int, devices: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Readings (n, 28) with NaN, verdicts and lot numbers (n,); n = lots * devices."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Readings (n, 28) with NaN, and verdicts, lots and defects (n,), of n devices.
+
+    n = lots * devices.
+    """
     n, k = lots * devices, len(ph.FACTORS)
     lot = np.repeat(np.arange(lots), devices)
     drift = rng.standard_normal((lots, k))
@@ -99,7 +107,7 @@ def produce(
     for test in ph.TESTS:
         columns = [j for j, r in enumerate(ph.READINGS) if r.test == test]
         X[np.ix_(rng.random(n) < ph.ABORTED, columns)] = np.nan
-    return X, y, lot
+    return X, y, lot, defect
 
 
 def _round(X: np.ndarray) -> np.ndarray:

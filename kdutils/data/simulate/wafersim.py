@@ -12,23 +12,13 @@ MixedWM38 has them, in the lower half.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import product
 
 import numpy as np
 
-from kdutils.data import waferpatterns as patterns
+from kdutils.data.readers import PATTERNS
+from kdutils.data.simulate import waferpatterns as patterns
 
-PATTERNS = (
-    "Center",
-    "Donut",
-    "Edge-Loc",
-    "Edge-Ring",
-    "Loc",
-    "Near-Full",
-    "Scratch",
-    "Random",
-)
 _DRAWN = {
     0: patterns.center,
     1: patterns.donut,
@@ -55,11 +45,6 @@ def _legal() -> np.ndarray:
 
 
 COMBINATIONS = _legal()
-
-
-def parameters() -> list[dict]:
-    """A row for each range: its name, low, high, unit and meaning."""
-    return [asdict(parameter) for parameter in patterns.PARAMETERS]
 
 
 def draw(

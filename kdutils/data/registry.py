@@ -1,0 +1,237 @@
+"""registry: every data set: its files, where they come from, licence, checksums."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kdutils import paths
+from kdutils.data import Rows, download, readers
+from kdutils.data.download import SourceError
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A data set: how to read it, what it is, where its files come from.
+
+    modality: 'table', 'image' or 'wafer'; read: its folder, or its one file if it is
+    got by hand -> Rows; sha256: of contents known to be real;
+    files: name -> official md5, or '' where the content alone is checked;
+    urls: addresses tried in this order, with {} for the file's name, or of a zip file;
+    by_hand: how to get one of the files that cannot be fetched: its content may differ;
+    kind: of what has no files, 'simulated' or 'yours'; classes: how many, of images.
+    """
+
+    modality: str
+    read: Callable[[Path], Rows] | None = None
+    sha256: tuple[str, ...] = ()
+    page: str = ""
+    licence: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    urls: tuple[str, ...] = ()
+    by_hand: str = ""
+    kind: str = ""
+    classes: int = 2
+
+
+DATASETS = {
+    "tester": DataSet("table", kind="simulated"),
+    "secom": DataSet(
+        "table",
+        read=readers.secom,
+        sha256=("bb9862016d27ddaba14efd274c6e506e2272d5d414855397a7286f5b8b248bb9",),
+        page="https://archive.ics.uci.edu/dataset/179/secom",
+        licence="CC BY 4.0",
+        files=dict.fromkeys(readers.SECOM, ""),
+        urls=("https://archive.ics.uci.edu/static/public/179/secom.zip",),
+    ),
+    "csv": DataSet("table", kind="yours"),
+    "mnist": DataSet(
+        "image",
+        read=readers.mnist,
+        sha256=("86385038f14a57175c02de6054a50e64a492ef9e66bdcb6b69dd58d7a56627c2",),
+        page="http://yann.lecun.com/exdb/mnist/",
+        licence="CC BY-SA 3.0",
+        files={
+            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb92873",
+            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+        },
+        urls=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/{}",
+            "http://yann.lecun.com/exdb/mnist/{}",
+        ),
+        classes=10,
+    ),
+    "pneumoniamnist": DataSet(
+        "image",
+        read=readers.pneumoniamnist,
+        sha256=("b42c9be7450d64974c39058dbd950a921a300f995499c99e94cfdd07f13e2220",),
+        page="https://zenodo.org/records/10519652",
+        licence="CC BY 4.0",
+        files={"pneumoniamnist.npz": "28209eda62fecd6e6a2d98b1501bb15f"},
+        urls=("https://zenodo.org/records/10519652/files/{}?download=1",),
+    ),
+    "digits": DataSet(
+        "image",
+        read=readers.digits,
+        sha256=("e4c7468537a011d7d99ee5407fc9323688ad1aa77dfcdf89400f064886aef776",),
+        page="https://archive.ics.uci.edu/dataset/80/"
+        "optical+recognition+of+handwritten+digits",
+        licence="CC BY 4.0",
+        classes=10,
+    ),
+    "mixedwm38": DataSet(
+        "wafer",
+        read=readers.mixedwm38,
+        sha256=("5521d26e3133cb1ddefcfb8e2f2bb023981c4b009bc717627d4f15b5ca909fc3",),
+        licence="not stated",
+        files={"MixedWM38.npz": "", "Wafer_Map_Datasets.npz": ""},
+        by_hand="get Wafer_Map_Datasets.npz from "
+        "https://www.kaggle.com/datasets/co1d7era/mixedtype-wafer-defect-datasets "
+        "(see https://github.com/Junliangwangdhu/WaferMap) and put it there",
+    ),
+    "wm811k": DataSet(
+        "wafer",
+        read=readers.wm811k,
+        sha256=("4267d5b3c8a976e5d9884507e8371530efc54304d0a35e7bef0f9e077cecdee2",),
+        licence="not stated",
+        files={"wm811k_subset.npz": ""},
+        by_hand="save the labelled maps of LSWMD.pkl, a pickle and so never loaded "
+        "here, from https://www.kaggle.com/datasets/qingyi/wm811k-wafer-map as "
+        "wm811k_subset.npz there, with flat, shape and failure_type",
+    ),
+    "simulated": DataSet("wafer", kind="simulated"),
+}
+
+
+def known(name: str, modality: str = "") -> DataSet:
+    """The data set of that name; raises SourceError, with the names there are."""
+    names = [key for key, its in DATASETS.items() if its.modality.startswith(modality)]
+    if name not in names:
+        what = f"{modality or 'data'} set {name!r}"
+        raise SourceError(f"{what} is unknown: expected {', '.join(names)}")
+    return DATASETS[name]
+
+
+def folder(name: str, root: str = "") -> Path:
+    """Where a data set's files belong, there or not: <root, KD_DATA or .data>/name."""
+    known(name)
+    return paths.data(root) / name
+
+
+def generated(name: str, root: str = "") -> bool:
+    """Whether the folder holds a generated miniature instead of the data set itself."""
+    return bool(known(name).files) and readers.generated(folder(name, root))
+
+
+def find(name: str, root: str = "", *, timeout: float = 60) -> Path:
+    """A data set's folder, or its one file if it is got by hand.
+
+    Missing files are downloaded first; timeout: seconds without an answer.
+    Raises SourceError, one sentence that says which files to get where, if they can be
+    had neither way.
+    """
+    its, place = known(name), folder(name, root)
+    there = [file for file in its.files if (place / file).is_file()]
+    if its.by_hand:
+        if not there:
+            raise SourceError(f"{name} is not in {place}: {its.by_hand}")
+        if len(there) > 1:
+            both = " and ".join(there)
+            raise SourceError(f"{place} holds {both}: keep the one you mean")
+        return place / there[0]
+    missing = [file for file in its.files if file not in there]
+    if missing and generated(name, root):
+        raise SourceError(
+            f"{place} is a generated miniature without {' and '.join(missing)}: "
+            "remove the folder to make it again"
+        )
+    try:
+        if missing and "" in its.files.values():  # one archive holds them all
+            check = functools.partial(_check, its)
+            missing = [*its.files]
+            download.fetch(its.urls, place, its.files, check=check, timeout=timeout)
+        else:
+            for file in missing:
+                urls = [url.format(file) for url in its.urls]
+                md5 = {file: its.files[file]}
+                download.fetch(urls, place, md5, timeout=timeout)
+    except SourceError as error:
+        raise SourceError(
+            f"{name} is not whole in {place} and {error}: get {' and '.join(missing)} "
+            f"from {its.page} and put them there"
+        ) from None
+    return place
+
+
+def read(name: str, root: str = "") -> Rows:
+    """All rows of a data set, downloaded at need, its content checked; read-only.
+
+    Raises SourceError if the content of what can be fetched is not official.
+    """
+    place, its = find(name, root), known(name)
+    files = [place] if its.by_hand else [place / file for file in its.files]
+    stamp = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    rows, official = _read(its, place, generated(name, root), stamp)
+    kind = "generated" if generated(name, root) else "real" if official else "yours"
+    return replace(rows, source=name, kind=kind)
+
+
+@functools.lru_cache(maxsize=3)
+def _read(its: DataSet, place: Path, made: bool, stamp: tuple) -> tuple[Rows, bool]:
+    """The rows and whether their content is known to be real."""
+    rows, unlike = _compared(its, place)
+    if unlike and not (made or its.by_hand):
+        raise SourceError(
+            f"{place} does not hold the official content of {its.page} ({unlike} was "
+            "expected): remove what is wrong to download it again"
+        )
+    return rows, not unlike
+
+
+def _compared(its: DataSet, place: Path) -> tuple[Rows, str]:
+    """The rows in a folder, and what differs from the official content or files."""
+    rows = its.read(place)
+    if rows.sha256 in its.sha256:
+        return rows, ""
+    md5s = [(f, download.md5_of(place / f), md5) for f, md5 in its.files.items() if md5]
+    unlike = [f"{f} has md5 {a} where {b}" for f, a, b in md5s if a != b]
+    sha256 = f"sha256 {rows.sha256[:12]} where {its.sha256[0][:12]}"
+    return rows, " and ".join(unlike) or sha256
+
+
+def _check(its: DataSet, part: Path) -> None:
+    """Raise ValueError unless what was unpacked into the folder `part` is official."""
+    if unlike := _compared(its, part)[1]:
+        raise ValueError(f"its content is not the official one: {unlike} was expected")
+
+
+def digest(name: str, root: str = "", **options) -> str:
+    """Hex sha256 that identifies the data of a data set.
+
+    Of the content: that known to be real needs no files, so a report whose runs are
+    recorded reads no data. Of the options, if simulated: the simulator itself is in
+    every run's code digest.
+    """
+    its = known(name)
+    if its.kind:
+        text = json.dumps({"source": name, **options}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+    there = any((folder(name, root) / file).is_file() for file in its.files)
+    if generated(name, root) or (its.by_hand and there):
+        return read(name, root).sha256
+    return its.sha256[0]
+
+
+def kind(name: str, root: str = "", **_) -> str:
+    """'simulated', 'generated' (a miniature), 'real' (known content), else 'yours'."""
+    its = known(name)
+    if its.kind or generated(name, root):
+        return its.kind or "generated"
+    return "real" if digest(name, root) in its.sha256 else "yours"

@@ -1,0 +1,1 @@
+"""simulate: what cannot be had is made: devices, wafer maps, miniatures."""

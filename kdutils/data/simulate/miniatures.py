@@ -1,0 +1,192 @@
+"""miniatures: generated data in the official files of the data sets, for smoke.
+
+An image's class is a glyph of a few blurred strokes. An image is its class's glyph,
+moved, with some of the next class's glyph and noise in it, so that no classifier is
+perfect. The wafer maps are simulated, some of them copies of others.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from kdutils.data import PARTS, readers, registry, symmetry
+from kdutils.data.simulate import wafersim
+
+SIDE = 28  # of an image
+SHIFT = 2  # pixels, at most, each way
+MIXED = 0.54  # share of the next class's glyph, at most: above .5 it is the wrong class
+NOISE = 0.2  # standard deviation, in units of the brightest stroke
+MAPS, SINGLE = 400, 200  # wafer maps, before the planted copies
+ORDER = np.array(["train", "test", "train", "val", "train"])  # of like maps, in turn
+# Planted copies: how many, of which part's maps, in which part, turned how.
+COPIES = (
+    (8, "test", "train", 0),
+    (4, "test", "train", 1),
+    (4, "val", "train", 6),
+    (2, "test", "val", 4),
+    (2, "test", "test", 2),
+)
+# Rows and columns of the maps of WM-811K, among them the commonest and the largest.
+SHAPES = ((25, 27), (26, 26), (38, 36), (33, 37), (52, 52), (64, 71), (212, 204))
+
+
+def write(root: str, *names: str, seed: int = 0) -> tuple[Path, ...]:
+    """Write these data sets, or all, marked as generated; a seed has its own bytes.
+
+    secom: 400 rows of 60 readings, 100 of them fails, over 90 days: 6 columns are
+    constant, 5 mostly missing; 10 readings and one interaction carry the verdict.
+    mnist, pneumoniamnist: 1,200 + 400 and 300 + 60 + 120 images of 28 x 28.
+    mixedwm38: 420 maps of 52 x 52, 20 of them copies (some turned) of others;
+    wm811k: 200 maps of many sizes.
+    Returns the folders; refuses one with a file that is not a miniature's.
+    """
+    places = {name: registry.folder(name, root) for name in names or MAKERS}
+    for name, place in places.items():
+        real = [f for f in registry.known(name).files if (place / f).exists()]
+        if real and not readers.generated(place):
+            raise registry.SourceError(
+                f"{place} holds real files: no miniature is written there"
+            )
+    for name, place in places.items():
+        place.mkdir(parents=True, exist_ok=True)
+        words = f"A miniature generated with seed {seed}; not {name}.\n"
+        files = {readers.MARKER: words.encode(), **MAKERS[name](seed)}
+        for file, held in files.items():
+            part = place / f".{file}.{os.getpid()}"
+            part.write_bytes(held)
+            os.replace(part, place / file)
+    return tuple(places.values())
+
+
+def _secom(seed: int) -> dict[str, bytes]:
+    rng, n, d = np.random.default_rng(seed), 400, 60
+    Z = rng.standard_normal((n, d))
+    weights = np.where(rng.permutation(d) < 10, rng.choice((-1.0, 1.0), d), 0.0)
+    a, b = np.flatnonzero(weights)[:2]
+    score = Z @ weights + 2 * Z[:, a] * Z[:, b] + 1.5 * rng.standard_normal(n)
+    failed = score >= np.sort(score)[-n // 4]
+    X = Z * 10 ** rng.uniform(-1, 3, d) + rng.normal(0, 1000, d)
+    plain = rng.permutation(np.flatnonzero(weights == 0))
+    X[:, plain[:6]] = rng.integers(0, 200, 6)
+    X[rng.random((n, d)) < 0.03] = np.nan
+    X[:, plain[6:11]] = np.where(rng.random((n, 5)) < 0.7, np.nan, X[:, plain[6:11]])
+    start = datetime(2008, 7, 19, 11, 55)
+    rows = [" ".join("NaN" if x != x else f"{x:.4f}" for x in row) + "\n" for row in X]
+    verdicts = [
+        f'{1 if fail else -1} "{start + timedelta(minutes=m):%d/%m/%Y %H:%M:%S}"\r\n'
+        for fail, m in zip(
+            failed, np.sort(rng.integers(0, 129_600, n)).tolist(), strict=True
+        )
+    ]
+    texts = "".join(rows).encode(), "".join(verdicts).encode()
+    return dict(zip(readers.SECOM, texts, strict=True))
+
+
+def _mnist(seed: int) -> dict[str, bytes]:
+    X, y = _images(np.random.default_rng([seed, 10]), classes=10, n=1600)
+    files = {}
+    for name, rows in (("train", slice(1200)), ("t10k", slice(1200, None))):
+        files[f"{name}-images-idx3-ubyte.gz"] = readers.packed(X[rows])
+        files[f"{name}-labels-idx1-ubyte.gz"] = readers.packed(y[rows])
+    return files
+
+
+def _pneumoniamnist(seed: int) -> dict[str, bytes]:
+    X, y = _images(np.random.default_rng([seed, 2]), classes=2, n=480)
+    arrays = {}
+    for name, rows in zip(PARTS, np.split(np.arange(480), (300, 360)), strict=True):
+        arrays[f"{name}_images"] = X[rows]
+        arrays[f"{name}_labels"] = y[rows, None]
+    return {"pneumoniamnist.npz": _npz(arrays)}
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    held = io.BytesIO()
+    np.savez_compressed(held, **arrays)
+    return held.getvalue()
+
+
+def _images(rng: np.random.Generator, classes: int, n: int) -> tuple:
+    """Images uint8 (n, 28, 28) and labels uint8 (n,), every class equally often."""
+    glyphs = np.array([_glyph(rng) for _ in range(classes)])
+    y = rng.permutation(np.arange(n) % classes)
+    mixed = rng.uniform(0, MIXED, (n, 1, 1))
+    X = (1 - mixed) * glyphs[y] + mixed * glyphs[(y + 1) % classes]
+    shifts = rng.integers(-SHIFT, SHIFT + 1, (n, 2))
+    X = np.array(
+        [np.roll(x, shift, (0, 1)) for x, shift in zip(X, shifts, strict=True)]
+    )
+    X += NOISE * rng.standard_normal(X.shape)
+    return np.clip(np.round(255 * X), 0, 255).astype(np.uint8), y.astype(np.uint8)
+
+
+def _glyph(rng: np.random.Generator) -> np.ndarray:
+    """Three curved strokes, blurred; float64 (28, 28), the brightest pixel 1."""
+    t = np.linspace(0, 1, 60)[:, None]
+    canvas = np.zeros((SIDE, SIDE))
+    for _ in range(3):
+        a, b, c = rng.uniform(5, SIDE - 5, (3, 2))
+        curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c  # quadratic Bezier
+        canvas[tuple(np.round(curve).astype(int).T)] = 1
+    canvas = gaussian_filter(canvas, 1.0)
+    return canvas / canvas.max()
+
+
+def _mixedwm38(seed: int) -> dict[str, bytes]:
+    rng = np.random.default_rng([seed, 38])
+    X, y = wafersim.draw(MAPS, seed=seed)
+    split = _split(y)
+    for count, of, into, k in COPIES:
+        rows = rng.choice(np.flatnonzero(split[:MAPS] == of), count, replace=False)
+        X = np.concatenate((X, symmetry.turned(X[rows])[k]))
+        y = np.concatenate((y, y[rows]))
+        split = np.concatenate((split, np.repeat(into, count)))
+    order = rng.permutation(len(X))
+    arrays = {"arr_0": X, "arr_1": y, "split": split, "orig_index": np.arange(len(X))}
+    return {"MixedWM38.npz": _npz({k: array[order] for k, array in arrays.items()})}
+
+
+def _wm811k(seed: int) -> dict[str, bytes]:
+    """Maps with at most one pattern, each die the simulated one nearest to it."""
+    rng = np.random.default_rng([seed, 811])
+    single = wafersim.COMBINATIONS[wafersim.COMBINATIONS.sum(axis=1) < 2]
+    X, y = wafersim.draw(SINGLE, seed=seed + 1, combinations=single)
+    shape = np.array(SHAPES, np.int16)[rng.integers(0, len(SHAPES), SINGLE)]
+    names = np.array([p.replace("Full", "full") for p in readers.PATTERNS])
+    flat = []
+    for x, (height, width) in zip(X, shape, strict=True):
+        i, j = (
+            (np.arange(n) * 2 + 1) * readers.SIDE // (2 * n) for n in (height, width)
+        )
+        flat.append(x[np.ix_(i, j)].ravel())
+    arrays = {
+        "flat": np.concatenate(flat),
+        "shape": shape,
+        "failure_type": np.where(y.any(axis=1), names[y.argmax(axis=1)], "None"),
+        "split": _split(y),
+        "orig_index": np.arange(SINGLE),
+    }
+    return {"wm811k_subset.npz": _npz(arrays)}
+
+
+def _split(y: np.ndarray) -> np.ndarray:
+    """A part for each map, so that each part has its share of each set of patterns."""
+    order = np.lexsort(y.T)
+    split = np.empty(len(y), ORDER.dtype)
+    split[order] = np.resize(ORDER, len(y))
+    return split
+
+
+MAKERS = {
+    "secom": _secom,
+    "mnist": _mnist,
+    "pneumoniamnist": _pneumoniamnist,
+    "mixedwm38": _mixedwm38,
+    "wm811k": _wm811k,
+}

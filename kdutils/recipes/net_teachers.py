@@ -1,0 +1,236 @@
+"""recipes.net_teachers: large nets that learn images or wafer maps from their labels.
+
+Of images, Hinton et al. 2015, section 3: a wide perceptron with dropout and a limit on
+each unit's incoming weights, on images shifted by up to two pixels. One run has it
+trained on every training image ('all', as published) and one without the validation
+images ('train', for sweeps in which something is chosen). Its logits are kept: of the
+plain images for a sweep, of every shift for 'all'.
+Of wafer maps, one run is one seed of one net, which `turned` shows every map in the
+eight symmetries of a square. Its logits are kept of each map as it is, and averaged
+over the eight copies. `baseline` nets, those that label-free students are compared
+with, are trained by this recipe as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from kdutils.data import Split, wafers
+from kdutils.deploy import waferpack
+from kdutils.metrics import multiclass as scores
+from kdutils.metrics import multilabel as marks
+from kdutils.models import nets
+from kdutils.models.maxnorm import MaxNorm
+from kdutils.recipes import tasks
+from kdutils.recipes.tasks import IMAGES, PARTS, WAFERS, Sizes
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
+from kdutils.train import loop as train
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every teacher's config has."""
+
+    source: str
+    root: str
+    seed: Natural
+    epochs: Count
+    batch: Count
+    lr: Positive
+    halved: bool
+
+
+@dataclass(frozen=True)
+class ImageConfig(Shared):
+    """A perceptron for images; rows: the training images that it sees."""
+
+    val: Natural
+    rows: Literal["all", "train"]
+    widths: list[Count]
+    dropout: Share
+    momentum: Share
+    max_norm: Positive
+    reach: Natural
+
+
+@dataclass(frozen=True)
+class WaferConfig(Shared):
+    """A net for wafer maps; simulated: drawn maps that it learns from beside them."""
+
+    teacher: str
+    site: str
+    maps: list[Count] | None
+    options: dict
+    net: str
+    sizes: Sizes
+    decay: NotNegative
+    turned: bool
+    simulated: Natural
+
+
+Config = ImageConfig | WaferConfig
+
+
+def plan_images(
+    *, source: str, root: str, seeds: int, val: int, epochs: dict, **settings
+) -> list[dict]:
+    """One config per seed and `rows`; epochs: {'all': n, 'train': n}."""
+    data = {"source": source, "root": root, "val": val}
+    return [
+        {**data, "seed": seed, "rows": rows, "epochs": count, **settings}
+        for seed in range(seeds)
+        for rows, count in epochs.items()
+    ]
+
+
+def plan_wafers(*, sites: dict, teachers: dict, **settings) -> list[dict]:
+    """One config per teacher and seed.
+
+    sites: name -> {source, root, maps, options}, where maps come from: maps and options
+    are the simulator's, see `data.wafers.split`; teachers: name -> {site, net, sizes,
+    seeds and what else is its own, over `settings`}. simulated: so many drawn maps,
+    whose patterns are known, are learnt from beside the site's own.
+    """
+    configs = []
+    for name, own in teachers.items():
+        how = {"simulated": 0, **settings, **own}
+        where = sites[how["site"]]
+        for seed in range(how.pop("seeds")):
+            configs.append({"teacher": name, **where, "seed": seed, **how})
+    return configs
+
+
+def digest(config: dict) -> str:
+    """The content of the source's files, or the simulator's options."""
+    return tasks.of(config).digest(config)
+
+
+def untrained(config: dict, side: int) -> nn.Module:
+    """The net of a config for inputs of side x side."""
+    task, named = tasks.of(config), "net" in config
+    sizes = {} if named else {key: config[key] for key in ("widths", "dropout")}
+    name, sizes = (config["net"], config["sizes"]) if named else ("perceptron", sizes)
+    return task.build(name, sizes, config["seed"], side, task.outputs(config))
+
+
+def trained(run) -> nn.Module:
+    """The net of a finished run."""
+    weights, side = run.arrays("weights"), 52
+    if tasks.of(run.config) is IMAGES:
+        side = round(weights["body.1.weight"].shape[1] ** 0.5)
+    net = nets.load(untrained(run.config, side), weights)
+    return net.to(memory_format=torch.channels_last)
+
+
+def asked(run) -> nn.Module:
+    """The net of a finished run, with products in bfloat16 if it was trained so."""
+    return nets.Halved(trained(run)) if run.config["halved"] else trained(run)
+
+
+def fit(config: dict, net: nn.Module, batches, loss) -> None:
+    """Train a net in place, a cosine to 0; the last weights are kept.
+
+    AdamW, or descent with momentum under a limit on weights where there is a max_norm.
+    """
+    if "max_norm" in config:
+        own = {"momentum": config["momentum"], "norm": config["max_norm"]}
+        kind = MaxNorm
+    else:
+        own = {"weight_decay": config["decay"], "fused": True}
+        kind = torch.optim.AdamW
+    train.fit(
+        nets.Halved(net) if config["halved"] else net,
+        batches,
+        loss,
+        epochs=config["epochs"],
+        optimizer=partial(kind, lr=config["lr"], **own),
+        seed=config["seed"],
+    )
+
+
+def teach(config: dict, X: np.ndarray, y: np.ndarray) -> nn.Module:
+    """A teacher trained on X uint8 (n, H, W) with labels y (n,) or (n, 8)."""
+    task, net = tasks.of(config), untrained(config, X.shape[1])
+    how = {key: config[key] for key in ("batch", "seed")}
+    batches = task.batches(X, y, augment=config[task.augment], **how)
+    fit(config, net, batches, task.loss)
+    return net
+
+
+def labelled(config: dict, parts: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Training rows and their labels, with those that the simulator adds."""
+    X, y = parts.train.X, parts.train.y
+    if not config.get("simulated"):
+        return X, y
+    more = WAFERS.drawn(config)
+    return np.concatenate((X, more[0])), np.concatenate((y, more[1]))
+
+
+def compute(config: dict, run) -> dict:
+    """Train and keep the logits; a row for images, two for maps: plain and averaged."""
+    task = tasks.of(config)
+    parts = task.load(config)
+    run.step("weights", lambda: nets.arrays(teach(config, *labelled(config, parts))))
+    rows = image_rows if task is IMAGES else wafer_rows
+    return {"rows": rows(config, run, parts, trained(run))}
+
+
+def image_rows(config: dict, run, parts: Split, model: nn.Module) -> list[dict]:
+    """One row with the test errors."""
+    reach = config["reach"] if config["rows"] == "all" else 0
+
+    def logits() -> dict[str, np.ndarray]:
+        val = IMAGES.predict(model, parts.val.X) if len(parts.val) else np.empty(0)
+        test = IMAGES.predict(model, parts.test.X)
+        views = IMAGES.views(model, parts.train.X, reach)
+        return {"views": views, "val": val, "test": test}
+
+    told = run.step("logits", logits)
+    row = {"system": "teacher", **IMAGES.facts(config, parts), "n_val": len(parts.val)}
+    row |= scores.summary(parts.test.y, told["test"])
+    val = scores.accuracy(parts.val.y, told["val"]) if len(parts.val) else None
+    size = nets.parameters(model)
+    return [{**row, "val_acc": val, "params": size, "file_bytes": 4 * size}]
+
+
+def wafer_rows(config: dict, run, parts: Split, net: nn.Module) -> list[dict]:
+    """A row for plain logits and one for those averaged over the eight copies."""
+
+    def logits() -> dict[str, np.ndarray]:
+        return {
+            f"{name}{views}": WAFERS.predict(
+                asked(run), getattr(parts, name).X, views=views
+            )
+            for name in PARTS
+            for views in (1, 8)
+        }
+
+    told = run.step("answers", logits)
+    shared = WAFERS.facts(config, parts) | {
+        "model": tasks.called(config["net"], config["sizes"]),
+        "params": nets.parameters(net),
+        "torch_bytes": waferpack.torch_bytes(net),
+    }
+    rows = []
+    for views in (1, 8):
+        said = {name: told[f"{name}{views}"] for name in PARTS}
+        rows.append({"views": views, **shared, **judged(parts, said)})
+    return rows
+
+
+def judged(parts: Split, said: dict[str, np.ndarray]) -> dict:
+    """Exact match on every part; of the test part what else there is to know."""
+    y, z = parts.test.y, said["test"]
+    row = {
+        f"{name}_exact": marks.exact(getattr(parts, name).y, said[name])
+        for name in PARTS
+    }
+    row |= {"macro_f1": marks.macro_f1(y, z)}
+    row |= tasks.flat(marks.by_pattern(y, z), wafers.classes())
+    return row | tasks.flat(marks.calibration(y, z))

@@ -1,0 +1,230 @@
+"""recipes.tasks: what differs between kinds of data: one object for each kind.
+
+A task loads a config's split, builds a net, makes batches, augments them, predicts and
+scores. X is uint8 (n, H, W) of images and wafer maps, float32 (n, d) of readings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from kdutils.data import Split, images, tables, wafers
+from kdutils.data.simulate import wafersim
+from kdutils.losses import multilabel as losses
+from kdutils.metrics import multiclass, multilabel
+from kdutils.models import nets, wafernets
+from kdutils.store.config import Count, Natural, Share
+from kdutils.train import imagebatches, turns
+from kdutils.train import loop as train
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes that a net can be built with; which of them, its name says."""
+
+    widths: list[Count] | None = None
+    depth: Natural = 0
+    head: Natural = 0
+    channels: Count = 1
+    dropout: Share = 0.0
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net by its name and sizes."""
+
+    name: str
+    sizes: Sizes
+
+
+class Images:
+    """Images of one class each, augmented by shifts of at most so many pixels."""
+
+    quality, score = "accuracy", staticmethod(multiclass.accuracy)
+    augment, loss = "reach", staticmethod(cross_entropy)  # augment: its key in a config
+    registry = nets
+
+    def digest(self, config: dict) -> str:
+        """The content of the source's files."""
+        return images.digest(config["source"], config["root"])
+
+    def load(self, config: dict) -> Split:
+        """The split of a seed; `val` images are kept for validation by rows 'train'."""
+        own = {"seed": config["seed"], "root": config["root"]}
+        val = config["val"] if config.get("rows") == "train" else 0
+        return images.split(config["source"], val=val, **own)
+
+    def facts(self, config: dict, parts: Split) -> dict:
+        """What each row of a record says of its data.
+
+        rho: 0 where every seed is scored on one test set, so that an interval over
+        seeds speaks of another training; test / training rows where each seed draws its
+        own (Nadeau & Bengio 2003).
+        """
+        drawn = config["source"] == "digits"
+        used = len(parts.train) + len(parts.val)
+        return {
+            "kind": parts.kind,
+            "n_train": len(parts.train),
+            "n_test": len(parts.test),
+            "rho": len(parts.test) / used if drawn else 0.0,
+        }
+
+    def outputs(self, config: dict) -> int:
+        """How many classes a config's source has."""
+        return images.classes(config["source"])
+
+    def build(self, name: str, sizes: dict, seed: int, side: int, outputs: int):
+        """The net for inputs of side x side, with the initial weights of the seed."""
+        torch.manual_seed(seed)
+        return self.registry.build(name, side, outputs, **sizes)
+
+    def batches(
+        self, X, *targets, batch: int, seed: int, augment: int = 0, views=None
+    ) -> Iterable:
+        """Fresh batches (x, *targets, view); views: logits of each view, or None."""
+        how = {"batch": batch, "seed": seed, "reach": augment, "views": views}
+        return imagebatches.ImageBatches(X, *targets, **how)
+
+    def predict(self, net: nn.Module, X, *, features: bool = False) -> np.ndarray:
+        """Logits (n, K), or features."""
+        return nets.ask(net, X, features=features)
+
+    def views(self, net: nn.Module, X, augment: int) -> np.ndarray:
+        """Logits float16 (V, n, K) of every view that `batches` may show."""
+        every = imagebatches.each_view(X, augment)
+        return np.stack([self.predict(net, view) for view in every]).astype(np.float16)
+
+
+class Readings(Images):
+    """Rows of measurements of the simulated tester: nothing augments them."""
+
+    def digest(self, config: dict) -> str:
+        """The options of the simulated tester."""
+        return tables.digest("tester", **config["options"])
+
+    def build(self, name: str, sizes: dict, seed: int, side: int, outputs: int):
+        """A perceptron of `side` readings."""
+        torch.manual_seed(seed)
+        return nets.Perceptron(side, outputs, **sizes)
+
+    def batches(
+        self, X, *targets, batch: int, seed: int, augment: int = 0, views=None
+    ) -> Iterable:
+        """Fresh batches (x, *targets, logits of the one view, if any)."""
+        targets += () if views is None else (views[0],)
+        return train.Batches(X, *targets, batch=batch, seed=seed)
+
+    def predict(self, net: nn.Module, X, *, features: bool = False) -> np.ndarray:
+        """Logits (n, K), or features."""
+        net.eval()
+        with torch.no_grad():
+            X = torch.as_tensor(X)
+            return (net.features(X) if features else net(X)).float().numpy()
+
+    def views(self, net: nn.Module, X, augment: int) -> np.ndarray:
+        """Logits float16 (1, n, K)."""
+        return self.predict(net, X)[None].astype(np.float16)
+
+
+class Wafers(Images):
+    """Wafer maps of any set of patterns, augmented by the symmetries of a square."""
+
+    quality, score = "exact match", staticmethod(multilabel.exact)
+    augment, loss = "turned", staticmethod(losses.labelled)
+    registry = wafernets
+
+    def digest(self, config: dict) -> str:
+        """The content of the source's file, or the simulator's options."""
+        source = config["source"]
+        if source == wafers.SIMULATED:
+            return wafers.digest(source, rows=config["maps"], **config["options"])
+        return wafers.digest(source, config["root"])
+
+    def load(self, config: dict) -> Split:
+        """The maps of a config's source."""
+        simulated = config["source"] == wafers.SIMULATED
+        own = {"rows": config["maps"], **config["options"]} if simulated else {}
+        how = {"seed": config["seed"], "root": config["root"]}
+        return wafers.split(config["source"], **how, **own)
+
+    def facts(self, config: dict, parts: Split) -> dict:
+        """As for images; a simulated site's test maps are each seed's own."""
+        drawn = config["source"] == wafers.SIMULATED
+        return {
+            "kind": parts.kind,
+            "n_train": len(parts.train),
+            "n_val": len(parts.val),
+            "n_test": len(parts.test),
+            "rho": len(parts.test) / len(parts.train) if drawn else 0.0,
+        }
+
+    def outputs(self, config: dict) -> int:
+        """How many patterns there are."""
+        return len(wafers.classes())
+
+    def build(
+        self, name: str, sizes: dict, seed: int, side: int = 52, outputs: int = 8
+    ) -> nn.Module:
+        """The net for maps of side x side, with the initial weights of the seed."""
+        return super().build(name, sizes, seed, side, outputs)
+
+    def batches(self, X, *targets, batch: int, seed: int, augment: bool = False):
+        """Fresh batches (x, *targets), each map in one of eight symmetries."""
+        how = {"batch": batch, "seed": seed, "turned": augment}
+        return turns.TurnedBatches(X, *targets, **how)
+
+    def predict(self, net: nn.Module, X, *, views: int = 1) -> np.ndarray:
+        """Mean logits (n, 8) over the first `views` of the eight symmetries."""
+        return turns.ask(net, X, views=views)
+
+    def drawn(self, config: dict) -> tuple[np.ndarray, np.ndarray]:
+        """A config's `simulated` maps, drawn as its site's own, and their patterns."""
+        seed = 1000 + config["seed"]
+        return wafersim.draw(config["simulated"], seed=seed, **config["options"])
+
+    def same(self, one: dict, other: dict) -> bool:
+        """Whether two configs have the same maps; a simulated site's change by seed."""
+        keys = ["source", "root", "maps", "options"]
+        keys += ["seed"] if one["source"] == wafers.SIMULATED else []
+        return all(one[key] == other[key] for key in keys)
+
+
+IMAGES, READINGS, WAFERS = Images(), Readings(), Wafers()
+
+
+def of(config: dict) -> Images:
+    """The task of a config, told by what it says of its data."""
+    if {"maps", "turned"} & set(config):
+        return WAFERS
+    return READINGS if config["source"] == "tester" else IMAGES
+
+
+def called(net: str, sizes: dict) -> str:
+    """A net in a word: `student1`, `8-16-24 x2 +32`; `dw 8-16-24` if separable."""
+    if not sizes:
+        return net
+    name = "-".join(f"{width:g}" for width in sizes["widths"])
+    name = f"dw {name}" if net == "separable" else name
+    name += f" x{sizes['depth']}" if sizes.get("depth") else ""
+    return name + (f" +{sizes['head']}" if sizes.get("head") else "")
+
+
+def flat(found: dict, items: tuple | None = None) -> dict:
+    """The same numbers, each item of a list under `name_item`; by default 0, 1, ..."""
+    row = {}
+    for name, value in found.items():
+        if isinstance(value, list):
+            named = zip(items or range(len(value)), value, strict=True)
+            row |= {f"{name}_{item}": one for item, one in named}
+        else:
+            row[name] = value
+    return row
