@@ -235,6 +235,20 @@ def test_ladder_is_in_order_and_ships_the_bundle():
     assert row["drop"] == pytest.approx(-0.00202) and row["drop_low"] < row["drop"]
 
 
+def test_a_new_table_is_one_call(folder):
+    """The steps of CONTRIBUTING.md, 'A new table'."""
+    rows = pd.DataFrame(seeds([0.7, 0.8, 0.9], method="kd"))
+    rows["brier"] = [0.10, 0.12, 0.14]
+    means = {"auc": "test_auc"}
+    table = summary.summarise(rows, ["method"], {"brier": "brier"}, means)
+    expected = stats.paired([0.10, 0.12, 0.14])
+    line = table.set_index("method").loc["kd"]
+    assert (line["brier"], line["brier_low"], line["n"], line["auc"]) == pytest.approx(
+        (expected.mean, expected.low, 3, 0.8)
+    )
+    assert tables.write(table, "brier").read_bytes().count(b"\n") == 2
+
+
 def test_an_empty_label_curve_has_the_columns_of_a_full_one():
     empty, full = tables.labels(label_rows()[:0]), tables.labels(label_rows())
     assert empty.empty and list(empty) == list(full)
