@@ -412,10 +412,10 @@ def test_more_labels_than_images_are_refused(rows, study):
 
 
 def test_every_model_has_a_row_beside_plain_distillation(rows):
-    frame = rows[subclass]
+    frame = rows[subclass].query("part == 'model'")
     assert set(frame) >= SHARED | PAIR | {
         "way", "model", "alpha", "T", "test_auc", "gain", "auc_gain", "ari", "nmi",
-        "used", "ari_kmeans", "counts", "truth_names", "subclass_class",
+        "used", "ari_kmeans", "ari_class", "ari_defects", "part",
     }  # fmt: skip
     kinds = {"mnist": "generated", "digits": "real", "pneumoniamnist": "generated"}
     for source, one in frame.groupby("source", sort=False):
@@ -430,7 +430,7 @@ def test_every_model_has_a_row_beside_plain_distillation(rows):
         assert consistent(one, one.loc[["student-kd"] * len(one)])
         assert one["errors"].nunique() > 2 and one["test_auc"].between(0, 1).all()
         rest = one.drop("teacher")
-        assert rest[["counts", "ari", "used", "ari_kmeans"]].isna().all(axis=None)
+        assert rest[["ari", "used", "ari_kmeans"]].isna().all(axis=None)
     learnt = frame[frame["source"].isin(["mnist", "digits"])].set_index("model")
     assert learnt.loc["student-kd", "test_acc"].min() > 0.6
 
@@ -438,15 +438,15 @@ def test_every_model_has_a_row_beside_plain_distillation(rows):
 def test_what_a_teacher_found_is_told_of_the_test_rows(rows):
     teacher = rows[subclass].query("model == 'teacher'").set_index("source")
     names = {"mnist": 10, "digits": 10, "tester": 7, "pneumoniamnist": 0}
-    assert teacher["truth_names"].map(len).to_dict() == names
-    assert teacher.loc["tester", "truth_names"][0] == "none"
+    groups = rows[subclass].query("part == 'group'").set_index("source")
+    assert groups.loc["tester", "truth"].iloc[0] == "none"
+    assert (groups["class"] == groups["subclass"] // 5).all()
     for source, row in teacher.iterrows():
-        assert row["subclass_class"] == [0] * 5 + [1] * 5
         assert 1 <= row["used"] <= 10
         if source == "pneumoniamnist":
-            assert row["counts"] is None and np.isnan(row["ari"])
+            assert source not in groups.index and np.isnan(row["ari"])
             continue
-        counts = np.array(row["counts"])
+        counts = groups.loc[source, "count"].to_numpy(int).reshape(-1, 10)
         assert counts.shape == (names[source], 10) and counts.sum() == row["n_test"]
         assert row["used"] == pytest.approx(scores.effective(counts.sum(0)))
         assert -0.2 < row["ari"] < 1 and 0 <= row["nmi"] < 1
@@ -476,14 +476,16 @@ def test_perfect_subclasses_are_recognised_and_one_for_all_is_not():
     row = subclass.found(config, data, 4 * np.eye(10)[other], None)
     assert (row["ari"], row["nmi"], row["used"]) == pytest.approx((1, 1, 10))
     assert "ari_kmeans" not in row
-    assert np.array_equal(np.array(row["counts"]), 7 * np.eye(10)[other[::7]])
+    counted = subclass.groups(config, data, 4 * np.eye(10)[other])
+    counts = np.array([one["count"] for one in counted]).reshape(10, 10)
+    assert np.array_equal(counts, 7 * np.eye(10)[other[::7]])
+    assert row["ari_class"] == pytest.approx(scores.ari(truth, truth // 5))
     one = subclass.found(config, data, np.eye(10)[np.full(70, 3)], None)
     assert (one["ari"], one["nmi"], one["used"]) == pytest.approx((0, 0, 1))
     halves = subclass.found(config, data, np.eye(10)[5 * (truth // 5)], None)
     assert halves["used"] == pytest.approx(2) and 0 < halves["ari"] < 0.3
     unknown = subclass.found(config, material(truth // 5, None, 0), np.eye(10), None)
-    assert unknown["used"] == pytest.approx(10) and unknown["counts"] is None
-    assert "ari" not in unknown
+    assert unknown["used"] == pytest.approx(10) and unknown["ari"] is None
 
 
 def test_kmeans_looks_inside_each_class_of_the_plain_teacher():

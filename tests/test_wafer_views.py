@@ -11,17 +11,16 @@ from kdutils import paths, stats
 from kdutils.views import (
     style,
     tables,
-    trust,
-    waferclaims,
-    waferdots,
-    wafermaps,
+    waferfigures,
     wafers,
 )
 
 PATTERNS = ("Center", "Donut", "Loc")
 SITE = {"site": "mixedwm38", "source": "mixedwm38", "kind": "real", "rho": 0.0}
-BINS = {"reliability_p": [0.1, None, 0.9], "reliability_share": [0.2, None, 0.8]}
-SMALL, LARGE = {"widths": [4, 8], "depth": 0}, {"widths": [8, 16], "depth": 1}
+BINS = {"reliability_p_0": 0.1, "reliability_p_1": None, "reliability_p_2": 0.9}
+BINS |= {"reliability_share_0": 0.2, "reliability_share_1": None}
+BINS |= {"reliability_share_2": 0.8, "reliability_n_1": 0, "reliability_n_2": 30}
+SMALL, LARGE = "4-8", "8-16 x1"
 
 
 @pytest.fixture(autouse=True)
@@ -36,12 +35,17 @@ def teacher_rows(**more):
         for seed in range(3):
             for views in (1, 8):
                 exact = plain + 0.001 * seed + 0.01 * (views == 8)
-                row = {**SITE, "teacher": teacher, "net": "resnet18", "sizes": {}}
+                row = {
+                    **SITE,
+                    "teacher": teacher,
+                    "net": "resnet18",
+                    "model": "resnet18",
+                }
                 row |= {"seed": seed, "views": views, "test_exact": exact}
                 row |= {"val_exact": exact - 0.001, "train_exact": 1.0, "ece": 0.01}
                 row |= {"macro_f1": exact, "entropy": 0.1, "pseudo_error": 1 - exact}
                 row |= {"pseudo_error_pattern": 0.002, "params": 9, "torch_bytes": 99}
-                rows.append(row | BINS | {"reliability_n": [10 + seed, 0, 30]} | more)
+                rows.append(row | BINS | {"reliability_n_0": 10 + seed} | more)
     return wafers.tidy(pd.DataFrame(rows))
 
 
@@ -55,12 +59,12 @@ def answer_rows(**more):
     return pd.concat(kept, ignore_index=True).assign(**more)
 
 
-def student(group, net, exact, *, sizes=None, torch_bytes=9000, seeds=3, **more):
+def student(group, net, exact, *, model=None, torch_bytes=9000, seeds=3, **more):
     """Rows of one group: test exact match per seed as given, or exact + seed / 1000."""
     rows = []
     for seed in range(seeds):
         value = exact[seed] if isinstance(exact, list) else exact + seed / 1000
-        row = {**SITE, "group": group, "net": net, "sizes": sizes or {}, "seed": seed}
+        row = {**SITE, "group": group, "net": net, "model": model or net, "seed": seed}
         row |= {"labels": 0.0, "alpha": 0.5, "beta": 0.5, "T": 0.0, "real": None}
         row |= {"test_exact": value, "int8_exact": value - 0.001, "val_exact": value}
         row |= {"val_fidelity": value, "int8_fidelity": value - 0.001}
@@ -69,9 +73,13 @@ def student(group, net, exact, *, sizes=None, torch_bytes=9000, seeds=3, **more)
         row |= {"params": torch_bytes // 4, "torch_bytes": torch_bytes}
         row |= {"int8_bytes": torch_bytes // 4, "copied": None}
         row |= {"error_teacher_right": 0.01, "error_teacher_wrong": 0.5}
-        row |= {"doubt": [0.1, 0.5], "doubt_teacher_error": [0.0, 0.1 + seed / 100]}
-        row |= {"doubt_student_error": [0.01, 0.2], "f1": [0.9, None, 0.8 + seed / 10]}
-        row |= {"precision": [0.9, None, 0.7], "recall": [0.9, 0.0, 0.6]}
+        row |= {"doubt_0": 0.1, "doubt_teacher_error_0": 0.0}
+        row |= {"doubt_1": 0.5, "doubt_teacher_error_1": 0.1 + seed / 100}
+        row |= {"doubt_student_error_0": 0.01, "doubt_student_error_1": 0.2}
+        shares = {"precision": [0.9, None, 0.7], "recall": [0.9, 0.0, 0.6]}
+        shares["f1"] = [0.9, None, 0.8 + seed / 10]
+        for name, values in shares.items():
+            row |= {f"{name}_{p}": v for p, v in zip(PATTERNS, values, strict=True)}
         rows.append(row | more)
     return pd.DataFrame(rows)
 
@@ -82,8 +90,8 @@ def student_rows(**more):
         student("published", "student2", [0.76, 0.78, 0.77], torch_bytes=21_000),
         student("published-labels", "student1", 0.95, torch_bytes=248_000),
         student("published-labels", "student2", [0.79, 0.80, 0.81], torch_bytes=21_000),
-        student("ours", "compact", 0.98, sizes=LARGE, torch_bytes=80_000, T=1.0),
-        student("ours", "compact", 0.92, sizes=SMALL, torch_bytes=8_000, T=1.0),
+        student("ours", "compact", 0.98, model=LARGE, torch_bytes=80_000, T=1.0),
+        student("ours", "compact", 0.92, model=SMALL, torch_bytes=8_000, T=1.0),
     ]
     surface = {(0.0, 0.5): 0.75, (0.5, 0.5): 0.82, (1.0, 0.5): 0.80}
     parts += [
@@ -97,25 +105,12 @@ def student_rows(**more):
 # Tables
 
 
-@pytest.mark.parametrize(
-    "net, sizes, name",
-    [
-        ("student1", {}, "student1"),
-        ("compact", {"widths": [8, 16], "depth": 0}, "8-16"),
-        ("compact", {"widths": [8, 16], "depth": 2, "head": 32}, "8-16 x2 +32"),
-        ("compact", "{'widths': [8.0, 16.0], 'depth': 1}", "8-16 x1"),
-    ],
-)
-def test_a_net_is_called_by_its_sizes(net, sizes, name):
-    assert wafers.called(net, sizes) == name
-
-
 def test_tidy_rows_can_be_written_and_say_the_same_when_read():
     rows = student_rows()
     assert set(rows["source"]) == {"mixedwm38"} and "file" in rows
     tables.write(rows.assign(run="a"), "rows")
     read = tables.read("rows")
-    for table in (wafers.students, trust.doubt):
+    for table in (wafers.students, wafers.doubt):
         pd.testing.assert_frame_equal(table(read), table(rows), check_dtype=False)
 
 
@@ -157,7 +152,7 @@ def test_published_values_stand_beside_the_real_maps_alone(other):
     assert table[["published_exact", "published_bytes"]].isna().all(axis=None)
     rows = wafers.teachers(teacher_rows(**other), answer_rows(**other))
     assert rows["published_exact"].isna().all()
-    more = waferclaims.scored(teacher_rows(**other), answer_rows(), student_rows())
+    more = wafers.scored(teacher_rows(**other), answer_rows(), student_rows())
     assert "mixedwm38/teacher/as-published" not in set(more["system"])
 
 
@@ -206,8 +201,8 @@ def test_within_the_bytes_fidelity_chooses_by_each_way_of_counting():
     large = rows["model"] == "8-16 x1"
     rows.loc[large, "int8_bytes"] = 21_505  # one byte too many
     table = wafers.students(rows)
-    limits = {net: waferclaims.PUBLISHED[net][1] for net in ("student1", "student2")}
-    found = waferclaims.within(table, limits).set_index(["limit_bytes", "counted"])
+    limits = {net: wafers.PUBLISHED[net][1] for net in ("student1", "student2")}
+    found = wafers.within(table, limits).set_index(["limit_bytes", "counted"])
     ours = found[found["group"] == "ours"]["model"]
     assert ours[253_952].tolist() == ["8-16 x1", "8-16 x1"]
     assert ours[21_504].tolist() == ["4-8", "4-8"]
@@ -225,10 +220,8 @@ def test_patterns_are_means_over_the_seeds_that_have_them():
 
 def test_reliability_weighs_seeds_by_their_answers():
     rows = teacher_rows()
-    rows.loc[rows["seed"] == 2, "reliability_share"] = pd.Series(
-        [[0.5, np.nan, 0.8]] * len(rows)
-    )
-    table = trust.reliability(rows).set_index(["teacher", "views", "bin"])
+    rows.loc[rows["seed"] == 2, "reliability_share_0"] = 0.5
+    table = wafers.reliability(rows).set_index(["teacher", "views", "bin"])
     assert table.loc["ours", 1, 0]["answers"] == 10 + 11 + 12
     share = (0.2 * 10 + 0.2 * 11 + 0.5 * 12) / 33
     assert table.loc["ours", 1, 0]["share"] == pytest.approx(share)
@@ -236,7 +229,7 @@ def test_reliability_weighs_seeds_by_their_answers():
 
 
 def test_doubt_has_a_line_for_each_fifth():
-    table = trust.doubt(student_rows().query("group == 'ours'"))
+    table = wafers.doubt(student_rows().query("group == 'ours'"))
     line = table.query("model == '4-8' and bin == 1").iloc[0]
     assert line[["doubt", "teacher", "student"]].tolist() == pytest.approx(
         [0.5, 0.11, 0.2]
@@ -257,7 +250,7 @@ mixedwm38/student-4k,bytes,21504
 
 def board(*rows):
     claimed = pd.read_csv(io.StringIO(CLAIMED))
-    more = waferclaims.scored(*rows)
+    more = wafers.scored(*rows)
     frame = tables.scoreboard(claimed, None, None, None, {}, more)
     return frame.set_index(["system", "metric"])
 
@@ -278,13 +271,13 @@ def test_scoreboard_answers_with_the_file_and_as_published():
 
 
 def test_nothing_is_scored_where_nothing_is_real():
-    assert waferclaims.scored(None, None, None) is None
+    assert wafers.scored(None, None, None) is None
     other = {"kind": "simulated"}
     rows = (teacher_rows(**other), answer_rows(**other), student_rows(**other))
-    assert waferclaims.scored(*rows) is None
+    assert wafers.scored(*rows) is None
     assert set(board(*rows)["verdict"]) == {"not-run"}
     others = pd.DataFrame({"system": ["a"]})
-    assert waferclaims.scored(*rows, others)["system"].tolist() == ["a"]
+    assert wafers.scored(*rows, others)["system"].tolist() == ["a"]
 
 
 # Figures
@@ -295,16 +288,18 @@ def drawn() -> dict:
     students = wafers.students(rows)
     X = np.random.default_rng(0).integers(0, 3, (6, 52, 52), np.uint8)
     y = np.array([[0, 0, 0], *np.eye(3, dtype=int), [1, 0, 1], [1, 1, 1]])
-    doubts = trust.doubt(rows).query("model == '4-8'")
+    doubts = wafers.doubt(rows).query("model == '4-8'")
     claim = "published_exact"
     gains = wafers.against(rows, {"published-labels": ["published"]})
     return {
-        "maps": wafermaps.maps({"a": (X, y), "b": (X[:4], y[:4])}, PATTERNS),
-        "surface": wafermaps.surface(wafers.surface(rows, "published-labels")),
-        "teachers": waferdots.dots(lines, "teacher", "exact", "said", "%", claim),
-        "gains": waferdots.dots(gains, "model", "gain", "said", "points"),
-        "capacity": waferdots.capacity(students),
-        "trust": trust.diagram(trust.reliability(teacher_rows()), lines, doubts, "4-8"),
+        "maps": waferfigures.maps({"a": (X, y), "b": (X[:4], y[:4])}, PATTERNS),
+        "surface": waferfigures.surface(wafers.surface(rows, "published-labels")),
+        "teachers": waferfigures.dots(lines, "teacher", "exact", "said", "%", claim),
+        "gains": waferfigures.dots(gains, "model", "gain", "said", "points"),
+        "capacity": waferfigures.capacity(students),
+        "trust": waferfigures.diagram(
+            wafers.reliability(teacher_rows()), lines, doubts, "4-8"
+        ),
     }
 
 
@@ -329,7 +324,7 @@ def test_the_chosen_cell_is_framed_and_chance_is_hatched():
     rows = student_rows()
     flat = rows["group"].eq("surface") & rows["alpha"].eq(1.0)
     rows.loc[flat, "test_exact"] = [0.70, 0.80, 0.90]
-    figure = wafermaps.surface(wafers.surface(rows, "published-labels"))
+    figure = waferfigures.surface(wafers.surface(rows, "published-labels"))
     for ax, hatched in zip(figure.axes[:2], ([], [(0, 1), (0, 2)]), strict=True):
         boxes = [p for p in ax.patches if isinstance(p, Rectangle)]
         assert [p.get_xy() for p in boxes if p.get_hatch()] == hatched
@@ -346,7 +341,7 @@ def test_a_set_of_patterns_that_a_site_lacks_stays_empty():
 def test_published_marks_are_drawn_beside_the_real_maps_alone(kind, marks):
     lines = wafers.teachers(teacher_rows(kind=kind), answer_rows(kind=kind))
     claim = "published_exact"
-    figure = waferdots.dots(lines, "teacher", "exact", "said", "%", claim)
+    figure = waferfigures.dots(lines, "teacher", "exact", "said", "%", claim)
     diamonds = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
     assert len(diamonds) == marks
     told = " ".join(text.get_text() for text in figure.texts)

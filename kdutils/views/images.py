@@ -147,22 +147,17 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def points(table: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `ladder` that a student could ship as: bytes, and gain over fp32.
+    """The lines of `ladder` that a student could ship as, as `curves.pareto` reads them.
 
-    Columns source, model, quality, step, way, bytes, gain, gain_low, gain_high, n.
+    Columns source, model, quality, step, way, bytes, gain, gain_low, gain_high, n: the
+    gain over float32 in points, the source with the student's name.
     """
     names = {"weight_bytes": "bytes", "drop": "gain"}
     names |= {f"drop_{end}": f"gain_{end}" for end in ("low", "high")}
     shown = ["source", "model", "quality", "step", "way", *names, "n"]
     ships = table[~table["way"].isin(["teacher", "label-only"])]
-    return ships[shown].rename(columns=names).reset_index(drop=True)
-
-
-def joined(table: pd.DataFrame) -> pd.DataFrame:
-    """`points` as `curves.pareto` joins them: gains in points, sources by student."""
-    found = points(table)
-    ends = ["gain", "gain_low", "gain_high"]
-    found[ends] *= 100
+    found = ships[shown].rename(columns=names).reset_index(drop=True)
+    found[["gain", "gain_low", "gain_high"]] *= 100
     return found.assign(source=found["source"] + ", " + found["model"])
 
 

@@ -39,17 +39,19 @@ def summarise(
     mean has no interval. p: {quantity: column for the p that its mean is 0}; extra:
     what else a group's rows give the line. sort=(): as the rows come.
     """
-    by, lines = [*SETTING, *by], []
+    by, lines, p = [*SETTING, *by], [], p or {}
     if rows.empty:
-        ends = ("", "_sd", "_low", "_high")
-        columns = [f"{name}{end}" for name in _named(quantities) for end in ends]
-        return pd.DataFrame(columns=[*by, *columns, "n", *(p or {}).values(), *means])
+        columns = []
+        for name in _named(quantities):
+            columns += [f"{name}{end}" for end in ("", "_sd", "_low", "_high")]
+            columns += [p[name]] if name in p else []
+        return pd.DataFrame(columns=[*by, *columns, "n", *means])
     for key, group in groups(rows, by):
-        line = dict(key)
+        line, counts = dict(key), [0]
         for name, column in _named(quantities).items():
-            found = spread(group, name, column, (p or {}).get(name))
-            line |= found | {"n": max(found["n"], line.get("n", 0))}
-        line |= average(group, means)
+            line |= spread(group, name, column, p.get(name))
+            counts.append(line.pop("n"))
+        line |= {"n": max(counts), **average(group, means)}
         lines.append(line | (extra(group) if extra else {}))
     frame = pd.DataFrame(lines)
     keys = by if sort is None else [*SETTING, *sort] if sort else []
