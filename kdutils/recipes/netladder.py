@@ -11,11 +11,15 @@ The structured rows of convolutional students are the narrower nets of their own
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
 from torch import nn
 
-from kdutils.compress import shrink
+from kdutils import train
+from kdutils.compress import prune as compress
+from kdutils.compress import quantize
 from kdutils.deploy import waferpack
 from kdutils.models import nets
 from kdutils.recipes import kd_images, wafer_students
@@ -152,7 +156,7 @@ def descend(config: dict, student: Student) -> dict[str, np.ndarray]:
         spent[step.name] = spent.get(step.after, 0) + config["epochs"] * len(batches)
         small = deployed(net, step.bits)
         held = sum(int(p.count_nonzero()) for p in small.parameters())
-        weighs = shrink.weight_bytes(small, bits=step.bits)
+        weighs = compress.weight_bytes(small, bits=step.bits)
         numbers = [weighs, nets.parameters(small), held, spent[step.name]]
         kept[f"{step.name}-numbers"] = np.array(numbers)
         for part in PARTS:
@@ -164,28 +168,31 @@ def descend(config: dict, student: Student) -> dict[str, np.ndarray]:
 def deployed(net: nn.Module, bits: int) -> nn.Module:
     """The net as a file of its weights at these bits is read back."""
     small = waferpack.folded(net)
-    return small if bits == 32 else shrink.quantized(small, bits)
+    return small if bits == 32 else quantize.quantized(small, bits)
 
 
 def rung(config: dict, step: Step, net: nn.Module, student: Student, batches):
     """The net of a step, made from the net that it starts from, not yet `deployed`."""
     masks = None
     if step.units:
-        net = shrink.units(net, step.sparsity)
+        net = compress.units(net, share=step.sparsity)
     elif step.sparsity:
         ranked, scope = waferpack.folded(net), config["scope"]
-        masks = shrink.masks(ranked, step.sparsity, scope=scope)
-        net = shrink.masked(net, masks)
+        masks = compress.masks(ranked, step.sparsity, scope=scope)
+        net = compress.masked(net, masks)
     if not step.rounds:
         return net
-    return shrink.tune(
-        net,
-        batches,
-        student.loss,
-        masks=masks,
-        bits=step.bits if step.bits < 32 else None,
-        epochs=config["epochs"],
-        lr=config["share"] * student.lr,
-        decay=student.decay,
-        seed=config["seed"],
-    )
+    own = {"lr": config["share"] * student.lr, "weight_decay": student.decay}
+
+    def fit(net: nn.Module) -> None:
+        train.fit(
+            net,
+            batches,
+            student.loss,
+            epochs=config["epochs"],
+            optimizer=partial(torch.optim.AdamW, **own, fused=True),
+            seed=config["seed"],
+        )
+
+    bits = step.bits if step.bits < 32 else None
+    return quantize.tune(net, fit, masks=masks, bits=bits)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kdutils import train
-from kdutils.compress import shrink
+from kdutils.compress import prune as compress
 from kdutils.deploy import waferpack
 from kdutils.losses import multiclass, multilabel
 from kdutils.metrics import multiclass as scores
@@ -90,7 +90,7 @@ def image(config: dict, run) -> Student:
         parts=parts,
         teacher={part: told[part] for part in PARTS},
         alone=alone,
-        teacher_bytes=shrink.weight_bytes(image_teachers.trained(source)),
+        teacher_bytes=compress.weight_bytes(image_teachers.trained(source)),
         lr=how["lr"],
         decay=0.0,
         quality="accuracy",
@@ -140,7 +140,7 @@ def wafer(config: dict, run) -> Student:
         parts=parts,
         teacher={part: told[part] for part in PARTS},
         alone=alone and {part: alone.arrays("answers")[part] for part in PARTS},
-        teacher_bytes=sum(map(shrink.weight_bytes, whole)),
+        teacher_bytes=sum(map(compress.weight_bytes, whole)),
         lr=own["lr"],
         decay=own["decay"],
         quality="exact match",
