@@ -60,8 +60,8 @@ def students(X, prepare):
         "b2": np.float32(0.3),
     }
     Z = prepare.transform(X)
-    pruned = compress.l1_first(arrays, 0.5).arrays
-    each = compress.l1_each_layer(arrays, 0.5).arrays
+    pruned = compress.pruned(arrays, 0.5, scope="first").arrays
+    each = compress.pruned(arrays, 0.5, scope="layer").arrays
     return {
         "fp32": arrays,
         "pruned": pruned,
@@ -69,11 +69,11 @@ def students(X, prepare):
         "static": quantize.static(arrays, Z),
         "pruned static": quantize.static(pruned, Z),
         "each layer": quantize.static(each, Z),
-        "small": quantize.static(compress.units(arrays, 5).arrays, Z),
+        "small": quantize.static(compress.fewer_units(arrays, 5).arrays, Z),
         "six bits": quantize.static(arrays, Z, bits=6),
         "four bits": quantize.weight_only(arrays, bits=4),
         "few, four bits": quantize.static(
-            compress.l1_first(arrays, 0.9).arrays, Z, bits=4
+            compress.pruned(arrays, 0.9, scope="first").arrays, Z, bits=4
         ),
     }
 

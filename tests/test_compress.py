@@ -56,18 +56,18 @@ def test_network_computes_the_student(arrays, X):
 
 
 @pytest.mark.parametrize(
-    "prune, expected",
-    [("l1_each_layer", (896, 32)), ("l1_first", (896, 0)), ("l1_global", (917, 11))],
+    "scope, expected",
+    [("layer", (896, 32)), ("first", (896, 0)), ("global", (917, 11))],
 )
-def test_half_of_the_weights_go(arrays, prune, expected):
-    arrays, mask = getattr(compress, prune)(arrays, 0.5)
+def test_half_of_the_weights_go(arrays, scope, expected):
+    arrays, mask = compress.pruned(arrays, 0.5, scope=scope)
     assert zeros(arrays) == expected
     assert zeros(mask) == expected
     assert set(np.unique(mask["W1"])) == {0.0, 1.0}
 
 
 def test_the_smallest_weights_go_and_the_others_stay(arrays):
-    pruned, mask = compress.l1_first(arrays, 0.25)
+    pruned, mask = compress.pruned(arrays, 0.25, scope="first")
     gone = mask["W1"] == 0
     assert np.abs(arrays["W1"][gone]).max() <= np.abs(arrays["W1"][~gone]).min()
     np.testing.assert_array_equal(pruned["W1"], arrays["W1"] * mask["W1"])
@@ -76,7 +76,7 @@ def test_the_smallest_weights_go_and_the_others_stay(arrays):
 
 
 def test_global_pruning_ranks_both_layers_together(arrays):
-    _, mask = compress.l1_global(arrays, 0.5)
+    _, mask = compress.pruned(arrays, 0.5, scope="global")
     w = np.concatenate([np.ravel(arrays[k]) for k in ("W1", "w2")])
     alive = np.concatenate([np.ravel(mask[k]) for k in ("W1", "w2")]) == 1
     assert np.abs(w[~alive]).max() < np.abs(w[alive]).min()
@@ -85,13 +85,13 @@ def test_global_pruning_ranks_both_layers_together(arrays):
 def test_units_drop_what_contributes_least(arrays):
     weak = dict(arrays, w2=arrays["w2"].copy())
     weak["w2"][[3, 40]] = 1e-6
-    smaller, mask = compress.units(weak, 62)
+    smaller, mask = compress.fewer_units(weak, 62)
     left = np.delete(np.arange(64), [3, 40])
     np.testing.assert_array_equal(smaller["W1"], weak["W1"][left])
     np.testing.assert_array_equal(smaller["w2"], weak["w2"][left])
     assert mask["W1"].shape == (62, 28)
     with pytest.raises(ValueError, match="1 to 64 hidden units, not 65"):
-        compress.units(arrays, 65)
+        compress.fewer_units(arrays, 65)
 
 
 @pytest.mark.parametrize("clip", ["max", "mse"])
@@ -188,7 +188,7 @@ def lesson(arrays, X):
 @pytest.mark.parametrize("learn_scales", [True, False])
 def test_qat_learns_keeps_zeros_and_repeats(arrays, X, lesson, learn_scales):
     loss, distance = lesson
-    pruned, mask = compress.l1_first(arrays, 0.5)
+    pruned, mask = compress.pruned(arrays, 0.5, scope="first")
 
     def run(seed):
         return quantize.qat(
@@ -236,7 +236,7 @@ def test_qat_returns_the_best_epoch_or_the_start(arrays, X, lesson):
 
 def test_sizes_are_plural(arrays, X):
     dense = compress.size(arrays)
-    published = compress.size(compress.l1_each_layer(arrays, 0.5).arrays)
+    published = compress.size(compress.pruned(arrays, 0.5, scope="layer").arrays)
     dynamic = compress.size(quantize.dynamic(arrays))
     int8 = compress.size(quantize.static(arrays, X))
     assert dense[:3] == (1921, 1921, 7684)
@@ -250,7 +250,7 @@ def test_sizes_are_plural(arrays, X):
     assert int8.raw_bytes < dynamic.raw_bytes < dense.raw_bytes
     assert int8.gzip_bytes < int8.file_bytes
     assert compress.size(arrays) == dense
-    smaller = compress.size(compress.units(arrays, 32).arrays)
+    smaller = compress.size(compress.fewer_units(arrays, 32).arrays)
     assert smaller.params == 28 * 32 + 32 + 32 + 1
 
 

@@ -10,7 +10,7 @@ import test_wafer_recipes as of_wafers
 import torch
 
 from kdutils import train
-from kdutils.compress import shrink
+from kdutils.compress import prune as compress
 from kdutils.deploy import mapnet
 from kdutils.metrics import multiclass as scores
 from kdutils.metrics import multilabel as marks
@@ -234,7 +234,7 @@ def test_the_wafer_student_is_the_one_that_was_kept(study):
     teachers = runs.open(wafer_answers, row["answers"]).config["teachers"]
     assert len(teachers) == 2  # each of them has to be asked, so both are weighed
     nets_of = [net_teachers.trained(runs.open(net_teachers, t)) for t in teachers]
-    least = 4 * sum(sum(m.weight.numel() for m in shrink.layers(net).values())
+    least = 4 * sum(sum(m.weight.numel() for m in compress.layers(net).values())
                     for net in nets_of)  # fmt: skip
     assert (
         least

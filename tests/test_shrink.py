@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
 import pytest
 import torch
-from kdutils.train.turns import TurnedBatches
 from torch import nn
 
 from kdutils import train
-from kdutils.compress import shrink
+from kdutils.compress import prune as compress
+from kdutils.compress import quantize
 from kdutils.deploy import waferpack
 from kdutils.models import nets, wafernets
 
@@ -45,16 +46,27 @@ def maps(n=40, seed=0):
 
 
 def batches():
-    return TurnedBatches(*maps(), batch=16, seed=1, turned=False)
+    return train.Batches(*maps(), batch=16, seed=1)
 
 
-def loss(z, y):
+def entropy(z, y):
     return nn.functional.binary_cross_entropy_with_logits(z, y)
 
 
 def tune(net, **own):
-    how = {"epochs": 2, "lr": 0.02, "decay": 0.1, "seed": 0} | own
-    return shrink.tune(net, batches(), loss, **how)
+    masks, bits, loss = (
+        own.pop("masks", None),
+        own.pop("bits", None),
+        own.pop("loss", entropy),
+    )
+    how = {"lr": own.pop("lr", 0.02), "weight_decay": own.pop("decay", 0.1)}
+    adamw = functools.partial(torch.optim.AdamW, **how, fused=True)
+    how = {"epochs": 2, "seed": 0, "optimizer": adamw, **own}
+
+    def fit(net):
+        train.fit(net, batches(), loss, **how)
+
+    return quantize.tune(net, fit, masks=masks, bits=bits)
 
 
 def numbers(net):
@@ -69,12 +81,15 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize("scope", shrink.SCOPES)
+@pytest.mark.parametrize("scope", compress.SCOPES)
 def test_the_smallest_weights_go_and_no_bias(scope, share):
     net = folded()
-    found, own = shrink.masks(net, share, scope=scope), shrink.layers(net)
-    assert set(found) == {f"{name}.weight" for name in own}
-    parts = [[k] for k in found] if scope == "layer" else [list(found)]
+    found, own = compress.masks(net, share, scope=scope), compress.layers(net)
+    assert (
+        list(found)
+        == [f"{name}.weight" for name in own][: 1 if scope == "first" else None]
+    )
+    parts = [list(found)] if scope == "global" else [[k] for k in found]
     for part in parts:
         kept = torch.cat([found[k].flatten() for k in part])
         size = torch.cat([net.get_parameter(k).detach().abs().flatten() for k in part])
@@ -85,19 +100,21 @@ def test_the_smallest_weights_go_and_no_bias(scope, share):
 
 def test_scopes_differ_and_ties_are_broken():
     net = folded()
-    one, other = (shrink.masks(net, 0.5, scope=scope) for scope in shrink.SCOPES)
+    one, other = (
+        compress.masks(net, 0.5, scope=scope) for scope in compress.SCOPES[:2]
+    )
     assert not same(one, other)
     flat = nn.Linear(10, 1)
     nn.init.ones_(flat.weight)
-    kept = shrink.masks(nn.Sequential(flat), 0.3)["0.weight"]
+    kept = compress.masks(nn.Sequential(flat), 0.3)["0.weight"]
     assert kept.tolist() == [[False] * 3 + [True] * 7]
 
 
 @pytest.mark.parametrize("make", [wafer, folded, perceptron])
 def test_masked_weights_stay_zero_through_tuning(make):
     net = make()
-    masks, before = shrink.masks(net, 0.6), numbers(net)
-    one_shot, tuned = shrink.masked(net, masks), tune(net, masks=masks)
+    masks, before = compress.masks(net, 0.6), numbers(net)
+    one_shot, tuned = compress.masked(net, masks), tune(net, masks=masks)
     assert same(before, numbers(net)), "what comes in is not changed"
     moved = 0
     for name, mask in masks.items():
@@ -112,7 +129,7 @@ def test_masked_weights_stay_zero_through_tuning(make):
 def test_tuning_without_a_change_is_plain_training():
     net, plain = wafer(), wafer()
     train.fit(
-        plain, batches(), loss, epochs=2, seed=0,
+        plain, batches(), entropy, epochs=2, seed=0,
         optimizer=lambda p: torch.optim.AdamW(p, lr=0.02, weight_decay=0.1, fused=True),
     )  # fmt: skip
     assert same(numbers(plain), numbers(tune(net)))
@@ -125,9 +142,9 @@ def test_tuning_without_a_change_is_plain_training():
 @pytest.mark.parametrize("make", [folded, perceptron])
 def test_weights_are_whole_steps_of_a_half_float(make, bits):
     net = make()
-    small, top = shrink.quantized(net, bits), 2 ** (bits - 1) - 1
+    small, top = quantize.quantized(net, bits), 2 ** (bits - 1) - 1
     for a, b in zip(
-        shrink.layers(net).values(), shrink.layers(small).values(), strict=True
+        compress.layers(net).values(), compress.layers(small).values(), strict=True
     ):
         for w, q in zip(a.weight.flatten(1), b.weight.flatten(1), strict=True):
             scale = q.abs().max() / top
@@ -136,7 +153,7 @@ def test_weights_are_whole_steps_of_a_half_float(make, bits):
             assert steps.abs().max() == top and torch.equal(steps * scale, q)
             assert scale <= w.abs().max() / top * 1.001
         assert torch.equal(b.bias, a.bias.half().float())
-    assert same(numbers(small), numbers(shrink.quantized(small, bits))), "idempotent"
+    assert same(numbers(small), numbers(quantize.quantized(small, bits))), "idempotent"
 
 
 def test_clipping_has_less_squared_error_than_none():
@@ -146,7 +163,7 @@ def test_clipping_has_less_squared_error_than_none():
         top = 2 ** (bits - 1) - 1
         scale = (w.abs().amax(1, keepdim=True) / top).half().float()
         plain = (w / scale).round().clamp(-top, top) * scale
-        own = shrink.rounded(w, bits)
+        own = quantize.rounded(w, bits)
         errors = [(q - w).square().sum(1) for q in (own, plain)]
         assert (errors[0] <= errors[1] * (1 + 1e-5)).all()
         gain[bits] = float(1 - errors[0].sum() / errors[1].sum())
@@ -156,7 +173,7 @@ def test_clipping_has_less_squared_error_than_none():
 def test_an_output_without_weights_stays_empty():
     w = torch.zeros(2, 3, 1, 1)
     w[1] = torch.tensor([0.5, -1.0, 0.0]).view(3, 1, 1)
-    q = shrink.rounded(w, 8)
+    q = quantize.rounded(w, 8)
     assert (q[0] == 0).all() and q.shape == w.shape
     assert torch.allclose(q, w, atol=0.01) and q[1, 2] == 0
 
@@ -166,22 +183,22 @@ def test_an_output_without_weights_stays_empty():
 @pytest.mark.parametrize("share", [None, 0.5])
 def test_tuning_sees_the_rounded_net_bit_for_bit(make, bits, share):
     net, seen = make(), []
-    masks = None if share is None else shrink.masks(net, share)
-    start = net if masks is None else shrink.masked(net, masks)
+    masks = None if share is None else compress.masks(net, share)
+    start = net if masks is None else compress.masked(net, masks)
 
     def watched(z, y):
         seen.append(z.detach().clone())
-        return loss(z, y)
+        return entropy(z, y)
 
     how = {"epochs": 1, "decay": 0.0, "seed": 0, "bits": bits, "masks": masks}
-    still = shrink.tune(net, batches(), watched, lr=0.0, **how)
-    small = shrink.quantized(start, bits)
+    still = tune(net, loss=watched, lr=0.0, **how)
+    small = quantize.quantized(start, bits)
     assert same(numbers(still), numbers(small))
     x = next(iter(batches()))[0]
     with torch.no_grad():
         assert torch.equal(seen[0], small(x)) and not torch.equal(seen[0], net(x))
-    moved = shrink.tune(net, batches(), watched, lr=0.02, **how)
-    assert same(numbers(moved), numbers(shrink.quantized(moved, bits)))
+    moved = tune(net, loss=watched, lr=0.02, **how)
+    assert same(numbers(moved), numbers(quantize.quantized(moved, bits)))
     assert not same(numbers(moved), numbers(small))
     for name, mask in (masks or {}).items():
         assert (moved.get_parameter(name)[~mask] == 0).all()
@@ -189,11 +206,11 @@ def test_tuning_sees_the_rounded_net_bit_for_bit(make, bits, share):
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_folding_a_tuned_net_moves_scales_and_no_step(bits):
-    net = tune(wafer(), bits=bits, masks=shrink.masks(folded(), 0.3))
+    net = tune(wafer(), bits=bits, masks=compress.masks(folded(), 0.3))
     plain = waferpack.folded(net)
-    small = shrink.quantized(plain, bits)
+    small = quantize.quantized(plain, bits)
     for a, b, raw in zip(
-        *(shrink.layers(one).values() for one in (plain, small, net)), strict=True
+        *(compress.layers(one).values() for one in (plain, small, net)), strict=True
     ):
         top = a.weight.flatten(1).abs().amax(1)
         assert ((a.weight - b.weight).flatten(1).abs().amax(1) <= top / 2**11).all()
@@ -207,7 +224,7 @@ def test_folding_a_tuned_net_moves_scales_and_no_step(bits):
 def test_gradients_pass_straight_through():
     w = torch.randn(4, 5, requires_grad=True)
     up = torch.randn(4, 5)
-    (shrink._Through.apply(w, 4) * up).sum().backward()
+    (quantize.Through.apply(w, quantize.rounded(w.detach(), 4)) * up).sum().backward()
     assert torch.equal(w.grad, up)
 
 
@@ -218,9 +235,9 @@ def test_tuned_bits_fit_better_than_rounding_afterwards():
 
     def error(net):
         with torch.no_grad():
-            return float(loss(net.eval()(torch.from_numpy(X)), torch.tensor(y)))
+            return float(entropy(net.eval()(torch.from_numpy(X)), torch.tensor(y)))
 
-    rounded = shrink.quantized(net, 2)
+    rounded = quantize.quantized(net, 2)
     tuned = tune(net, bits=2, **how)
     assert error(tuned) < error(rounded) - 0.02
 
@@ -235,22 +252,22 @@ def test_equal_arguments_give_equal_nets():
 
 def test_units_leave_a_smaller_net_that_says_the_same():
     net = perceptron(widths=(8, 6))
-    _, b, last = shrink.layers(net).values()
+    _, b, last = compress.layers(net).values()
     with torch.no_grad():
         b.weight[:, [1, 2, 5, 7]] = 0  # four units that nobody listens to
         last.weight[:, [0, 3, 4]] = 0
-    small = shrink.units(net, 0.5)
-    assert [m.weight.shape[0] for m in shrink.layers(small).values()] == [4, 3, 3]
+    small = compress.units(net, share=0.5)
+    assert [m.weight.shape[0] for m in compress.layers(small).values()] == [4, 3, 3]
     X = torch.from_numpy(maps()[0])
     assert torch.allclose(net.eval()(X), small.eval()(X), atol=1e-5)
-    assert torch.equal(shrink.layers(small)["last"].bias, last.bias)
-    least = shrink.layers(shrink.units(net, 1)).values()
+    assert torch.equal(compress.layers(small)["last"].bias, last.bias)
+    least = compress.layers(compress.units(net, share=1)).values()
     assert [len(m.weight) for m in least] == [1, 1, 3]
 
 
 def test_units_of_other_nets_are_refused():
     with pytest.raises(ValueError, match="chain of linear layers"):
-        shrink.units(folded(), 0.5)
+        compress.units(folded(), share=0.5)
 
 
 # --- bytes ------------------------------------------------------------------------
@@ -259,7 +276,7 @@ def test_units_of_other_nets_are_refused():
 def written(net, bits):
     """The net's numbers as a file: per layer the shorter of dense and bitmap."""
     file = io.BytesIO()
-    for layer in shrink.layers(net).values():
+    for layer in compress.layers(net).values():
         w = layer.weight.detach().numpy().reshape(len(layer.weight), -1)
         top = 2 ** (bits - 1) - 1
         scale = np.abs(w).max(1, keepdims=True) / top if bits < 32 else None
@@ -289,31 +306,31 @@ def coded(values, bits):
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.95])
 @pytest.mark.parametrize("make", [folded, perceptron])
 def test_weight_bytes_are_those_of_a_file(make, share, bits):
-    masks = shrink.masks(make(), share)
-    net = shrink.masked(make(), masks)
-    assert bits < 32 or shrink.weight_bytes(net) == shrink.weight_bytes(
+    masks = compress.masks(make(), share)
+    net = compress.masked(make(), masks)
+    assert bits < 32 or compress.weight_bytes(net) == compress.weight_bytes(
         net, masks=masks
     )
-    net = net if bits == 32 else shrink.quantized(net, bits)
-    assert shrink.weight_bytes(net, bits=bits) == written(net, bits)
+    net = net if bits == 32 else quantize.quantized(net, bits)
+    assert compress.weight_bytes(net, bits=bits) == written(net, bits)
 
 
 def test_eight_bits_weigh_what_waferpack_writes():
     net, sizes = wafer(), {"widths": [4, 6], "depth": 1}
     file = waferpack.pack(net, "compact", SIDE, 3, **sizes)
     frame = 6 + int.from_bytes(file[4:6], "little") + 4
-    assert shrink.weight_bytes(waferpack.folded(net), bits=8) == len(file) - frame
+    assert compress.weight_bytes(waferpack.folded(net), bits=8) == len(file) - frame
 
 
 @pytest.mark.parametrize(
     "call, word",
     [
-        (lambda: shrink.masks(folded(), 1.2), "share is 1.2"),
-        (lambda: shrink.masks(folded(), 0.5, scope="all"), "scope is 'all'"),
-        (lambda: shrink.quantized(folded(), 9), "bits is 9"),
+        (lambda: compress.masks(folded(), 1.2), "share is 1.2"),
+        (lambda: compress.masks(folded(), 0.5, scope="all"), "scope is 'all'"),
+        (lambda: quantize.quantized(folded(), 9), "bits is 9"),
         (lambda: tune(folded(), bits=1), "bits is 1"),
-        (lambda: shrink.quantized(wafer(), 8), "normalisations folded"),
-        (lambda: shrink.weight_bytes(wafer()), "normalisations folded"),
+        (lambda: quantize.quantized(wafer(), 8), "normalisations folded"),
+        (lambda: compress.weight_bytes(wafer()), "normalisations folded"),
     ],
 )
 def test_bad_settings_are_refused_in_a_sentence(call, word):

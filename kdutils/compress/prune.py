@@ -1,21 +1,26 @@
-"""compress: prune, honest sizes, and what one wild cell does to its neighbours.
+"""prune: weights or units taken away, honest sizes, and what one wild cell does.
 
 A student is a dict of float32 arrays W1 (hidden, d), b1 (hidden,), w2 (hidden,), b2 (),
-an `Int8`, or a torch module.
+an `Int8`, or a torch module. What comes in is not changed, what comes out is a copy.
+Names are those of a net's state dict, such as "body.1.weight".
 """
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
+import math
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.utils import prune
+from torch import Tensor, nn
+
+SCOPES = ("global", "layer", "first")
 
 
 class Pruned(NamedTuple):
@@ -23,6 +28,76 @@ class Pruned(NamedTuple):
 
     arrays: dict[str, np.ndarray]
     mask: dict[str, np.ndarray]
+
+
+def layers(net: nn.Module) -> dict[str, nn.Module]:
+    """The convolutions and linear layers by name, in the net's order."""
+    kinds = nn.Conv2d | nn.Linear
+    return {name: m for name, m in net.named_modules() if isinstance(m, kinds)}
+
+
+def masks(net: nn.Module, share: float, *, scope: str = "global") -> dict[str, Tensor]:
+    """By name of a weight, bool of its shape: False for the `share` smallest |w|.
+
+    scope: 'global' ranks the weights of all layers together, 'layer' each layer's own
+    (Han et al. 2015), as published for the tester; 'first' only the first layer's: a
+    student of 64 output weights keeps them all. Raises ValueError for a share outside
+    [0, 1] or another scope.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}: expected 0 to 1")
+    if scope not in SCOPES:
+        raise ValueError(f"scope is '{scope}': expected {', '.join(SCOPES)}")
+    size = {f"{k}.weight": m.weight.detach().abs() for k, m in layers(net).items()}
+    parts = [size] if scope == "global" else [{k: v} for k, v in size.items()]
+    parts = parts[:1] if scope == "first" else parts
+    return {k: v for part in parts for k, v in _largest(part, share).items()}
+
+
+def masked(net: nn.Module, masks: dict[str, Tensor]) -> nn.Module:
+    """A copy whose weights are 0 where their mask is False."""
+    net = copy.deepcopy(net)
+    with torch.no_grad():
+        for name, mask in masks.items():
+            net.get_parameter(name).masked_fill_(~mask, 0.0)
+    return net
+
+
+def pruned(arrays: dict[str, np.ndarray], share: float, *, scope: str) -> Pruned:
+    """A two-layer student without the `share` smallest weights of `masks`' scope."""
+    net = network(arrays)
+    return _pruned(masked(net, masks(net, share, scope=scope)))
+
+
+def units(net: nn.Module, *, share: float = 0.0, keep: int | None = None) -> nn.Module:
+    """A copy with `keep`, or all but `share`, of each hidden layer's units: smaller.
+
+    A unit counts for the norm of its incoming weights times that of its outgoing ones;
+    of a share one stays at least. No bitmap, no sparse kernel. ValueError unless the
+    net is a chain of linear layers and 1 <= keep <= units: a convolutional net is made
+    narrower before it learns.
+    """
+    net = copy.deepcopy(net)
+    for a, b in pairwise(layers(net).values()):
+        chained = isinstance(a, nn.Linear) and isinstance(b, nn.Linear)
+        if not chained or a.out_features != b.in_features:
+            raise ValueError("units are taken from a chain of linear layers alone")
+        hidden = a.out_features
+        left = max(1, hidden - round(share * hidden)) if keep is None else keep
+        if not 1 <= left <= hidden:
+            raise ValueError(f"keep must be 1 to {hidden} hidden units, not {left}")
+        weight = (a.weight.norm(dim=1) * b.weight.norm(dim=0)).detach()
+        kept = weight.argsort(descending=True, stable=True)[:left].sort().values
+        a.weight = nn.Parameter(a.weight.detach()[kept])
+        a.bias = None if a.bias is None else nn.Parameter(a.bias.detach()[kept])
+        b.weight = nn.Parameter(b.weight.detach()[:, kept])
+        a.out_features = b.in_features = left
+    return net
+
+
+def fewer_units(arrays: dict[str, np.ndarray], keep: int) -> Pruned:
+    """A two-layer student with `keep` of its hidden units, see `units`."""
+    return _pruned(units(network(arrays), keep=keep))
 
 
 def network(arrays: dict[str, np.ndarray]) -> nn.Sequential:
@@ -38,59 +113,52 @@ def network(arrays: dict[str, np.ndarray]) -> nn.Sequential:
     return net
 
 
-def l1_each_layer(arrays: dict[str, np.ndarray], share: float) -> Pruned:
-    """The published recipe: the `share` smallest |w| of each layer, in one shot.
-
-    The output layer loses `share` of its 64 weights like any other: whole hidden units
-    fall silent. A share outside [0, 1] is torch's ValueError, here and below.
-    """
-    net = network(arrays)
-    for layer in (net[0], net[2]):
-        prune.l1_unstructured(layer, "weight", float(share))
-        prune.remove(layer, "weight")
-    return _pruned(net)
-
-
-def l1_global(arrays: dict[str, np.ndarray], share: float) -> Pruned:
-    """The `share` smallest |w| of both layers in one ranking."""
-    net = network(arrays)
-    pairs = [(net[0], "weight"), (net[2], "weight")]
-    prune.global_unstructured(
-        pairs, pruning_method=prune.L1Unstructured, amount=float(share)
-    )
-    for layer, name in pairs:
-        prune.remove(layer, name)
-    return _pruned(net)
-
-
-def l1_first(arrays: dict[str, np.ndarray], share: float) -> Pruned:
-    """The `share` smallest |w| of the first layer; the output layer stays whole."""
-    net = network(arrays)
-    prune.l1_unstructured(net[0], "weight", float(share))
-    prune.remove(net[0], "weight")
-    return _pruned(net)
-
-
-def units(arrays: dict[str, np.ndarray], keep: int) -> Pruned:
-    """Whole hidden units: `keep` of them stay, those with the largest |w2| ||W1 row||.
-
-    What is left is a smaller dense student: no bitmap, no sparse kernel.
-    ValueError unless 1 <= keep <= hidden.
-    """
-    hidden = len(arrays["w2"])
-    if not 1 <= keep <= hidden:
-        raise ValueError(f"keep must be 1 to {hidden} hidden units, not {keep}")
-    weight = np.abs(arrays["w2"]) * np.linalg.norm(arrays["W1"], axis=1)
-    kept = np.sort(np.argsort(-weight, kind="stable")[:keep])
-    smaller = {k: arrays[k][kept] for k in ("W1", "b1", "w2")} | {"b2": arrays["b2"]}
-    return _pruned(network(smaller))
-
-
 def _pruned(net: nn.Sequential) -> Pruned:
     W1, w2 = (net[i].weight.detach().numpy() for i in (0, 2))
     b1, b2 = (net[i].bias.detach().numpy() for i in (0, 2))
     arrays = {"W1": W1 + 0, "b1": b1, "w2": w2[0] + 0, "b2": b2[0]}  # -0 becomes 0
     return Pruned(arrays, {k: np.float32(arrays[k] != 0) for k in ("W1", "w2")})
+
+
+def _largest(size: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """False for the `share` smallest of all numbers, the first of equals."""
+    every = torch.cat([v.flatten() for v in size.values()])
+    keep = torch.ones(len(every), dtype=torch.bool, device=every.device)
+    keep[every.argsort(stable=True)[: round(share * len(every))]] = False
+    parts = zip(size, keep.split([v.numel() for v in size.values()]), strict=True)
+    return {name: part.view(size[name].shape) for name, part in parts}
+
+
+def plain(net: nn.Module) -> None:
+    """ValueError unless every number belongs to a convolution or a linear layer."""
+    held = sum(p.numel() for m in layers(net).values() for p in m.parameters())
+    if held != sum(p.numel() for p in net.parameters()):
+        raise ValueError(
+            "the net holds more than convolutions and linear layers: expected its "
+            "normalisations folded into them"
+        )
+
+
+def weight_bytes(
+    net: nn.Module, *, bits: int = 32, masks: dict[str, Tensor] | None = None
+) -> int:
+    """Bytes of the numbers in a file of the net, without what names its layers.
+
+    Each layer's weights at their bits: dense, or as a bitmap and those that are not 0
+    (or that a mask keeps), whichever is smaller, in whole bytes; at 32 bits float32
+    biases, else float16 biases and a float16 scale for each output.
+    """
+    plain(net)
+    total = 0
+    for name, layer in layers(net).items():
+        mask = (masks or {}).get(f"{name}.weight")
+        kept = int((layer.weight if mask is None else mask).count_nonzero())
+        count, rows = layer.weight.numel(), len(layer.weight)
+        sparse = math.ceil(count / 8) + math.ceil(kept * bits / 8)
+        total += min(math.ceil(count * bits / 8), sparse)
+        biases = 0 if layer.bias is None else rows
+        total += 4 * biases if bits == 32 else 2 * (rows + biases)
+    return total
 
 
 class Size(NamedTuple):
@@ -136,11 +204,11 @@ def _state(student) -> dict:
     return {k: torch.as_tensor(v) for k, v in values.items() if v is not None}
 
 
-def _tensors(value) -> list[torch.Tensor]:
+def _tensors(value) -> list[Tensor]:
     """The plain tensors in one entry of a state dict, packed quantized ones opened."""
     if isinstance(value, tuple):
         return [t for v in value for t in _tensors(v)]
-    if not isinstance(value, torch.Tensor):
+    if not isinstance(value, Tensor):
         return []
     return [value.int_repr() if value.is_quantized else value]
 

@@ -1,7 +1,16 @@
-"""quantize: a student's weights in eight bits or fewer, its activations in eight."""
+"""quantize: weights in two to eight bits, of any net or of a two-layer student.
+
+Steps are symmetric, 2^(bits - 1) - 1 either way, with a scale for each output, the one
+of least squared error among some (Banner, Nahshan & Soudry 2019 derive it). Training
+sees the rounded weights and its gradients pass straight through the rounding (Bengio et
+al. 2013, arXiv 1308.3432; Jacob et al. 2018). A net's activations stay float32, and
+whatever is rounded for good has its normalisations folded; a two-layer student may have
+its activations in eight bits too.
+"""
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -9,11 +18,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from kdutils.compress.prune import logits, network
+from kdutils.compress.prune import layers, logits, network, plain
 from kdutils.deploy.int8 import SCALES, Int8
 
+CLIPS = [1 - step / 20 for step in range(11)]  # shares of the largest weight, 1 to .5
+LEAST = 2.0**-24  # the smallest float16 above 0
+HALF = 16  # bits of a bias
 INPUT_SCALE = np.float32(3 / 127)  # prepared readings lie in (-3, 3)
 
 
@@ -65,9 +78,15 @@ def weight_only(
 
 
 def _top(bits: int) -> int:
-    if not 2 <= bits <= 8:
-        raise ValueError(f"bits must be 2 to 8, not {bits}")
+    if bits not in range(2, 9):
+        raise ValueError(f"bits is {bits}: expected 2 to 8")
     return 2 ** (bits - 1) - 1
+
+
+def _best(W: Tensor, scales: Tensor, top: int) -> Tensor:
+    """Of scales (K, rows) the number of each row's best for W (rows, columns)."""
+    steps = (W / scales[..., None]).round_().clamp_(-top, top)
+    return steps.mul_(scales[..., None]).sub_(W).square_().sum(-1).argmin(0)
 
 
 def _rows(W: np.ndarray, clip: str, top: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,14 +94,14 @@ def _rows(W: np.ndarray, clip: str, top: int) -> tuple[np.ndarray, np.ndarray]:
     finer = {"max": [0], "mse": range(12)}
     if clip not in finer:
         raise ValueError(f"clip must be 'max' or 'mse', not {clip!r}")
-    size = np.maximum(np.abs(W).max(axis=1) / top, 2.0**-24)
+    size = np.maximum(np.abs(W).max(axis=1) / top, LEAST)
     first = np.floor(-16 * np.log2(size)).astype(int)
     codes = (first + np.array(finer[clip])[:, None]).clip(0, 255)
-    wide = SCALES[codes].astype(np.float32)[:, :, None]
-    steps = np.rint(W / wide).clip(-top, top)
-    best = np.square(steps * wide - W).sum(axis=2).argmin(axis=0)
-    rows = np.arange(len(W))
-    return steps[best, rows].astype(np.int8), SCALES[codes[best, rows]]
+    wide = torch.from_numpy(SCALES[codes].astype(np.float32))
+    best = _best(torch.from_numpy(W), wide, top).numpy()
+    scales = SCALES[codes[best, np.arange(len(W))]]
+    steps = np.rint(W / scales.astype(np.float32)[:, None]).clip(-top, top)
+    return steps.astype(np.int8), scales
 
 
 def static(
@@ -112,7 +131,7 @@ def static(
     return min(students, key=lambda q: float(np.square(q.logits(X) - target).mean()))
 
 
-class _Through(torch.autograd.Function):
+class Through(torch.autograd.Function):
     """`value` on the way forward, the gradient of t on the way back (Bengio 2013)."""
 
     @staticmethod
@@ -124,24 +143,24 @@ class _Through(torch.autograd.Function):
         return gradient, None
 
 
-def _round(t: torch.Tensor) -> torch.Tensor:
-    return _Through.apply(t, t.round())
+def _round(t: Tensor) -> Tensor:
+    return Through.apply(t, t.round())
 
 
-def _half(t: torch.Tensor) -> torch.Tensor:
-    return _Through.apply(t, t.half().float())
+def _half(t: Tensor) -> Tensor:
+    return Through.apply(t, t.half().float())
 
 
-def _scale(log: torch.Tensor) -> torch.Tensor:
+def _scale(log: Tensor) -> Tensor:
     """The nearest of SCALES to exp(log)."""
     code = (log * (-16 / math.log(2))).round().clamp(0, 255).long()
-    return _Through.apply(log.exp(), torch.from_numpy(SCALES).float()[code])
+    return Through.apply(log.exp(), torch.from_numpy(SCALES).float()[code])
 
 
 def qat(
     arrays: dict[str, np.ndarray],
     X: np.ndarray,
-    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
     *,
     epochs: int,
     lr: float = 1e-3,
@@ -155,10 +174,9 @@ def qat(
     """Quantization-aware fine-tuning (Jacob et al. 2018) from `static(arrays, X)`.
 
     loss(logits (b,), rows int64 (b,)) -> scalar, rows indexing X (n, d). The forward
-    pass computes exactly what `Int8.logits` does, the backward pass goes straight
-    through the rounding (Bengio et al. 2013, arXiv 1308.3432), which makes the scales'
-    gradient that of Esser et al. 2020 (LSQ, arXiv 1902.08153, eq. 3). Scales are
-    learned as logarithms. Adam, learning rate lr falling to 0 as a cosine.
+    pass computes exactly what `Int8.logits` does; the scales' gradient is that of Esser
+    et al. 2020 (LSQ, arXiv 1902.08153, eq. 3). Scales are learned as logarithms.
+    Adam, learning rate lr falling to 0 as a cosine.
     mask: W1 and w2, 0 where a weight stays zero; without it, weights now 0 stay 0.
     validate(student) -> higher is better: the best epoch is returned, epoch 0 (before
     training) included. Without it: the last.
@@ -187,19 +205,11 @@ def qat(
             ).backward()
             optimizer.step()
             schedule.step()
-        W1, s1, b1, w2, s2, b2, s_hidden = (
+        W1, s1, b1, w2, *rest = (
             t.detach().numpy()[()].copy() for t in _rounded(p, scales, mask, signs, top)
         )
-        student = Int8(
-            W1.astype(np.int8),
-            s1.astype(np.float16),
-            b1.astype(np.float16),
-            w2.astype(np.int8),
-            s2,
-            b2,
-            INPUT_SCALE,
-            s_hidden,
-        )
+        weights = W1.astype("i1"), s1.astype("f2"), b1.astype("f2"), w2.astype("i1")
+        student = Int8(*weights, *rest[:2], INPUT_SCALE, rest[2])
         now = validate(student) if validate else math.inf
         if now > score or not validate:
             best, score = student, now
@@ -207,8 +217,8 @@ def qat(
 
 
 def _rounded(
-    p: dict, scales: dict, mask: dict, signs: torch.Tensor, top: int
-) -> tuple[torch.Tensor, ...]:
+    p: dict, scales: dict, mask: dict, signs: Tensor, top: int
+) -> tuple[Tensor, ...]:
     """What the device would hold, in the order of `Int8`, as float32 with gradients.
 
     signs: those of w2, fixed; what `merged` does happens here at every step.
@@ -220,8 +230,84 @@ def _rounded(
     return W1, s1, _half(p["b1"] * size), signs, s2, p["b2"], scales["s_hidden"].exp()
 
 
-def _forward(x: torch.Tensor, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def _forward(x: Tensor, parts: tuple[Tensor, ...]) -> Tensor:
     """`Int8.logits`, bit for bit, from int8-valued inputs x (n, d)."""
     W1, s1, b1, w2, s2, b2, s_hidden = parts
     hidden = (x @ W1.T) * (s1 * float(INPUT_SCALE)) + b1
     return (_round((hidden / s_hidden).clamp(0, 255)) @ w2) * (s_hidden * s2) + b2
+
+
+def quantized(net: nn.Module, bits: int) -> nn.Module:
+    """A copy with weights of `bits` bits, as a file of them is read back.
+
+    See `rounded`; biases are rounded to float16. A second time changes nothing. Raises
+    ValueError for bits outside of 2 to 8 and where a normalisation is not folded.
+    """
+    plain(net)
+    net = copy.deepcopy(net)
+    with torch.no_grad():
+        for layer in layers(net).values():
+            layer.weight.copy_(rounded(layer.weight, bits))
+            if layer.bias is not None:
+                layer.bias.copy_(layer.bias.half().float())
+    return net
+
+
+def rounded(w: Tensor, bits: int) -> Tensor:
+    """Weights (outputs, ...) as whole steps of a float16 scale for each output."""
+    top, rows = _top(bits), w.flatten(1)
+    clips = torch.tensor(CLIPS, dtype=w.dtype, device=w.device)[:, None]
+    scales = (clips * rows.abs().amax(1) / top).clamp(min=LEAST).half().to(w.dtype)
+    best = scales.gather(0, _best(rows, scales, top)[None])[0]
+    scale = best.view(-1, *[1] * (w.dim() - 1))
+    return (w / scale).round().clamp(-top, top) * scale
+
+
+def tune(
+    net: nn.Module,
+    fit: Callable[[nn.Module], object],
+    *,
+    masks: dict[str, Tensor] | None = None,
+    bits: int | None = None,
+) -> nn.Module:
+    """A copy that `fit` trains in place, such as a call of `train.fit`.
+
+    masks: these weights are 0 in every step and afterwards. bits: every forward pass
+    sees the weights and biases of `quantized`, and what comes back is rounded. A
+    normalisation stays and learns: it multiplies an output as its scale does, so that
+    folding it afterwards moves scales and no step. Products are float32. Raises
+    ValueError for bits outside of 2 to 8.
+    """
+    if bits is not None:
+        _top(bits)
+    net = copy.deepcopy(net)
+    seen = {}
+    for name, layer in layers(net).items():
+        mask = (masks or {}).get(f"{name}.weight")
+        if mask is not None or bits is not None:
+            seen[layer, "weight"] = _Seen(mask, bits)
+        if bits is not None and layer.bias is not None:
+            seen[layer, "bias"] = _Seen(None, HALF)
+    for (layer, name), how in seen.items():
+        parametrize.register_parametrization(layer, name, how)
+    fit(net)
+    for layer, name in seen:
+        parametrize.remove_parametrizations(layer, name)
+    return net
+
+
+class _Seen(nn.Module):
+    """A weight as the forward pass sees it: masked, then rounded."""
+
+    def __init__(self, mask: Tensor | None, bits: int | None) -> None:
+        super().__init__()
+        self.bits = bits
+        self.register_buffer("gone", None if mask is None else ~mask, persistent=False)
+
+    def forward(self, w: Tensor) -> Tensor:
+        w = w if self.gone is None else w.masked_fill(self.gone, 0.0)
+        if self.bits is None:
+            return w
+        if self.bits == HALF:
+            return _half(w)
+        return Through.apply(w, rounded(w.detach(), self.bits))

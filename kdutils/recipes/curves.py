@@ -86,10 +86,10 @@ def students(config: dict, fp32: dict, tune: Tune, X: np.ndarray) -> list:
     found, dense, zeros, fewer = [fp32], fp32, fp32, fp32
     for share in config["sparsities"]:
         dense = tune.float(dense, None)
-        once = compress.l1_first(fp32, share)
-        left = compress.l1_first(zeros, share)
+        once = compress.pruned(fp32, share, scope="first")
+        left = compress.pruned(zeros, share, scope="first")
         zeros = tune.float(*left)
-        fewer = tune.float(compress.units(fewer, kept(fp32, share)).arrays, None)
+        fewer = tune.float(compress.fewer_units(fewer, kept(fp32, share)).arrays, None)
         found += [dense, once.arrays, tune.int8(*once), zeros]
         found += [tune.int8(zeros, left.mask), fewer, tune.int8(fewer)]
         found.append(tune.int8(fewer, bits=min(config["bits"])))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Literal
 
@@ -19,7 +20,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdutils.compress import shrink
+from kdutils import train
+from kdutils.compress import prune as compress
+from kdutils.compress import quantize
 from kdutils.data import Split
 from kdutils.deploy import waferpack
 from kdutils.losses import multiclass, multilabel
@@ -172,7 +175,7 @@ def steps(config: dict) -> list[Step]:
 def compute(config: dict, run) -> dict:
     """Climb down once, keep what each rung says, one row for each."""
     student = (image if config["of"] == "03_kd_images" else wafer)(config, run)
-    kept = run.step("ladder", lambda: descend(config, student))
+    kept = run.step("ladder", lambda: descend(config, student, run.device))
     known = {TEACHER: student.teacher, ALONE: student.alone}
     known, rows = {step: said for step, said in known.items() if said}, {}
     model = config["student"]
@@ -200,17 +203,17 @@ def compute(config: dict, run) -> dict:
     return {"rows": list(rows.values())}
 
 
-def descend(config: dict, student: Student) -> dict[str, np.ndarray]:
+def descend(config: dict, student: Student, device: str) -> dict[str, np.ndarray]:
     """Logits of validation and test, and NUMBERS, of every rung."""
     left, spent, kept = {}, {}, {}
     for step in [FP32, *steps(config)]:
         batches = student.batches(config["seed"] + step.rounds) if step.rounds else ()
         start = left.get(step.after, student.net)
-        left[step.name] = net = rung(config, step, start, student, batches)
+        left[step.name] = net = rung(config, step, start, student, batches, device)
         spent[step.name] = spent.get(step.after, 0) + config["epochs"] * len(batches)
         small = deployed(net, step.bits)
         held = sum(int(p.count_nonzero()) for p in small.parameters())
-        weighs = shrink.weight_bytes(small, bits=step.bits)
+        weighs = compress.weight_bytes(small, bits=step.bits)
         numbers = [weighs, nets.parameters(small), held, spent[step.name]]
         kept[f"{step.name}-numbers"] = np.array(numbers)
         for part in PARTS:
@@ -222,31 +225,37 @@ def descend(config: dict, student: Student) -> dict[str, np.ndarray]:
 def deployed(net: nn.Module, bits: int) -> nn.Module:
     """The net as a file of its weights at these bits is read back."""
     small = waferpack.folded(net)
-    return small if bits == 32 else shrink.quantized(small, bits)
+    return small if bits == 32 else quantize.quantized(small, bits)
 
 
-def rung(config: dict, step: Step, net: nn.Module, student: Student, batches):
+def rung(
+    config: dict, step: Step, net: nn.Module, student: Student, batches, device="cpu"
+) -> nn.Module:
     """The net of a step, made from the net that it starts from, not yet `deployed`."""
     masks = None
     if step.units:
-        net = shrink.units(net, step.sparsity)
+        net = compress.units(net, share=step.sparsity)
     elif step.sparsity:
         ranked, scope = waferpack.folded(net), config["scope"]
-        masks = shrink.masks(ranked, step.sparsity, scope=scope)
-        net = shrink.masked(net, masks)
+        masks = compress.masks(ranked, step.sparsity, scope=scope)
+        net = compress.masked(net, masks)
     if not step.rounds:
         return net
-    return shrink.tune(
-        net,
-        batches,
-        student.loss,
-        masks=masks,
-        bits=step.bits if step.bits < 32 else None,
-        epochs=config["epochs"],
-        lr=config["share"] * student.lr,
-        decay=student.decay,
-        seed=config["seed"],
-    )
+    own = {"lr": config["share"] * student.lr, "weight_decay": student.decay}
+
+    def fit(net: nn.Module) -> None:
+        train.fit(
+            net,
+            batches,
+            student.loss,
+            epochs=config["epochs"],
+            optimizer=partial(torch.optim.AdamW, **own, fused=True),
+            seed=config["seed"],
+            device=device,
+        )
+
+    bits = step.bits if step.bits < 32 else None
+    return quantize.tune(net, fit, masks=masks, bits=bits)
 
 
 def image(config: dict, run) -> Student:
@@ -282,7 +291,7 @@ def image(config: dict, run) -> Student:
         parts=parts,
         teacher={part: told[part] for part in PARTS},
         alone=alone,
-        teacher_bytes=shrink.weight_bytes(net_teachers.trained(source)),
+        teacher_bytes=compress.weight_bytes(net_teachers.trained(source)),
         lr=how["lr"],
         decay=0.0,
         cell=f"{method}, α {cell.alpha:g}, T {cell.T:g}",
@@ -330,7 +339,7 @@ def wafer(config: dict, run) -> Student:
         parts=parts,
         teacher={part: told[part] for part in PARTS},
         alone=alone and {part: alone.arrays("answers")[part] for part in PARTS},
-        teacher_bytes=sum(map(shrink.weight_bytes, whole)),
+        teacher_bytes=sum(map(compress.weight_bytes, whole)),
         lr=own["lr"],
         decay=own["decay"],
         cell="label-free, α {alpha:g}, β {beta:g}, T {T:g}".format(**own),

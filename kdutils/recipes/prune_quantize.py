@@ -229,15 +229,15 @@ def students(config: dict, sweep, fold: folds.Fold, targets: dict) -> list:
     )
     tune = Tune(config, sweep.config, cell, fold, targets)
     each, whole, first = (
-        prune(fp32, share)
-        for prune in (compress.l1_each_layer, compress.l1_global, compress.l1_first)
+        compress.pruned(fp32, share, scope=scope)
+        for scope in ("layer", "global", "first")
     )
-    half = compress.units(fp32, len(fp32["w2"]) // 2)
+    half = compress.fewer_units(fp32, len(fp32["w2"]) // 2)
     pruned = {"each": each, "whole": whole, "first": first, "half": half}
     tuned = {name: tune.float(*one) for name, one in pruned.items()}
-    most = compress.l1_first(tuned["first"], 0.75)
+    most = compress.pruned(tuned["first"], 0.75, scope="first")
     sparse = tune.float(*most)
-    one_shot = compress.l1_each_layer(published, 0.5).arrays
+    one_shot = compress.pruned(published, 0.5, scope="layer").arrays
     X = fold.X["train"]
     ours = [
         whole.arrays,
