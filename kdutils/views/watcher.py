@@ -27,7 +27,7 @@ FAULTS = {  # the kinds of edge.malformed.Malformed, as an engineer says them
 }
 WAYS = ("int8", "xgboost", "watcher")
 SAID = ("pass", "fail", "refused")
-STEPS = {  # parts of bench_edge's latency, as they follow each other
+STEPS = {  # parts of the bench edge-latency, as they follow each other
     "event": "event, claim",
     "read": "read, hash",
     "parse": "parse",
