@@ -196,11 +196,7 @@ data: $(READY) ## find or fetch the data sets of the paper profile: a line each
 	@$(python) -m kdutils.data
 
 bench: $(READY) ## time many students at once against one after another: measured/
-	$(python) -m kdutils.bench.grid --write
-	$(python) -m kdutils.bench.images --write \
-	  $(if $(filter paper,$(PROFILE)),--source mnist --halved)
-	$(python) -m kdutils.bench.wafers --write
-	$(python) -m kdutils.bench.edge --write
+	$(python) -m kdutils.bench --write $(if $(filter paper,$(PROFILE)),--source mnist --bf16)
 
 lock: ## write requirements.txt anew from pyproject.toml
 	$(if $(wildcard $(VENV)/bin/uv),$(BIN)/uv,uv) pip compile --quiet --universal --generate-hashes \

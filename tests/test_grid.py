@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from kdutils import paths
-from kdutils.bench import grid as bench
+from kdutils.bench.__main__ import Shuffled
 from kdutils.models import mlp as models
 from kdutils.train import grid
 
@@ -83,7 +81,7 @@ def one_student(rows, cell, seed, start=None):
     if start:
         student = models.Student.from_arrays(start)
     data = TensorDataset(*(torch.from_numpy(rows[k]) for k in ("X", "y", "teacher")))
-    order = bench.Shuffled(len(data), seed)
+    order = Shuffled(len(data), seed)
     loader = DataLoader(data, batch_size=HOW["batch"], sampler=order)
     optimizer = torch.optim.AdamW(
         student.parameters(), lr=HOW["lr"], weight_decay=HOW["weight_decay"]
@@ -232,16 +230,3 @@ def test_bad_rows_are_named(rows):
         grid.fit(**rows, cells=[grid.Cell("kl")], seeds=[0], **HOW)
     with pytest.raises(ValueError, match="diverged by epoch 1"):
         grid.fit(**rows, cells=CELLS, seeds=[0], **{**HOW, "lr": 1e30})
-
-
-def test_the_bench_compares_like_with_like(tmp_path, monkeypatch):
-    found = usual, whole = bench.grid_against_loop(
-        alphas=6, temperatures=5, seeds=2, rows=600, epochs=2, baseline_cells=3
-    )
-    assert (usual["students"], whole["students"]) == (3, 60)
-    assert usual["times"] == 1.0 and whole["times"] > 3
-    assert whole["auc_difference"] <= bench.TOLERANCE
-    monkeypatch.setattr(paths, "measured", lambda: tmp_path)
-    path = bench.keep(found, "grid")
-    assert path.endswith(f"grid-{whole['cpu']}-t{whole['threads']}.csv")
-    assert pd.read_csv(path)["times"].tolist() == pytest.approx([1, whole["times"]])

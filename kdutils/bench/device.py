@@ -1,29 +1,39 @@
-"""bench_student: one device asked of a student in every way there is; a fresh start.
+"""device: the watcher's latency, throughput and start, and its student in every way.
 
-A part of `bench_edge`. All ways take one thread and, XGBoost aside, one shape; torch
-and XGBoost have untrained or simulated weights, on which times do not depend.
+What is measured is a shipped student. Durable means fsynced, so the fsyncs of the same
+disk are measured between the lots. All ways to ask a student take one thread and,
+XGBoost aside, one shape; torch and XGBoost have untrained or simulated weights, on
+which times do not depend.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from kdutils import paths
-from kdutils.bench import grid as bench
-from kdutils.bench.wafers import mean
-from kdutils.edge import model
+from kdutils.bench import mean, tester_rows
+from kdutils.deploy.bundle import BundleError
+from kdutils.edge import model, simulate, verdicts
 from kdutils.models import mlp as models
+
+PERCENTILES = (50, 95, 99)
+WARMING = 10  # lots before those that count
+SHOWN = re.compile(r'verdict "([^"]+)".* ms \((.*)\)$')
+
 
 RAPL = Path("/sys/class/powercap")
 FIRST = "numpy int8, bundle"
@@ -70,6 +80,161 @@ lines = open("/proc/self/status").readlines()
 print(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 """
 Way = Callable[[int], np.ndarray]  # calls -> seconds of each
+
+
+class Watching(NamedTuple):
+    """A watcher at work: its inbox, the lines that it logs, its process, its start."""
+
+    inbox: Path
+    lines: Iterator[str]
+    pid: int
+    said: str
+
+
+@contextmanager
+def watching(path: str, folder: str) -> Iterator[Watching]:
+    """A watcher's process over new folders; ValueError if it does not start."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        inbox, outbox = Path(place, "inbox"), Path(place, "outbox")
+        inbox.mkdir()
+        words = ["--bundle", path, "--inbox", str(inbox), "--outbox", str(outbox)]
+        with python("-m", "kdutils.edge", "watch", *words) as child:
+            try:
+                said = child.stdout.readline()
+                if " watching " not in said:
+                    raise ValueError(f"no watcher: {child.stderr.read().strip()}")
+                yield Watching(inbox, child.stdout, child.pid, said)
+            finally:
+                child.terminate()
+                child.communicate()
+
+
+def latency(
+    path: str, folder: str, *, lots: int = 400, rate: float = 40.0
+) -> list[dict]:
+    """A row for the whole way, for each part, for the fsyncs, for what is `above` them.
+
+    whole: from just before a lot of one row is closed until the watcher's line that its
+    verdict is durable comes out of a pipe. event: until it is claimed; rest: what the
+    watcher does not count, such as moving the lot behind its verdict, and the pipe.
+    fsyncs: ours, of a file and its folder on the same disk, between the lots; above:
+    whole less fsyncs, by percentile.
+    """
+    student, rng, took = model.load(path), np.random.default_rng(0), []
+    with watching(path, folder) as at:
+        own = at.inbox.parent / "own"
+        own.mkdir()
+        begin = time.perf_counter()
+        for number in range(WARMING + lots):
+            time.sleep(max(0.0, begin + number / rate - time.perf_counter()))
+            content = simulate.joined(simulate.content(student, rng, 1))
+            start = put(at.inbox / f"{number}.csv", content)
+            parts = verdict(at.lines, f"{number}.csv")
+            whole = time.perf_counter() - start
+            parts["rest"] = whole - sum(parts.values())
+            took.append({"whole": whole, **parts, "fsyncs": fsyncs(own, content)})
+    how = {"lots": lots, "rate": rate, "disk": disk(folder)}
+    how["events"] = "watchdog" if "watchdog" in at.said else "timer"
+    found = {
+        part: 1000 * np.percentile([one[part] for one in took[WARMING:]], PERCENTILES)
+        for part in took[0]
+    }
+    found["above"] = found["whole"] - found["fsyncs"]
+    return [
+        {"part": part}
+        | {f"p{p}_ms": v for p, v in zip(PERCENTILES, values, strict=True)}
+        | how
+        for part, values in found.items()
+    ]
+
+
+def throughput(
+    path: str, folder: str, *, files: int = 50, rows: int = 1000, rounds: int = 10
+) -> list[dict]:
+    """One row: rows a second, of wall and of CPU time; the watcher keeps to one core.
+
+    The files are there before a round begins and are renamed into the inbox.
+    """
+    student, rng, took = model.load(path), np.random.default_rng(0), []
+    with watching(path, folder) as at:
+        core = {max(os.sched_getaffinity(0))}
+        for task in os.listdir(f"/proc/{at.pid}/task"):
+            os.sched_setaffinity(int(task), core)
+        for number in range(rounds + 1):  # the first one warms
+            names = [f"{number}-{i}.csv" for i in range(files)]
+            for name in names:
+                content = simulate.joined(simulate.content(student, rng, rows))
+                put(at.inbox / f".{name}", content)
+            start = time.perf_counter(), spent(at.pid)
+            for name in names:
+                os.rename(at.inbox / f".{name}", at.inbox / name)
+            for _ in names:
+                verdict(at.lines)
+            end = time.perf_counter(), spent(at.pid)
+            took.append(np.subtract(end, start))
+    wall, cpu = files * rows / np.array(took[1:]).T
+    how = {"files": files, "rows": rows, "rounds": rounds, "disk": disk(folder)}
+    return [mean("per_second", wall) | mean("per_cpu_second", cpu) | how]
+
+
+def put(path: Path, content: bytes) -> float:
+    """Write a file and close it; the time just before it is closed."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.write(fd, content)
+    now = time.perf_counter()
+    os.close(fd)
+    return now
+
+
+def verdict(lines: Iterator[str], name: str = "") -> dict[str, float]:
+    """The parts of the next verdict in seconds; ValueError if it is no other's."""
+    line = lines.readline().rstrip("\n")
+    shown = SHOWN.search(line)
+    if shown is None or name not in ("", shown[1]):
+        raise ValueError(f"expected a verdict of {name or 'a lot'}, found {line!r}")
+    words = shown[2].split()
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return {part: float(ms) / 1000 for part, ms in pairs}
+
+
+def fsyncs(folder: Path, content: bytes) -> float:
+    """Seconds that a verdict's fsyncs take here: of a new file, then of its folder."""
+    fd = os.open(folder / "part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.write(fd, content)
+    start = time.perf_counter()
+    os.fsync(fd)
+    end = time.perf_counter()
+    os.close(fd)
+    verdicts.link(folder / "part", folder / f"{time.monotonic_ns()}")
+    os.unlink(folder / "part")
+    again = time.perf_counter()
+    verdicts.sync(folder)
+    return end - start + time.perf_counter() - again
+
+
+def disk(folder: str) -> str:
+    """The kind of file system that a folder lies on, such as ext4."""
+    at = os.path.realpath(folder)
+    mounts = [
+        line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()
+    ]
+    over = [pair for pair in mounts if f"{at}/".startswith(pair[0].rstrip("/") + "/")]
+    return max(over, key=lambda pair: len(pair[0]))[1]
+
+
+def spent(pid: int) -> float:
+    """Seconds of CPU that a process's threads have taken."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
+def shipped() -> str:
+    """The first student of the simulated tester that the profile ships."""
+    for path in sorted(paths.ship().glob("student-tester*")):
+        with suppress(BundleError):
+            model.load(path)
+            return str(path)
+    raise ValueError(f"no bundle in {paths.ship()}: run make 06_prune_quantize first")
 
 
 def answers(
@@ -192,7 +357,7 @@ def boosted(rows: int = 2000, trees: int = 300) -> Way:
     """A booster of rows of the simulated tester."""
     import xgboost
 
-    data = bench.tester_rows(rows)
+    data = tester_rows(rows)
     how = {"objective": "binary:logistic", "nthread": 1, "verbosity": 0, "seed": 0}
     matrix = xgboost.DMatrix(data.X, label=data.y)
     booster = xgboost.train(how, matrix, num_boost_round=trees)

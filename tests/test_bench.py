@@ -1,0 +1,196 @@
+"""The benches of trainings compare like with like, and keep what they measured."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from kdutils import bench as timing
+from kdutils import paths, train
+from kdutils.bench import __main__ as bench
+from kdutils.data import symmetry, wafersim
+from kdutils.deploy import waferpack
+from kdutils.models import nets, wafernets
+from kdutils.train import students
+
+SMALL = {"widths": [4, 4], "depth": 1, "head": 0}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def maps():
+    X, y = wafersim.draw(24, seed=3)
+    return X, 6 * y.astype(np.float32) - 3
+
+
+def rows(n=130, side=8):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (n, side, side), np.uint8)
+    y = rng.integers(0, 4, n)
+    return X, y, rng.normal(0, 3, (n, 4)).astype(np.float32)
+
+
+def test_pictures_are_handed_out_one_by_one_as_they_are():
+    X, y, t = rows()
+    data = bench.Pictures(X, y, t)
+    x, label, z = data[7]
+    assert len(data) == 130 and label == y[7]
+    assert torch.equal(x, torch.from_numpy(X[7]).float() / 255)
+    assert torch.equal(z, torch.from_numpy(t[7]))
+    x.zero_()  # a copy of its own
+    assert data[7][0].sum() > 1
+
+
+@pytest.mark.parametrize("student", list(bench.STUDENTS))
+def test_the_loops_train_the_same_students_as_the_stack(student):
+    name, sizes, lr = bench.STUDENTS[student]
+    X, y, t = rows()
+    how = {"epochs": 2, "batch": 32, "lr": lr, "seed": 5}
+
+    def fresh():
+        torch.manual_seed(1)
+        return nets.build(name, 8, 4, **sizes)
+
+    cells = [students.Cell("kd", 0.3, 1.0), students.Cell("kd", 1.0, 6.0)]
+    weights = students.fit_stacked(fresh(), X, y, {"teacher": t}, cells, **how)
+    stacked = students.predict_stacked(fresh(), weights, X)
+    for data in (bench.Pictures(X, y, t), (X, y, t)):
+        for cell, z in zip(cells, stacked, strict=True):
+            usual = nets.ask(bench.image_student(fresh(), data, cell, **how), X)
+            assert np.abs(usual - z).mean() < 1e-3 * np.abs(z).mean()
+    assert np.abs(stacked[0] - stacked[1]).mean() > 0.02 * np.abs(z).mean()
+
+
+@pytest.mark.parametrize("planes", [1, 2, 3])
+def test_an_image_is_what_the_nets_read_of_one_of_the_eight_copies(maps, planes):
+    X, t = maps
+    reader = wafernets.Reader(planes, nn.Identity())
+    data = bench.MapImages(X, t, planes)
+    copies = reader(torch.from_numpy(symmetry.turned(X)[:, 5].copy()))
+    drawn = set()
+    for _ in range(80):
+        x, z = data[5]
+        assert x.is_contiguous() and x.dtype == torch.float32
+        same = [k for k in range(8) if torch.equal(x, copies[k])]
+        assert same and torch.equal(z, torch.from_numpy(t[5]))
+        drawn.update(same)
+    assert drawn == set(range(8)) and len(data) == 24
+
+
+def test_the_loops_train_the_same_wafer_student(maps):
+    X, t = maps
+    X = symmetry.turned(X).max(0)  # no turn changes them
+    first = train.predict(bench.fresh(**SMALL), X)
+    said = {}
+    for way, loop in bench.LOOPS.items():
+        net = bench.fresh(**SMALL)
+        loop(net, X, t, epochs=1, batch=5)
+        said[way] = train.predict(net, X)
+    usual, memory, ours, halved = said.values()
+    moved = np.abs(usual - first).mean()
+    assert moved > 0.02 * np.abs(usual).mean()
+    assert np.abs(usual - memory).max() < 0.005 * moved
+    assert np.abs(usual - ours).max() < 0.005 * moved
+    assert np.abs(ours - halved).max() > 0 and np.abs(ours - halved).mean() < moved
+
+
+@pytest.mark.parametrize("loop", bench.LOOPS.values(), ids=bench.LOOPS)
+def test_a_loop_takes_all_its_epochs(maps, loop):
+    seen = []
+    net = bench.fresh(**SMALL)
+    last = net.body[-1]
+    last.register_forward_hook(lambda _, x, z: seen.append(len(z)))
+    loop(net, *maps, epochs=3, batch=10)
+    assert seen == [10, 10, 4] * 3
+
+
+def test_the_packed_student_is_the_student():
+    net, held = bench.packed(SMALL)
+    X, _ = wafersim.draw(40, seed=0)
+    plain = train.predict(waferpack.folded(bench.fresh(**SMALL)), X)
+    assert 0 < np.abs(train.predict(net, X) - plain).max() < 0.05 * np.abs(plain).max()
+    assert held < waferpack.torch_bytes(net) / 2
+
+
+def test_what_is_compared_takes_turns_after_one_untimed():
+    order = []
+    ways = {name: lambda name=name: order.append(name) for name in "ab"}
+    took = timing.taken(ways, 2, calls=2)
+    assert "".join(order) == "aabb" * 3
+    assert took["a"].shape == took["b"].shape == (2, 2)
+
+
+def test_a_mean_of_ratios_has_an_interval():
+    found = timing.mean("times", np.array([[1.0], [2.0], [4.0]]))
+    half = 4.302653 * np.log(2) / np.sqrt(3)  # t with two degrees of freedom
+    assert found["times"] == pytest.approx(2)
+    assert found["times_low"] == pytest.approx(2 * np.exp(-half), rel=1e-5)
+    assert found["times_high"] == pytest.approx(2 * np.exp(half), rel=1e-5)
+
+
+NETS = ["resnet18", "student1", "student2", "our teacher", "compact", "compact, packed"]
+LITTLE = ["--rounds", "2", "--calls", "3", "--repeats", "2", "--batch", "4"]
+LITTLE += ["--steps", "1", "--drawn", "8", "--widths", "4", "6", "--depth", "1"]
+WAFERS = ["wafers-latency", "wafers-training", "wafers-maps"]
+
+
+def measured(words, tmp_path, monkeypatch, capsys):
+    """What a command returns, after a look at what it printed and wrote."""
+    monkeypatch.setattr(paths, "measured", lambda: tmp_path)
+    found = bench.main([*words, "--write"])
+    said = capsys.readouterr().out
+    for what, rows in found.items():
+        path = tmp_path / f"{what}-{rows[0]['cpu']}-t1.csv"
+        assert str(path) in said and len(pd.read_csv(path)) == len(rows)
+        assert {row["threads"] for row in rows} == {1} and rows[0]["date"]
+    return found
+
+
+def test_wafer_nets_have_their_rows(tmp_path, monkeypatch, capsys):
+    found = measured([*WAFERS, *LITTLE], tmp_path, monkeypatch, capsys)
+    latency, training, maps = found.values()
+    assert [row["net"] for row in latency] == NETS
+    for row in latency:
+        assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
+        assert row["times_low"] <= row["times"] <= row["times_high"]
+    by = {row["net"]: row for row in latency}
+    assert by["resnet18"]["times"] == by["our teacher"]["ours_times"] == 1
+    assert by["student1"]["params"] == 60928 and by["student2"]["params"] == 4628
+    assert by["compact, packed"]["params"] < 1500  # the sizes asked for
+    ways = [(row["net"], row["way"]) for row in training]
+    nets = ("resnet18", "compact")
+    assert ways == [(net, way) for net in nets for way in bench.LOOPS]
+    assert [row["times_dataloader"] for row in training[::4]] == [1, 1]
+    assert [row["times_in_memory"] for row in training[1::4]] == [1, 1]
+    assert len(maps) == 3 and all(row["maps_per_second"] > 0 for row in maps)
+
+
+def test_many_students_have_a_row_beside_each_loop(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "tester_rows", lambda n: timing.tester_rows(400))
+    words = ["grid", "images", "--epochs", "1", "--batch", "64", "--students", "mlp"]
+    words += ["--rows", "300", "--alphas", "2", "--temperatures", "3", "--seeds", "2"]
+    found = measured([*words, "--baseline-cells", "2"], tmp_path, monkeypatch, capsys)
+    for what, last in (("grid", 12), ("images", 6)):
+        rows = found[what]
+        assert [row["students"] for row in rows] == [2, 2, last]
+        assert rows[0]["times_dataloader"] == rows[1]["times_in_memory"] == 1
+        for row in rows:
+            assert row["per_second"] == pytest.approx(row["students"] / row["seconds"])
+    assert found["grid"][0]["auc_difference"] <= bench.TOLERANCE
+    assert abs(found["images"][0]["accuracy_difference"]) < 0.01
+    assert found["images"][0]["rows"] == 300
+
+
+def test_a_bench_that_is_not_there_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["speed"])
+    said = capsys.readouterr().err
+    assert "speed" in said and all(what in said for what in bench.BENCHES)
