@@ -179,7 +179,7 @@ def compute(config: dict, run) -> dict:
     known = {TEACHER: student.teacher, ALONE: student.alone}
     known, rows = {step: said for step, said in known.items() if said}, {}
     model = config["student"]
-    if config["of"] == wafer_students.STAGE:
+    if config["of"] != "03_kd_images":
         model = tasks.called(model, config["sizes"])
     for order, step in enumerate([*known, FP32, *steps(config)]):
         said = known.get(step) or {p: kept[f"{step.name}-{p}"] for p in PARTS}
