@@ -14,7 +14,7 @@ from kdutils import paths
 from kdutils.edge import model, torture, verdicts
 from kdutils.recipes import edge_watcher
 from kdutils.store import runs
-from kdutils.views import watcher
+from kdutils.views import names, watcher
 
 TINY = {"lots": 40, "rows": 5, "kills": 2}
 
@@ -189,7 +189,7 @@ def test_the_figures_say_what_the_tables_say(rows):
     assert "0 lost, doubled or wrong" in repr(watcher.fates(table))
     table.loc[0, "lost"] = 3
     assert "3 lost, doubled or wrong" in repr(watcher.fates(table))
-    parts = [*watcher.STEPS, "above"]
+    parts = [*names.NAMES["part"], "above"]
     times = pd.DataFrame({"part": parts, "p50_ms": 1.25, "p99_ms": 7.5})
     same = {"lots": 9, "rate": 5.0, "events": "timer", "disk": "ext4"}
     figure = watcher.parts(times.assign(cpu="one-cpu", date="2026-01-02", **same))

@@ -71,7 +71,7 @@ def tester_rows(n: int, seed: int = 0) -> Rows:
 
     The teacher knows the truth, the logit of P(fail | x): none has to be trained.
     """
-    from kdutils.data import tester
+    from kdutils.data.simulate import tester
     from kdutils.deploy.prepare import Prepare
 
     lots = max(3, n // 200)

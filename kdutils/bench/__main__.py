@@ -28,7 +28,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from kdutils import train
 from kdutils.bench import Rows, cpu, device, keep, mean, taken, tester_rows
-from kdutils.data import images, symmetry, wafersim
+from kdutils.data import images, symmetry
+from kdutils.data.simulate import wafersim
 from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multiclass as scores

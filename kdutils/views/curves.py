@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from kdutils.views import names, style
@@ -110,7 +109,7 @@ def curve(lines: pd.DataFrame, ways: list[str], tolerance: float) -> Figure:
         ax.set_title(f"{name}\nn = {style.counts(group)}")
     axes[0, 0].set_ylabel("change in AUC, points")
     looks = dict(zip(ways, LOOKS, strict=False)) | {START: (style.BLACK, "*")}
-    _legend(figure, looks)
+    style.legend(figure, looks)
     return figure
 
 
@@ -163,7 +162,7 @@ def pareto(frame: pd.DataFrame, tolerance: float) -> Figure:
         named = f"{style.called(source)}, {group['quality'].iloc[0]}"
         looks[f"{named} (n = {style.counts(group)})"] = (color, marker)
     axes[0, 0].set_ylabel("change against the data set's float32 student, points")
-    _legend(figure, looks)
+    style.legend(figure, looks)
     return figure
 
 
@@ -227,11 +226,3 @@ def _frame(ax: Axes, tolerance: float) -> None:
     ax.set_xlabel("bytes of the model part (log)")
     ax.margins(x=0.1, y=0.1)
     ax.grid()
-
-
-def _legend(figure: Figure, looks: dict[str, tuple]) -> None:
-    handles = [
-        Line2D([], [], color=color, marker=marker, label=name)
-        for name, (color, marker) in looks.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=2)

@@ -37,13 +37,9 @@ def teachers(table: pd.DataFrame) -> Figure:
         bayes = f" of {auc['bayes']:.3f} possible" if "bayes" in auc else ""
         title.append(f"{called(best)} on {called(source)}, AUC {auc[best]:.3f}{bayes}")
     models = [m for m in table["model"].unique() if m not in ("bayes", "constant")]
-    figure, axes = style.page(
-        1,
-        len(panels),
-        1.5 + 0.3 * len(models),
-        f"Best teacher: {'; '.join(title)}",
-        sharey=True,
-    )
+    title = f"Best teacher: {'; '.join(title)}"
+    height = 1.5 + 0.3 * len(models)
+    figure, axes = style.page(1, len(panels), height, title, sharey=True)
     for ax, (_, name, group) in zip(axes[0], panels, strict=True):
         for line in group.itertuples():
             if line.model == "bayes":
@@ -117,13 +113,9 @@ def methods(table: pd.DataFrame, unit: style.Unit = style.AUC) -> Figure:
             f"{style.place(group)} ({clear} of {len(gains)} methods clearly above 0)"
         )
     listed = list(table["method"].unique())
-    figure, axes = style.page(
-        1,
-        len(panels),
-        1.65 + 0.28 * len(listed),
-        f"Largest gain over label-only: {'; '.join(title)}",
-        sharey=True,
-    )
+    title = f"Largest gain over label-only: {'; '.join(title)}"
+    height = 1.65 + 0.28 * len(listed)
+    figure, axes = style.page(1, len(panels), height, title, sharey=True)
     for ax, (_, name, group) in zip(axes[0], panels, strict=True):
         ax.axvline(0, color=style.BLACK, lw=0.8)
         for line in group.itertuples():
@@ -430,11 +422,7 @@ def pareto(
     ax.set_ylabel(f"test AUC, mean of n = {style.counts(steps)}")
     legend = {"ours": (style.BLUE, "o"), "teachers": (style.GREEN, "D")}
     legend |= dict.fromkeys(published, (style.ORANGE, "s"))
-    handles = [
-        Line2D([], [], color=color, marker=marker, ls="none", label=name)
-        for name, (color, marker) in legend.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    style.legend(figure, legend, ls="none", ncols=3)
     return figure
 
 

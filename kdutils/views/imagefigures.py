@@ -18,7 +18,7 @@ from kdutils.views.style import called
 from kdutils.views.subclass import BY_AUC
 
 ARMS, STUDENTS = NAMES["arm"], NAMES["student"]
-BELIEF = {  # column: what is drawn, its axis, and the scale
+FIDELITY = {  # column: what is drawn, its axis, and the scale
     "acc": ("test accuracy, %", 100),
     "agreement": ("agrees with teacher, %", 100),
     "ece": ("calibration error (ECE), %", 100),
@@ -43,13 +43,9 @@ def hinton(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
             f"{style.place(group)}"
         )
     listed = list(table["system"].unique())
-    figure, axes = style.page(
-        1,
-        len(panels),
-        1.6 + 0.32 * len(listed),
-        f"Errors of a student: {'; '.join(title)}",
-        sharey=True,
-    )
+    title = f"Errors of a student: {'; '.join(title)}"
+    height = 1.6 + 0.32 * len(listed)
+    figure, axes = style.page(1, len(panels), height, title, sharey=True)
     for ax, (_, name, group) in zip(axes[0], panels, strict=True):
         for line in group.itertuples():
             y = listed.index(line.system)
@@ -173,11 +169,11 @@ def fidelity(table: pd.DataFrame) -> Figure:
     sources = list(table.groupby("source", sort=False))
     height = 0.9 + len(sources) * (0.6 + 0.25 * len(listed))
     figure, axes = style.page(
-        len(sources), len(BELIEF), height, "; ".join(title), sharey="row"
+        len(sources), len(FIDELITY), height, "; ".join(title), sharey="row"
     )
     students = [s for s in STUDENTS if s in set(table["student"])]
     for row, (source, group) in zip(axes, sources, strict=True):
-        for ax, (column, (axis, scale)) in zip(row, BELIEF.items(), strict=True):
+        for ax, (column, (axis, scale)) in zip(row, FIDELITY.items(), strict=True):
             for line in group.to_dict("records"):
                 _, color, marker = STUDENTS[line["student"]]
                 ends = [scale * line[f"{column}{end}"] for end in ("", "_low", "_high")]
@@ -188,12 +184,8 @@ def fidelity(table: pd.DataFrame) -> Figure:
             ax.set_xlabel(axis)
         kind = group["kind"].iloc[0]
         row[0].set_title(f"{called(source)} ({kind} data), n = {style.counts(group)}")
-    handles = [
-        Line2D([], [], color=color, marker=marker, label=called(student))
-        for student, (_, color, marker) in STUDENTS.items()
-        if student in students
-    ]
-    figure.legend(handles=handles, loc="outside lower right", ncols=2)
+    looks = {called(student): STUDENTS[student][1:] for student in students}
+    style.legend(figure, looks, side="right")
     return figure
 
 
@@ -255,13 +247,9 @@ def calibration(table: pd.DataFrame, method: str = "kd") -> Figure:
             f"{100 * worst['ece']:.2f} % at T = {worst['T']:g}, label-only "
             f"{100 * alone:.2f} % on {style.place(group)}"
         )
-    figure, axes = style.page(
-        len(panels),
-        len(DRAWN),
-        0.9 + 1.75 * len(panels),
-        f"Calibration error {'; '.join(title)}",
-        sharex=True,
-    )
+    title = f"Calibration error {'; '.join(title)}"
+    height = 0.9 + 1.75 * len(panels)
+    figure, axes = style.page(len(panels), len(DRAWN), height, title, sharex=True)
     for row, (_, name, group) in zip(axes, panels, strict=True):
         for ax, (column, (axis, scale)) in zip(row, DRAWN.items(), strict=True):
             _lines(ax, group, method, column, scale)
@@ -329,12 +317,9 @@ def contingency(table: pd.DataFrame, found: pd.DataFrame) -> Figure:
     across = min(len(panels), 2)
     down = -(-len(panels) // across)
     most = max(group["truth"].nunique() for _, group in panels)
-    figure, axes = style.page(
-        down,
-        across,
-        0.6 + down * (1.0 + 0.2 * most),
-        f"Do subclasses rediscover the hidden groups? ARI {'; '.join(title)}",
-    )
+    title = f"Do subclasses rediscover the hidden groups? ARI {'; '.join(title)}"
+    height = 0.6 + down * (1.0 + 0.2 * most)
+    figure, axes = style.page(down, across, height, title)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     for ax, (key, group) in zip(axes.flat, panels, strict=False):
@@ -376,13 +361,9 @@ def models(table: pd.DataFrame) -> Figure:
         title.append(f"{unit.gain(line[name])} on {called(source)}{end}")
     listed = list(table["model"].unique())
     ways = [way for way in WAYS if way in set(table["way"])]
-    figure, axes = style.page(
-        1,
-        len(panels),
-        1.7 + 0.3 * len(listed),
-        f"Subclasses against plain distillation: {'; '.join(title)}",
-        sharey=True,
-    )
+    title = f"Subclasses against plain distillation: {'; '.join(title)}"
+    height = 1.7 + 0.3 * len(listed)
+    figure, axes = style.page(1, len(panels), height, title, sharey=True)
     for ax, (source, name, group) in zip(axes[0], panels, strict=True):
         column, scale = ("auc", 1) if source in BY_AUC else ("acc", 100)
         for line in group.to_dict("records"):
@@ -401,11 +382,7 @@ def models(table: pd.DataFrame) -> Figure:
     looks = {f"way: {way}": WAYS[way][1:] for way in ways}
     if table["published_acc"].notna().any():
         looks["as published, one training"] = (style.ORANGE, "D")
-    handles = [
-        Line2D([], [], ls="none", color=color, marker=marker, label=name)
-        for name, (color, marker) in looks.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    style.legend(figure, looks, ls="none", ncols=3)
     return figure
 
 

@@ -147,7 +147,7 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def points(table: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `ladder` that a student could ship as, as `curves.pareto` reads them.
+    """The lines of `ladder` that a student could ship as, as `curves.pareto` reads.
 
     Columns source, model, quality, step, way, bytes, gain, gain_low, gain_high, n: the
     gain over float32 in points, the source with the student's name.

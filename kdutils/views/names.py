@@ -103,14 +103,9 @@ LABELS = {  # of a source, student, model or method, whichever column it stands 
     if name.label
 }
 TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")
+# Quantities in [0, 1], as their intervals then are; never a delta.
 SCORES = ("auc", "roc_auc", "acc", "accuracy", "agreement", "val_fidelity")
-SCORES += (
-    "exact",
-    "int8",
-    "turned",
-    "macro_f1",
-    "value",
-)  # in [0, 1]; no deltas
+SCORES += ("exact", "int8", "turned", "macro_f1", "value")
 
 # Decimals by a column's name, or by the words that it starts with; others have 4.
 GIVEN = {"alpha", "T", "knob", "smoothing", "noise", "rho"}  # settings: as they are

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from kdutils import paths
 from kdutils.views.names import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, called
@@ -155,6 +156,17 @@ def interval(
     if not np.isnan(low):
         ax.plot([low, high], [y, y], color=color, lw=1.6, solid_capstyle="butt")
     ax.plot([x], [y], **({"marker": "o", "color": color} | marker))
+
+
+def legend(
+    figure: Figure, looks: dict[str, tuple], side: str = "left", ncols: int = 2, **line
+) -> None:
+    """At the figure's foot, what each (colour, marker) stands for."""
+    handles = [
+        Line2D([], [], color=color, marker=marker, label=name, **line)
+        for name, (color, marker) in looks.items()
+    ]
+    figure.legend(handles=handles, loc=f"outside lower {side}", ncols=ncols)
 
 
 def names(ax: Axes, labels: list[str]) -> None:

@@ -18,9 +18,7 @@ from kdutils import stats
 from kdutils.views import names
 
 SETTING = ["source", "kind"]
-DELONG = {
-    "auc": ("ci_low", "ci_high")
-}  # where a row keeps its interval; else q_low, ...
+DELONG = {"auc": ("ci_low", "ci_high")}  # where rows have it; else q_low, q_high, q_p
 
 
 def summarise(
