@@ -112,7 +112,7 @@ DATASETS = {
 
 def known(name: str, modality: str = "") -> DataSet:
     """The data set of that name; raises SourceError, with the names there are."""
-    names = [key for key, its in DATASETS.items() if its.modality.startswith(modality)]
+    names = [k for k, its in DATASETS.items() if modality in ("", its.modality)]
     if name not in names:
         what = f"{modality or 'data'} set {name!r}"
         raise SourceError(f"{what} is unknown: expected {', '.join(names)}")
