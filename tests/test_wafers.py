@@ -386,6 +386,8 @@ def test_unknown_sources_and_options_are_refused(root):
             SourceError, match=r"set 'wafer' is unknown: expected .*mixedwm38"
         ):
             function("wafer")
+    with pytest.raises(SourceError, match="no files: it is simulated"):
+        wafers.duplicates("simulated")
     with pytest.raises(ValueError, match="mixedwm38 is read as it is"):
         wafers.split("mixedwm38", seed=0, root=str(root), rows=(1, 1, 1))
     for rows in (None, (1, 2), (1, 0, 1), ("1", 1, 1), 5):
