@@ -381,11 +381,13 @@ def test_two_files_of_one_source_are_not_chosen_between(root):
 
 
 def test_unknown_sources_and_options_are_refused(root):
-    for ask in (wafers.kind, wafers.digest, wafers.duplicates):
+    for function in (wafers.kind, wafers.digest, wafers.duplicates):
         with pytest.raises(
             SourceError, match=r"set 'wafer' is unknown: expected .*mixedwm38"
         ):
-            ask("wafer")
+            function("wafer")
+    with pytest.raises(SourceError, match="no files: it is simulated"):
+        wafers.duplicates("simulated")
     with pytest.raises(ValueError, match="mixedwm38 is read as it is"):
         wafers.split("mixedwm38", seed=0, root=str(root), rows=(1, 1, 1))
     for rows in (None, (1, 2), (1, 0, 1), ("1", 1, 1), 5):

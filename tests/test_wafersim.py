@@ -146,13 +146,6 @@ def test_whole_wafers_slope_along_x_and_along_y(name):
         assert share(X, along > 0.1).mean() > share(X, along < -0.1).mean() + 0.1
 
 
-def test_weights_are_the_shares():
-    rows = [row(), row("Loc"), row("Center", "Scratch")]
-    _, y = wafersim.draw(400, seed=0, combinations=rows, weights=[1, 0, 3])
-    assert (y.sum(1) == 0).sum() == 100 and (y.sum(1) == 2).sum() == 300
-    assert len(np.unique(y[:40], axis=0)) == 2  # in random order
-
-
 def test_every_parameter_moves_the_maps():
     X, _ = wafersim.draw(114, seed=0, ragged=0.2)
     for known in waferpatterns.PARAMETERS:
@@ -175,10 +168,6 @@ def test_every_parameter_moves_the_maps():
         ({"combinations": [row(), row("Center", "Donut")]}, "combinations, row 2"),
         ({"combinations": [row("Loc", "Random")]}, "row 1"),
         ({"combinations": [[0, 0, 0, 0, 2, 0, 0, 0]]}, "row 1"),
-        ({"weights": [1, 2]}, "each of 38"),
-        ({"weights": [0] * 38}, "weights must be"),
-        ({"weights": [-1] + [1] * 37}, "weights must be"),
-        ({"weights": [np.nan] + [1] * 37}, "weights must be"),
         ({"haze": (0, 1)}, "haze is no parameter"),
         ({"background": 0.2}, "background is 0.2"),
         ({"background": (0.3, 0.2)}, "background is (0.3, 0.2)"),

@@ -81,8 +81,29 @@ class Rows:
     fail: str = "1"
     warnings: tuple[str, ...] = ()
 
-    def split(self, places: list[np.ndarray]) -> Split:
-        """The rows at three arrays of places as train, validation and test."""
-        parts = (Part(self.X[i], self.y[i], self.group[i], self.row[i]) for i in places)
+    def split(self, places: list[np.ndarray], *, single: bool = False) -> Split:
+        """The rows at three arrays of places as train, validation and test: `apart`."""
+        parts = (
+            Part(self.X[i], self.y[i], self.group[i], self.row[i])
+            for i in apart(self.group, places, single=single)
+        )
         units = ("",) * len(self.features)
         return Split(*parts, self.features, units, self.source, self.kind)
+
+
+def apart(
+    group: np.ndarray, places: list[np.ndarray], *, single: bool = False
+) -> list[np.ndarray]:
+    """The places of train, val and test that stay, so that no group is in two parts.
+
+    Of a group only the last part's rows stay; single: of these, val and test keep the
+    first.
+    """
+    train, val, test = places
+    if single:
+        val, test = (
+            i[np.sort(np.unique(group[i], return_index=True)[1])] for i in (val, test)
+        )
+    val = val[~np.isin(group[val], group[test])]
+    later = np.concatenate((group[val], group[test]))
+    return [train[~np.isin(group[train], later)], val, test]

@@ -1,4 +1,4 @@
-"""divide: rows into train, validation and test that never share a group."""
+"""divide: a table into train, validation and test that never share a group."""
 
 from __future__ import annotations
 
@@ -15,24 +15,6 @@ MANY = 5_000  # groups; above it they are drawn by chance, below it balanced one
 
 class TableError(ValueError):
     """A table that cannot be used as it is; its one sentence says where and why."""
-
-
-def apart(
-    group: np.ndarray, places: list[np.ndarray], *, single: bool = False
-) -> list[np.ndarray]:
-    """The places of train, val and test that stay, so that no group is in two parts.
-
-    Of a group only the last part's rows stay; single: of these, val and test keep the
-    first.
-    """
-    train, val, test = places
-    if single:
-        val, test = (
-            i[np.sort(np.unique(group[i], return_index=True)[1])] for i in (val, test)
-        )
-    val = val[~np.isin(group[val], group[test])]
-    later = np.concatenate((group[val], group[test]))
-    return [train[~np.isin(group[train], later)], val, test]
 
 
 def divide(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from kdutils.data import PARTS, Split, registry
-from kdutils.data.divide import apart
 from kdutils.data.registry import digest, kind, known
 
-__all__ = ["classes", "digest", "kind", "repeated", "split"]
+__all__ = ["classes", "digest", "kind", "split"]
 TEST_SHARE = 0.3  # of a source that has no test set of its own
 
 
@@ -19,7 +18,7 @@ def split(source: str, *, seed: int, val: int, root: str = "") -> Split:
     digits: the seed draws a test set of 30 % and `val` images, class by class.
     pneumoniamnist: the official parts, so `val` and the seed change nothing.
     group numbers equal images. No image is in two parts: of equal ones, only the last
-    part's stay (see `repeated`).
+    part's stay.
     Raises ValueError if `val` leaves no training image or a file is not as it should.
     """
     known(source, "image")
@@ -38,14 +37,7 @@ def split(source: str, *, seed: int, val: int, root: str = "") -> Split:
             test = train[np.sort(order[:drawn])]
         held = train[np.sort(order[drawn : drawn + val])]
         train = train[np.sort(order[drawn + val :])]
-    return rows.split(apart(rows.group, [train, held, test]))
-
-
-def repeated(source: str, root: str = "") -> int:
-    """How many training images `split` leaves out: they are in val or test as well."""
-    rows = registry.read(source, root)
-    train = rows.part == "train"
-    return int(np.isin(rows.group[train], rows.group[~train]).sum())
+    return rows.split([train, held, test])
 
 
 def classes(source: str) -> int:

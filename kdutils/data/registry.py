@@ -112,7 +112,7 @@ DATASETS = {
 
 def known(name: str, modality: str = "") -> DataSet:
     """The data set of that name; raises SourceError, with the names there are."""
-    names = [key for key, its in DATASETS.items() if its.modality.startswith(modality)]
+    names = [k for k, its in DATASETS.items() if modality in ("", its.modality)]
     if name not in names:
         what = f"{modality or 'data'} set {name!r}"
         raise SourceError(f"{what} is unknown: expected {', '.join(names)}")
@@ -138,6 +138,8 @@ def find(name: str, root: str = "", *, timeout: float = 60) -> Path:
     had neither way.
     """
     its, place = known(name), folder(name, root)
+    if its.kind:
+        raise SourceError(f"data set {name!r} has no files: it is {its.kind}")
     there = [file for file in its.files if (place / file).is_file()]
     if its.by_hand:
         if not there:
@@ -178,38 +180,33 @@ def read(name: str, root: str = "") -> Rows:
     place, its = find(name, root), known(name)
     files = [place] if its.by_hand else [place / file for file in its.files]
     stamp = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files)
-    rows, official = _read(its, place, generated(name, root), stamp)
-    kind = "generated" if generated(name, root) else "real" if official else "yours"
-    return replace(rows, source=name, kind=kind)
+    return replace(_read(its, place, generated(name, root), stamp), source=name)
 
 
 @functools.lru_cache(maxsize=3)
-def _read(its: DataSet, place: Path, made: bool, stamp: tuple) -> tuple[Rows, bool]:
-    """The rows and whether their content is known to be real."""
-    rows, unlike = _compared(its, place)
-    if unlike and not (made or its.by_hand):
-        raise SourceError(
-            f"{place} does not hold the official content of {its.page} ({unlike} was "
-            "expected): remove what is wrong to download it again"
-        )
-    return rows, not unlike
-
-
-def _compared(its: DataSet, place: Path) -> tuple[Rows, str]:
-    """The rows in a folder, and what differs from the official content or files."""
+def _read(its: DataSet, place: Path, made: bool, stamp: tuple) -> Rows:
+    """The rows in a folder, with their kind; SourceError if they should be official."""
     rows = its.read(place)
-    if rows.sha256 in its.sha256:
-        return rows, ""
+    if made or its.by_hand or rows.sha256 in its.sha256:
+        kind = "real" if rows.sha256 in its.sha256 else "yours"
+        return replace(rows, kind="generated" if made else kind)
     md5s = [(f, download.md5_of(place / f), md5) for f, md5 in its.files.items() if md5]
     unlike = [f"{f} has md5 {a} where {b}" for f, a, b in md5s if a != b]
-    sha256 = f"sha256 {rows.sha256[:12]} where {its.sha256[0][:12]}"
-    return rows, " and ".join(unlike) or sha256
+    unlike = unlike or [f"sha256 {rows.sha256[:12]} where {its.sha256[0][:12]}"]
+    raise SourceError(
+        f"{place} does not hold the official content of {its.page} "
+        f"({' and '.join(unlike)} was expected): remove what is wrong to download it "
+        "again"
+    )
 
 
 def _check(its: DataSet, part: Path) -> None:
     """Raise ValueError unless what was unpacked into the folder `part` is official."""
-    if unlike := _compared(its, part)[1]:
-        raise ValueError(f"its content is not the official one: {unlike} was expected")
+    if (found := its.read(part).sha256) not in its.sha256:
+        raise ValueError(
+            f"its content is not the official one: sha256 {found[:12]} where "
+            f"{its.sha256[0][:12]} was expected"
+        )
 
 
 def digest(name: str, root: str = "", **options) -> str:

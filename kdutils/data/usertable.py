@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.stats import rankdata
 
 from kdutils import paths
 from kdutils.data import Part, Rows, Split
@@ -53,8 +54,8 @@ def splits(
 
 def digest(path: str, **options) -> str:
     """Hex sha256 over the file's bytes and the options, whatever the file's name."""
-    read_so = json.dumps(options, sort_keys=True).encode()
-    return hashlib.sha256(locate(path).read_bytes() + read_so).hexdigest()
+    form = json.dumps(options, sort_keys=True).encode()
+    return hashlib.sha256(locate(path).read_bytes() + form).hexdigest()
 
 
 def read(
@@ -257,10 +258,10 @@ def _numbers(file: str, frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
             f"{'s' * (len(texts) > 1)} {quoted(texts)}: write numbers, or leave "
             f"out with {dropping(texts)}"
         )
-    for why, names in left_out.items():
+    for reason, names in left_out.items():
         if names:
             which = "columns are" if len(names) > 1 else "a column is"
-            notes.append(f"{file}: {which} left out as {why}: {quoted(names)}")
+            notes.append(f"{file}: {which} left out as {reason}: {quoted(names)}")
     if not kept:
         raise TableError(f"{file} has no column left to learn from")
     return pd.DataFrame(kept)
@@ -276,13 +277,13 @@ def _rises_or_falls(numbers: pd.Series) -> bool:
     return whole and (bool((steps > 0).all()) or bool((steps < 0).all()))
 
 
-def _refuse(file: str, column: pd.Series, wrong: pd.Series, why: str) -> None:
+def _refuse(file: str, column: pd.Series, wrong: pd.Series, reason: str) -> None:
     if wrong.any():
         line = wrong.idxmax()
         more = f" ({wrong.sum() - 1} more in this column)" if wrong.sum() > 1 else ""
         value = column[line] if isinstance(column[line], str) else float(column[line])
         raise TableError(
-            f"{file}, line {line}, column {column.name!r}: {value!r} {why}{more}: "
+            f"{file}, line {line}, column {column.name!r}: {value!r} {reason}{more}: "
             "expected a number, or nothing where no reading was taken"
         )
 
@@ -325,15 +326,9 @@ def leaks(X: np.ndarray, y: np.ndarray, features: tuple[str, ...]) -> list[str]:
     notes, failed = [], y == 1
     for column, name in zip(X.T, features, strict=True):
         read = ~np.isnan(column)
-        n1, n0 = int((read & failed).sum()), int((read & ~failed).sum())
-        all1, all0 = int(failed.sum()), int((~failed).sum())
-        ranks = pd.Series(column).rank().to_numpy()
-        wins = ranks[read & failed].sum() - n1 * (n1 + 1) / 2
-        wins_of_all = wins + n1 * (all0 - n0) + (all1 - n1) * (all0 - n0) / 2
-        aucs = [
-            wins_of_all / (all1 * all0),
-            wins / (n1 * n0) if min(n1, n0) >= 5 else 0.5,
-        ]
+        aucs = [_auc(np.where(read, column, -np.inf), failed)]
+        if np.bincount(failed[read], minlength=2).min() >= 5:
+            aucs.append(_auc(column[read], failed[read]))
         auc = max(aucs, key=lambda a: abs(a - 0.5))
         if abs(auc - 0.5) > LEAK - 0.5:
             notes.append(
@@ -341,6 +336,12 @@ def leaks(X: np.ndarray, y: np.ndarray, features: tuple[str, ...]) -> list[str]:
                 f"is known only after the verdict, leave it out with {dropping([name])}"
             )
     return notes
+
+
+def _auc(score: np.ndarray, failed: np.ndarray) -> float:
+    """P(a fail's score is above a pass's), ties counted half."""
+    n1, n0 = int(failed.sum()), int((~failed).sum())
+    return (rankdata(score)[failed].sum() - n1 * (n1 + 1) / 2) / (n1 * n0)
 
 
 def dropping(names: list[str]) -> str:

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kdutils.data import PARTS, Rows, Split, readers, registry
-from kdutils.data.divide import apart
+from kdutils.data import PARTS, Rows, Split, apart, readers, registry
 from kdutils.data.readers import PATTERNS
 from kdutils.data.registry import digest, kind, known
 from kdutils.data.simulate import wafersim
@@ -37,7 +36,7 @@ def split(
         raise ValueError(f"{source} is read as it is: rows and options are simulated's")
     else:
         maps = registry.read(source, root)
-    return maps.split(apart(maps.group, _places(maps, seed), single=True))
+    return maps.split(_places(maps, seed), single=True)
 
 
 def duplicates(source: str, root: str = "", seed: int = 0) -> dict:

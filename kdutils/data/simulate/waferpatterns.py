@@ -88,7 +88,7 @@ LIMITS = {
 
 
 class Draws:
-    """The parameters of n maps, each drawn as it is asked for."""
+    """The parameters of n maps, each drawn when it is read."""
 
     def __init__(self, rng: np.random.Generator, ranges: dict[str, tuple], n: int):
         self.rng, self.ranges, self.n = rng, ranges, n

@@ -52,26 +52,24 @@ def draw(
     *,
     seed: int,
     combinations: Sequence | None = None,
-    weights: Sequence[float] | None = None,
     ragged: float = 0.0,
     **ranges: tuple[float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
     """n maps, uint8 (n, 52, 52), and their patterns, uint8 (n, 8) of 0 and 1.
 
-    combinations: rows of 8 to draw from, all 38 if None; weights: their shares, equal
-    if None (kept to one map); ragged: P(the disc has larger dies and a ragged edge),
-    beyond Near-Full and Random, which always have; ranges: by the name of a parameter,
-    its (low, high). The same arguments give the same bytes. Raises ValueError.
+    combinations: rows of 8 to draw from, equally often, all 38 if None;
+    ragged: P(the disc has larger dies and a ragged edge), beyond Near-Full and Random,
+    which always have; ranges: by the name of a parameter, its (low, high).
+    The same arguments give the same bytes. Raises ValueError.
     """
     if n < 0:
         raise ValueError(f"n is {n} where 0 or more maps were expected")
     if not 0 <= ragged <= 1:
         raise ValueError(f"ragged is {ragged} where a share from 0 to 1 was expected")
     rows = COMBINATIONS if combinations is None else _combinations(combinations)
-    shares = _shares(weights, len(rows))
     ranges = _ranges(ranges)
     rng = np.random.default_rng([seed, 38])
-    y = rows[_numbers(rng, n, shares)]
+    y = rows[_numbers(rng, n, len(rows))]
     X = np.empty((n, patterns.SIDE, patterns.SIDE), np.uint8)
     for start in range(0, n, BLOCK):
         block = slice(start, min(start + BLOCK, n))
@@ -103,13 +101,11 @@ def _maps(rng, y: np.ndarray, ragged: float, ranges: dict) -> np.ndarray:
     return X
 
 
-def _numbers(rng, n: int, shares: np.ndarray) -> np.ndarray:
-    """n numbers of combinations in random order, each as often as its share says."""
-    exact = n * shares
-    counts = np.floor(exact).astype(int)
-    order = np.lexsort((rng.random(len(shares)), counts - exact))
-    counts[order[: n - counts.sum()]] += 1
-    return rng.permutation(np.repeat(np.arange(len(shares)), counts))
+def _numbers(rng, n: int, k: int) -> np.ndarray:
+    """n numbers below k in random order, each equally often, to one."""
+    counts = np.full(k, n // k)
+    counts[np.argsort(rng.random(k))[: n % k]] += 1
+    return rng.permutation(np.repeat(np.arange(k), counts))
 
 
 def _combinations(combinations: Sequence) -> np.ndarray:
@@ -126,19 +122,6 @@ def _combinations(combinations: Sequence) -> np.ndarray:
                 "of 0 and 1 in wafersim.COMBINATIONS"
             )
     return rows.astype(np.uint8)
-
-
-def _shares(weights: Sequence[float] | None, k: int) -> np.ndarray:
-    """The weights as shares that sum to 1, float64 (k,)."""
-    weights = np.ones(k) if weights is None else np.asarray(weights, float)
-    if weights.shape != (k,):
-        raise ValueError(
-            f"weights has the shape {weights.shape} where one for each of "
-            f"{k} combinations was expected"
-        )
-    if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.sum():
-        raise ValueError("weights must be 0 or more, finite, and not all 0")
-    return weights / weights.sum()
 
 
 def _ranges(given: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
