@@ -17,7 +17,7 @@ from kdutils.bench import device
 from kdutils.deploy.bundle import BundleError
 from kdutils.edge import model
 from kdutils.models import mlp as models
-from kdutils.views import watcher
+from kdutils.views import names
 
 WORDS = ["--lots", "6", "--rate", "200", "--files", "2", "--rows", "9"]
 WORDS += ["--rounds", "2", "--calls", "4", "--starts", "1"]
@@ -46,8 +46,8 @@ def test_a_measurement_has_its_rows_and_keeps_them(path, tmp_path, monkeypatch, 
     found = bench.main([*(w for w in bench.BENCHES if w.startswith("edge")), *words])
     latency, answers, rates, starts = found.values()
     by = {row["part"]: row for row in latency}
-    assert list(by) == [p for p in by if p in watcher.STEPS or p == "above"]
-    assert set(by) == {*watcher.STEPS, "above"}, "the figure knows every part"
+    assert list(by) == [p for p in by if p in names.NAMES["part"] or p == "above"]
+    assert set(by) == {*names.NAMES["part"], "above"}, "the figure knows every part"
     for key in ("p50_ms", "p95_ms", "p99_ms"):
         whole, fsyncs = by["whole"][key], by["fsyncs"][key]
         assert by["above"][key] == pytest.approx(whole - fsyncs)
