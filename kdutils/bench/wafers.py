@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from kdutils import stats
 from kdutils.bench import grid as bench
 from kdutils.data import wafersim
-from kdutils.deploy import waferpack
+from kdutils.compress import convert
 from kdutils.losses import multilabel
 from kdutils.models import nets, wafernets
 from kdutils.train import loop as train
@@ -86,8 +86,8 @@ def latency(sizes: dict, *, rounds: int = 10, calls: int = 100) -> list[dict]:
     """
     built = {name: fresh(name) for name in ("resnet18", "student1", "student2")}
     built |= {"our teacher": fresh(**TEACHER), "compact": fresh(**sizes)}
-    held = {name: waferpack.torch_bytes(net) for name, net in built.items()}
-    asked = {name: waferpack.folded(net) for name, net in built.items()}
+    held = {name: convert.torch_bytes(net) for name, net in built.items()}
+    asked = {name: convert.folded(net) for name, net in built.items()}
     asked["compact, packed"], held["compact, packed"] = packed(sizes)
     x = torch.from_numpy(wafersim.draw(1, seed=0)[0])
     with torch.inference_mode():
@@ -160,8 +160,8 @@ def fresh(name: str = "compact", **sizes) -> nn.Module:
 
 def packed(sizes: dict) -> tuple[nn.Module, int]:
     """The student back from a file of eight-bit weights, and the file's bytes."""
-    file = waferpack.pack(fresh(**sizes), "compact", *SHAPE, **sizes)
-    return waferpack.unpack(file), len(file)
+    file = convert.pack(fresh(**sizes), "compact", *SHAPE, **sizes)
+    return convert.unpack(file), len(file)
 
 
 def taken(ways: dict[str, Callable], rounds: int, calls: int = 1) -> dict:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from kdutils.compress.prune import logits, network
-from kdutils.deploy.int8 import SCALES, Int8
+from kdutils.deploy.runtime import SCALES, Int8
 
 INPUT_SCALE = np.float32(3 / 127)  # prepared readings lie in (-3, 3)
 

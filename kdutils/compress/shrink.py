@@ -78,10 +78,10 @@ def units(net: nn.Module, share: float) -> nn.Module:
     return net
 
 
-def quantized(net: nn.Module, bits: int) -> nn.Module:
+def quantized(net: nn.Module, bits: int, clips=CLIPS) -> nn.Module:
     """A copy with weights of `bits` bits, as a file of them is read back.
 
-    See `rounded`; biases are rounded to float16. A second time changes nothing. Raises
+    See `steps`; biases are rounded to float16. A second time changes nothing. Raises
     ValueError for bits outside of 2 to 8 and where a normalisation is not folded.
     """
     _check(bits)
@@ -89,26 +89,36 @@ def quantized(net: nn.Module, bits: int) -> nn.Module:
     net = copy.deepcopy(net)
     with torch.no_grad():
         for layer in layers(net).values():
-            layer.weight.copy_(rounded(layer.weight, bits))
+            layer.weight.copy_(rounded(layer.weight, bits, clips))
             if layer.bias is not None:
                 layer.bias.copy_(layer.bias.half().float())
     return net
 
 
-def rounded(w: Tensor, bits: int) -> Tensor:
-    """Weights (outputs, ...) as whole steps, 2^(bits - 1) - 1 of them either way.
+def steps(w: Tensor, bits: int, clips=CLIPS) -> tuple[Tensor, Tensor]:
+    """Weights (outputs, ...) as whole numbers, up to 2^(bits - 1) - 1 either way.
 
-    Symmetric, with a float16 step for each output: that of CLIPS with the least squared
-    error (Banner, Nahshan & Soudry 2019 derive it).
+    Returns them and a scale for each output that float16 holds, both of w's type: the
+    largest weight's share in `clips` that has the least squared error (Banner, Nahshan
+    & Soudry 2019 derive it).
     """
     top, rows = 2 ** (bits - 1) - 1, w.flatten(1)
-    clips = torch.tensor(CLIPS, dtype=w.dtype, device=w.device)[:, None]
+    clips = torch.tensor(clips, dtype=w.dtype, device=w.device)[:, None]
     scales = (clips * rows.abs().amax(1) / top).clamp(min=LEAST).half().to(w.dtype)
-    steps = (rows / scales[..., None]).round_().clamp_(-top, top)
-    error = steps.mul_(scales[..., None]).sub_(rows).square_().sum(-1)
+    whole = (rows / scales[..., None]).round_().clamp_(-top, top)
+    error = whole.mul_(scales[..., None]).sub_(rows).square_().sum(-1)
     best = scales.gather(0, error.argmin(0)[None])[0]
-    scale = best.view(-1, *[1] * (w.dim() - 1))
-    return (w / scale).round().clamp(-top, top) * scale
+    return (w / _columns(best, w)).round().clamp(-top, top), best
+
+
+def rounded(w: Tensor, bits: int, clips=CLIPS) -> Tensor:
+    """Weights as their whole `steps` times their scales."""
+    whole, scale = steps(w, bits, clips)
+    return whole * _columns(scale, w)
+
+
+def _columns(scale: Tensor, w: Tensor) -> Tensor:
+    return scale.view(-1, *[1] * (w.dim() - 1))
 
 
 def tune(

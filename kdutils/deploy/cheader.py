@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kdutils.deploy.int8 import Int8
+from kdutils.deploy.runtime import Int8
 from kdutils.deploy.prepare import LIMIT
 
 OPENING = """\

@@ -16,7 +16,7 @@ import numpy as np
 from torch import nn
 
 from kdutils.compress import shrink
-from kdutils.deploy import waferpack
+from kdutils.compress import convert
 from kdutils.models import nets
 from kdutils.recipes import kd_images, wafer_students
 from kdutils.recipes.netstudents import PARTS, Student, image, wafer
@@ -163,7 +163,7 @@ def descend(config: dict, student: Student) -> dict[str, np.ndarray]:
 
 def deployed(net: nn.Module, bits: int) -> nn.Module:
     """The net as a file of its weights at these bits is read back."""
-    small = waferpack.folded(net)
+    small = convert.folded(net)
     return small if bits == 32 else shrink.quantized(small, bits)
 
 
@@ -173,7 +173,7 @@ def rung(config: dict, step: Step, net: nn.Module, student: Student, batches):
     if step.units:
         net = shrink.units(net, step.sparsity)
     elif step.sparsity:
-        ranked, scope = waferpack.folded(net), config["scope"]
+        ranked, scope = convert.folded(net), config["scope"]
         masks = shrink.masks(ranked, step.sparsity, scope=scope)
         net = shrink.masked(net, masks)
     if not step.rounds:

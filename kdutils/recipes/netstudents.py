@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kdutils.compress import shrink
-from kdutils.deploy import waferpack
+from kdutils.compress import convert
 from kdutils.losses import multiclass, multilabel
 from kdutils.metrics import multiclass as scores
 from kdutils.metrics import multilabel as marks
@@ -128,7 +128,7 @@ def wafer(config: dict, run) -> Student:
     how = {"batch": own["batch"], "turned": own["turned"]}
     alone = config["alone"] and run.need(wafer_students, config["alone"])
     asked = [run.need(wafer_teachers, id) for id in source.config["teachers"]]
-    whole = [waferpack.folded(wafer_teachers.trained(one)) for one in asked]
+    whole = [convert.folded(wafer_teachers.trained(one)) for one in asked]
     return Student(
         net=net,
         batches=lambda seed: turns.TurnedBatches(*tensors, seed=seed, **how),

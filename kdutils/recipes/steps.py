@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
-from kdutils.deploy.int8 import Int8
+from kdutils.deploy.runtime import Int8
 from kdutils.losses import binary as losses
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdutils.deploy import waferpack
+from kdutils.compress import convert
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
@@ -69,8 +69,8 @@ def compute(config: dict, run) -> dict:
     run.step("weights", learn)
     net = wafer_teachers.trained(run)
     arguments = {"side": parts.test.X.shape[1], "patterns": parts.test.y.shape[1]}
-    file = waferpack.pack(net, config["net"], **arguments, **config["sizes"])
-    small = waferpack.unpack(file)
+    file = convert.pack(net, config["net"], **arguments, **config["sizes"])
+    small = convert.unpack(file)
 
     def ask() -> dict[str, np.ndarray]:
         return {
@@ -86,7 +86,7 @@ def compute(config: dict, run) -> dict:
     row = {
         **wafer_teachers.facts(source.config, parts),
         "params": nets.parameters(net),
-        "torch_bytes": waferpack.torch_bytes(net),
+        "torch_bytes": convert.torch_bytes(net),
         "int8_bytes": len(file),
         "teacher_exact": marks.exact(y, told["test"]),
         "val_exact": marks.exact(parts.val.y, said["val"]),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from kdutils.data import Split, wafers, wafersim
-from kdutils.deploy import waferpack
+from kdutils.compress import convert
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets, wafernets
@@ -161,7 +161,7 @@ def compute(config: dict, run) -> dict:
     net = trained(run)
     shared = facts(config, parts) | {
         "params": nets.parameters(net),
-        "torch_bytes": waferpack.torch_bytes(net),
+        "torch_bytes": convert.torch_bytes(net),
     }
     rows = []
     for views in (1, 8):
