@@ -11,8 +11,8 @@ from torch import nn
 
 from kdutils import paths
 from kdutils.bench import wafers as bench_wafers
+from kdutils.compress import convert
 from kdutils.data import symmetry, wafersim
-from kdutils.deploy import waferpack
 from kdutils.models import wafernets
 from kdutils.train import turns
 
@@ -78,9 +78,9 @@ def test_a_loop_takes_all_its_epochs(rows, loop):
 def test_the_packed_student_is_the_student():
     net, held = bench_wafers.packed(SMALL)
     X, _ = wafersim.draw(40, seed=0)
-    plain = turns.ask(waferpack.folded(bench_wafers.fresh(**SMALL)), X)
+    plain = turns.ask(convert.folded(bench_wafers.fresh(**SMALL)), X)
     assert 0 < np.abs(turns.ask(net, X) - plain).max() < 0.05 * np.abs(plain).max()
-    assert held < waferpack.torch_bytes(net) / 2
+    assert held < convert.torch_bytes(net) / 2
 
 
 def test_what_is_compared_takes_turns_after_one_untimed():

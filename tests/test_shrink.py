@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdutils.compress import shrink
-from kdutils.deploy import waferpack
+from kdutils.compress import convert, shrink
+from kdutils.deploy import bundle
 from kdutils.models import nets, wafernets
 from kdutils.train import loop as train
 from kdutils.train.turns import TurnedBatches
@@ -30,7 +30,7 @@ def wafer(seed=0, name="compact", **sizes):
 
 
 def folded(seed=0, **sizes):
-    return waferpack.folded(wafer(seed, **sizes))
+    return convert.folded(wafer(seed, **sizes))
 
 
 def perceptron(seed=0, widths=(9, 7)):
@@ -190,7 +190,7 @@ def test_tuning_sees_the_rounded_net_bit_for_bit(make, bits, share):
 @pytest.mark.parametrize("bits", [8, 4])
 def test_folding_a_tuned_net_moves_scales_and_no_step(bits):
     net = tune(wafer(), bits=bits, masks=shrink.masks(folded(), 0.3))
-    plain = waferpack.folded(net)
+    plain = convert.folded(net)
     small = shrink.quantized(plain, bits)
     for a, b, raw in zip(
         *(shrink.layers(one).values() for one in (plain, small, net)), strict=True
@@ -298,11 +298,12 @@ def test_weight_bytes_are_those_of_a_file(make, share, bits):
     assert shrink.weight_bytes(net, bits=bits) == written(net, bits)
 
 
-def test_eight_bits_weigh_what_waferpack_writes():
-    net, sizes = wafer(), {"widths": [4, 6], "depth": 1}
-    file = waferpack.pack(net, "compact", SIDE, 3, **sizes)
-    frame = 6 + int.from_bytes(file[4:6], "little") + 4
-    assert shrink.weight_bytes(waferpack.folded(net), bits=8) == len(file) - frame
+def test_eight_bits_weigh_what_a_file_holds_before_it_is_deflated():
+    file, small = convert.packed(wafer(), SIDE, ("a", "b", "c"), id="")
+    loaded = bundle.loads(file, "f")
+    weights = sum(step.W.size for step in loaded.steps if step.W is not None)
+    halves = loaded.student.arrays["halves"].nbytes
+    assert shrink.weight_bytes(small, bits=8) == weights + halves
 
 
 @pytest.mark.parametrize(

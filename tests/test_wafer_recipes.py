@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from kdutils.compress import convert
 from kdutils.data import symmetry, wafers, wafersim
-from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets, wafernets
@@ -396,10 +396,10 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
         source = runs.open(wafer_answers, run.config["answers"])
         parts, told = wafer_teachers.split(source.config), source.arrays("answers")
         net, said = wafer_teachers.trained(run), run.arrays("answers")
-        file = waferpack.pack(net, row["net"], 52, 8, **row["sizes"])
-        small = waferpack.unpack(file)
+        id = f"{run.config['site']}-{row['run']}"
+        file, small = convert.packed(net, 52, wafersim.PATTERNS, id=id)
         assert row["int8_bytes"] == len(file)
-        assert row["torch_bytes"] == waferpack.torch_bytes(net)
+        assert row["torch_bytes"] == convert.torch_bytes(net)
         for part in ("val", "test"):
             X = getattr(parts, part).X
             assert np.array_equal(said[part], turns.ask(net, X))

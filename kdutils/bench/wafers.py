@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from kdutils import stats
 from kdutils.bench import grid as bench
-from kdutils.data import wafersim
 from kdutils.compress import convert
+from kdutils.data import wafersim
 from kdutils.losses import multilabel
 from kdutils.models import nets, wafernets
 from kdutils.train import loop as train
@@ -160,8 +160,11 @@ def fresh(name: str = "compact", **sizes) -> nn.Module:
 
 def packed(sizes: dict) -> tuple[nn.Module, int]:
     """The student back from a file of eight-bit weights, and the file's bytes."""
-    file = convert.pack(fresh(**sizes), "compact", *SHAPE, **sizes)
-    return convert.unpack(file), len(file)
+    side, patterns = SHAPE
+    file, net = convert.packed(
+        fresh(**sizes), side, wafersim.PATTERNS[:patterns], id="bench"
+    )
+    return net, len(file)
 
 
 def taken(ways: dict[str, Callable], rounds: int, calls: int = 1) -> dict:

@@ -158,7 +158,7 @@ class Bundle:
         return runtime.run(self.steps, self.prepare.pick(X))
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Raw inputs -> bool, the shape of `score`: the logit is above the threshold."""
+        """Raw inputs -> bool, as many: the logit is above the threshold."""
         return self.score(X) > self.threshold
 
 

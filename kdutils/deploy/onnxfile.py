@@ -118,7 +118,9 @@ def _squash(graph: _Graph, x: str, step: Step) -> str:
     z = graph.add("Clip", z, graph.put(-FAR), graph.put(FAR))
     share = graph.add("Div", z, graph.put(LIMIT))
     square = graph.add("Mul", share, share)
-    return graph.add("Div", z, graph.add("Sqrt", graph.add("Add", square, graph.put(1))))
+    return graph.add(
+        "Div", z, graph.add("Sqrt", graph.add("Add", square, graph.put(1)))
+    )
 
 
 def _round(graph: _Graph, x: str, step: Step) -> str:
@@ -188,7 +190,9 @@ def _model(graph: _Graph, bundle, logit: str) -> bytes:
         inputs = made("readings", FLOAT, ["n", len(bundle.features)])
     graph.add("Greater", "logit", graph.put(threshold), output=verdict)
     outputs = [made("logit", FLOAT, shape), made(verdict, TensorProto.BOOL, shape)]
-    whole = helper.make_graph(graph.nodes, "student", [inputs], outputs, graph.constants)
+    whole = helper.make_graph(
+        graph.nodes, "student", [inputs], outputs, graph.constants
+    )
     model = helper.make_model(
         whole,
         opset_imports=[helper.make_opsetid("", OPSET)],

@@ -1,8 +1,8 @@
 """runtime: the arithmetic of a student in numpy, step by step.
 
-A net is a list of steps; each takes what the one before left. Of a table that is float32
-(n, d), all rows at once; of a map first uint8 (H, W), then (H, W, channels) or (n,), one
-map at a time, so that a row's logits depend on that row alone.
+A net is a list of steps; each takes what the one before left. Of a table that is
+float32 (n, d), all rows at once; of a map first uint8 (H, W), then (H, W, channels) or
+(n,), one map at a time, so that its logits depend on that map alone.
 
 | step                                        | what it does                         |
 | ------------------------------------------- | ------------------------------------ |

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from kdutils.compress import shrink
-from kdutils.compress import convert
+from kdutils.compress import convert, shrink
 from kdutils.models import nets
 from kdutils.recipes import kd_images, wafer_students
 from kdutils.recipes.netstudents import PARTS, Student, image, wafer

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdutils.compress import shrink
-from kdutils.compress import convert
+from kdutils.compress import convert, shrink
 from kdutils.losses import multiclass, multilabel
 from kdutils.metrics import multiclass as scores
 from kdutils.metrics import multilabel as marks

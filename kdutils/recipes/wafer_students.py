@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from kdutils.compress import convert
+from kdutils.data import wafers
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
@@ -68,9 +69,8 @@ def compute(config: dict, run) -> dict:
 
     run.step("weights", learn)
     net = wafer_teachers.trained(run)
-    arguments = {"side": parts.test.X.shape[1], "patterns": parts.test.y.shape[1]}
-    file = convert.pack(net, config["net"], **arguments, **config["sizes"])
-    small = convert.unpack(file)
+    side, id = parts.test.X.shape[1], f"{config['site']}-{run.id}"
+    file, small = convert.packed(net, side, wafers.classes(), id=id)
 
     def ask() -> dict[str, np.ndarray]:
         return {

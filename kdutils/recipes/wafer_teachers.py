@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from kdutils.data import Split, wafers, wafersim
 from kdutils.compress import convert
+from kdutils.data import Split, wafers, wafersim
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets, wafernets
