@@ -49,12 +49,13 @@ def inspect(path: str | Path) -> str:
     loaded, (held, _) = bundle.loads(data, name), container.read(data, name)
     student, model = loaded.student, bundle.model_bytes(loaded.student, loaded.prepare)
     of_maps = isinstance(student, Maps)
+    inputs, other = ("maps", "steps") if of_maps else ("readings", "ranges")
     parts = (f"{key} {array.dtype}{list(array.shape)}" for key, array in held.items())
     lines = {
         "id": loaded.id or "none",
         **(_about_maps(loaded) if of_maps else _about_table(loaded)),
-        "bytes": f"model {model:,}; names, golden, container {len(data) - model:,}",
-        "golden": f"{len(loaded.golden[1])} inputs whose logits were repeated",
+        "bytes": f"model {model:,}; names, {other}, container {len(data) - model:,}",
+        "golden": f"{len(loaded.golden[1])} {inputs} whose logits were repeated",
         "arrays": ", ".join(parts),
     }
     head = f"{name}: {len(data):,} bytes, checksum and golden logits right"
