@@ -9,8 +9,9 @@ from torch import nn
 from kdutils import bench as timing
 from kdutils import paths, train
 from kdutils.bench import __main__ as bench
-from kdutils.data import symmetry, wafersim
-from kdutils.deploy import waferpack
+from kdutils.compress import convert
+from kdutils.data import symmetry
+from kdutils.data.simulate import wafersim
 from kdutils.models import nets, wafernets
 from kdutils.train import students
 
@@ -115,9 +116,9 @@ def test_a_loop_takes_all_its_epochs(maps, loop):
 def test_the_packed_student_is_the_student():
     net, held = bench.packed(SMALL)
     X, _ = wafersim.draw(40, seed=0)
-    plain = train.predict(waferpack.folded(bench.fresh(**SMALL)), X)
+    plain = train.predict(convert.folded(bench.fresh(**SMALL)), X)
     assert 0 < np.abs(train.predict(net, X) - plain).max() < 0.05 * np.abs(plain).max()
-    assert held < waferpack.torch_bytes(net) / 2
+    assert held < convert.torch_bytes(net) / 2
 
 
 def test_what_is_compared_takes_turns_after_one_untimed():

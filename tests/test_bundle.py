@@ -17,7 +17,8 @@ from kdutils.compress import prune as compress
 from kdutils.compress import quantize
 from kdutils.data import usertable
 from kdutils.data.divide import TableError
-from kdutils.deploy import bundle, container, describe, kdb, readings
+from kdutils.deploy import __main__ as deploy
+from kdutils.deploy import bundle, container, readings, runtime
 from kdutils.deploy.prepare import Prepare
 
 FEATURES = tuple(f"reading_{i:02d}_mV" for i in range(28))
@@ -30,8 +31,7 @@ import sys
 for name in ("torch", "sklearn", "pandas", "scipy", "xgboost"):
     sys.modules[name] = None
 import runpy
-sys.argv = ["kdutils.deploy.bundle", *sys.argv[1:]]
-runpy.run_module("kdutils.deploy.bundle", run_name="__main__")
+runpy.run_module("kdutils.deploy", run_name="__main__", alter_sys=True)
 """
 
 
@@ -82,7 +82,9 @@ def students(X, prepare):
 def schema(prepare):
     ends = np.column_stack((prepare.center - 1e3, prepare.center + 1e3))
     ends[2], ends[3, 1] = np.nan, np.nan
-    return kdb.Schema(UNITS, np.float32(ends), ("good", "bad"), "tester-0123456789ab")
+    return bundle.Schema(
+        UNITS, np.float32(ends), ("good", "bad"), "tester-0123456789ab"
+    )
 
 
 @pytest.fixture
@@ -141,7 +143,7 @@ def test_bytes(students, prepare, schema):
     calm = replace(prepare, scale=np.full(28, 0.1, np.float32))
 
     def model(name):
-        return kdb.model_bytes(students[name], calm)
+        return bundle.model_bytes(students[name], calm)
 
     rest = 28 * 4 + 28 * 2 + 5 * 4 + 64 + 64 * 2 + 64 // 8
     assert model("static") == 64 * 28 + rest <= 2200
@@ -208,25 +210,25 @@ def test_golden_readings_are_legal_and_some_are_missing(saved, schema):
 
 
 def test_a_machine_that_computes_otherwise_is_refused(saved, monkeypatch):
-    right = bundle.Int8.logits
+    right = runtime.run
     monkeypatch.setattr(
-        bundle.Int8, "logits", lambda self, X: np.nextafter(right(self, X), np.inf)
+        runtime, "run", lambda *given: np.nextafter(right(*given), np.float32(np.inf))
     )
     with pytest.raises(bundle.BundleError, match="does not repeat its golden vectors"):
         bundle.load(saved)
 
 
 def test_inspect_says_what_is_inside(saved, capsys):
-    assert bundle.main(["inspect", str(saved)]) == 0
+    assert deploy.main(["inspect", str(saved)]) == 0
     text = capsys.readouterr().out
-    assert text == describe.bundle(saved) + "\n"
+    assert text == deploy.inspect(saved) + "\n"
     assert f"columns  of a lot for the watcher: {readings.RULE}\n" in text
     for what in ("tester-0123456789ab", "bad where the logit exceeds 0.25", "896 of"):
         assert what in text
     row = next(line for line in text.split("\n") if line.startswith("reading_02_mV"))
     assert re.split(" +", row)[1:4] == ["mV", "nan", "nan"]
     saved.write_bytes(saved.read_bytes()[:-1])
-    assert bundle.main(["inspect", str(saved)]) == 2
+    assert deploy.main(["inspect", str(saved)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -293,18 +295,18 @@ def test_what_does_not_fit_is_refused(tmp_path, saved, students, prepare):
     refused((*FEATURES[:27], FEATURES[0]), "'reading_00_mV' must be unique")
     refused((*FEATURES[:27], "x" * 256), "1 to 255 bytes")
     for other, sentence in (
-        (kdb.Schema(units=("mV",)), "28 names and 1 units"),
-        (kdb.Schema(ranges=np.zeros((27, 2))), r"have the shape \(27, 2\)"),
-        (kdb.Schema(classes=("one",)), "1 classes"),
+        (bundle.Schema(units=("mV",)), "28 names and 1 units"),
+        (bundle.Schema(ranges=np.zeros((27, 2))), r"have the shape \(27, 2\)"),
+        (bundle.Schema(classes=("one",)), "1 classes"),
     ):
         with pytest.raises(bundle.BundleError, match=sentence):
             bundle.save(tmp_path / "bad.kdb", students["static"], prepare, 0.0, other)
     for field, value, sentence in (
         ("w2", students["static"].w2 * 2, "must be -1 or 1"),
-        ("s1", students["static"].s1 * np.float16(1.01), "must be of int8.SCALES"),
+        ("s1", students["static"].s1 * np.float16(1.01), "must be of runtime.SCALES"),
     ):
         with pytest.raises(bundle.BundleError, match=sentence):
-            kdb.model_bytes(replace(students["static"], **{field: value}), prepare)
+            bundle.model_bytes(replace(students["static"], **{field: value}), prepare)
     assert not (tmp_path / "bad.kdb").exists()
     with pytest.raises(bundle.BundleError, match=r"\(n, 28\), got \(4, 27\)"):
         bundle.load(saved).score(np.zeros((4, 27)))
@@ -363,7 +365,7 @@ def test_a_table_that_does_not_fit_gets_one_sentence(
     header, rows = list(FEATURES), [["1"] * 28 for _ in range(3)]
     change(header, rows)
     table = write(tmp_path / "table.csv", header, rows)
-    assert bundle.main([str(saved), str(table)]) == 2
+    assert deploy.main([str(saved), str(table)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
     assert sentence in err and "table.csv" in err
@@ -380,13 +382,13 @@ def test_a_header_is_resolved_by_name():
 
 
 def test_files_that_are_not_there_or_no_text(tmp_path, saved, capsys):
-    assert bundle.main([str(saved), str(tmp_path / "none.csv")]) == 2
+    assert deploy.main([str(saved), str(tmp_path / "none.csv")]) == 2
     assert "none.csv" in capsys.readouterr().err
     (tmp_path / "photo.csv").write_bytes(b"\xff\xd8\xff")
-    assert bundle.main([str(saved), str(tmp_path / "photo.csv")]) == 2
+    assert deploy.main([str(saved), str(tmp_path / "photo.csv")]) == 2
     assert "not a CSV file in UTF-8" in capsys.readouterr().err
     empty = write(tmp_path / "empty.csv", FEATURES, [])
-    assert bundle.main([str(saved), str(empty)]) == 0
+    assert deploy.main([str(saved), str(empty)]) == 0
     assert capsys.readouterr().out == "row,score,verdict\n"
 
 

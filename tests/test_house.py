@@ -117,7 +117,7 @@ def test_views_bring_no_training_library():
 
 
 def test_the_device_needs_no_training_library():
-    reached = code.reached("kdutils.deploy.bundle")
+    reached = code.reached("kdutils.deploy.__main__")
     paths = [path for path in MODULES if dotted(path) in reached]
     paths += [path for path in MODULES if part(path) == "edge"]
     assert PACKAGE / "deploy/bundle.py" in paths and len(paths) == len(set(paths))

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from kdutils import train
+from kdutils.compress import convert, quantize
 from kdutils.compress import prune as compress
-from kdutils.compress import quantize
-from kdutils.deploy import waferpack
+from kdutils.deploy import bundle
 from kdutils.models import nets, wafernets
 
 SIDE = 16
@@ -31,7 +31,7 @@ def wafer(seed=0, name="compact", **sizes):
 
 
 def folded(seed=0, **sizes):
-    return waferpack.folded(wafer(seed, **sizes))
+    return convert.folded(wafer(seed, **sizes))
 
 
 def perceptron(seed=0, widths=(9, 7)):
@@ -207,7 +207,7 @@ def test_tuning_sees_the_rounded_net_bit_for_bit(make, bits, share):
 @pytest.mark.parametrize("bits", [8, 4])
 def test_folding_a_tuned_net_moves_scales_and_no_step(bits):
     net = tune(wafer(), bits=bits, masks=compress.masks(folded(), 0.3))
-    plain = waferpack.folded(net)
+    plain = convert.folded(net)
     small = quantize.quantized(plain, bits)
     for a, b, raw in zip(
         *(compress.layers(one).values() for one in (plain, small, net)), strict=True
@@ -315,11 +315,12 @@ def test_weight_bytes_are_those_of_a_file(make, share, bits):
     assert compress.weight_bytes(net, bits=bits) == written(net, bits)
 
 
-def test_eight_bits_weigh_what_waferpack_writes():
-    net, sizes = wafer(), {"widths": [4, 6], "depth": 1}
-    file = waferpack.pack(net, "compact", SIDE, 3, **sizes)
-    frame = 6 + int.from_bytes(file[4:6], "little") + 4
-    assert compress.weight_bytes(waferpack.folded(net), bits=8) == len(file) - frame
+def test_eight_bits_weigh_what_a_file_holds_before_it_is_deflated():
+    file, small = convert.packed(wafer(), SIDE, ("a", "b", "c"), id="")
+    loaded = bundle.loads(file, "f")
+    weights = sum(step.W.size for step in loaded.steps if step.W is not None)
+    halves = loaded.student.arrays["halves"].nbytes
+    assert compress.weight_bytes(small, bits=8) == weights + halves
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from kdutils import train
+from kdutils.compress import convert
 from kdutils.data import symmetry, wafers
 from kdutils.data.simulate import wafersim
-from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets, wafernets
@@ -417,10 +417,10 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
         source = runs.open(wafer_answers, run.config["answers"])
         parts, told = WAFERS.load(source.config), source.arrays("answers")
         net, said = net_teachers.trained(run), run.arrays("answers")
-        file = waferpack.pack(net, row["net"], 52, 8, **row["sizes"])
-        small = waferpack.unpack(file)
+        id = f"{source.config['source']}-{'0' * 12}"
+        file, small = convert.packed(net, 52, wafers.classes(), id=id)
         assert row["int8_bytes"] == len(file)
-        assert row["torch_bytes"] == waferpack.torch_bytes(net)
+        assert row["torch_bytes"] == convert.torch_bytes(net)
         for part in ("val", "test"):
             X = getattr(parts, part).X
             assert np.array_equal(said[part], train.predict(net, X))

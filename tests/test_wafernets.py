@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kdutils.deploy import waferpack
+from kdutils.compress import convert
 from kdutils.models import nets, wafernets
 
 SMALL = {"widths": [3, 4, 5], "depth": 2, "head": 6}
@@ -63,7 +63,7 @@ def test_shapes_and_parameters(name, side, patterns, sizes, count):
 @pytest.mark.parametrize(("name", "bytes"), [("student1", 248e3), ("student2", 21e3)])
 def test_the_published_students_weigh_what_the_paper_says(name, bytes):
     """student2: 21 KB to the last digit that is given."""
-    found = waferpack.torch_bytes(made(name))
+    found = convert.torch_bytes(made(name))
     assert abs(found - bytes) < (0.01 * bytes if name == "student1" else 500)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from kdutils.deploy import bundle
-from kdutils.deploy.int8 import SCALES, Int8
-from kdutils.deploy.kdb import Schema
+from kdutils.deploy.bundle import Schema
 from kdutils.deploy.prepare import Prepare
+from kdutils.deploy.runtime import SCALES, Int8
 from kdutils.edge import model, verdicts
 from kdutils.edge.alarm import Alarm
 from kdutils.edge.growing import Growing

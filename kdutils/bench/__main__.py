@@ -28,9 +28,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from kdutils import train
 from kdutils.bench import Rows, cpu, device, keep, mean, taken, tester_rows
+from kdutils.compress import convert
 from kdutils.data import images, symmetry
 from kdutils.data.simulate import wafersim
-from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multiclass as scores
 from kdutils.models import mlp as models
@@ -388,8 +388,8 @@ def map_latency(
     sizes = {"widths": widths, "depth": depth, "head": head}
     built = {name: fresh(name) for name in ("resnet18", "student1", "student2")}
     built |= {"our teacher": fresh(**TEACHER), "compact": fresh(**sizes)}
-    held = {name: waferpack.torch_bytes(net) for name, net in built.items()}
-    ready = {name: waferpack.folded(net) for name, net in built.items()}
+    held = {name: convert.torch_bytes(net) for name, net in built.items()}
+    ready = {name: convert.folded(net) for name, net in built.items()}
     ready["compact, packed"], held["compact, packed"] = packed(sizes)
     x = torch.from_numpy(wafersim.draw(1, seed=0)[0])
     with torch.inference_mode():
@@ -465,8 +465,10 @@ def fresh(name: str = "compact", **sizes) -> nn.Module:
 
 def packed(sizes: dict) -> tuple[nn.Module, int]:
     """The student back from a file of eight-bit weights, and the file's bytes."""
-    file = waferpack.pack(fresh(**sizes), "compact", *SHAPE, **sizes)
-    return waferpack.unpack(file), len(file)
+    side, patterns = SHAPE
+    classes = wafersim.PATTERNS[:patterns]
+    file, net = convert.packed(fresh(**sizes), side, classes, id="bench")
+    return net, len(file)
 
 
 BENCHES = {

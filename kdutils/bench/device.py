@@ -340,7 +340,7 @@ def timed(call: Callable, *given) -> Way:
 
 
 def onnx(student, x: np.ndarray) -> Way:
-    """The graph of `onnxfile.fp32`, which holds the scaler too."""
+    """The graph of `onnxfile.exact`, which holds the scaler too."""
     import onnxruntime
 
     from kdutils.deploy import onnxfile
@@ -348,7 +348,7 @@ def onnx(student, x: np.ndarray) -> Way:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(
-        onnxfile.fp32(student), options, providers=["CPUExecutionProvider"]
+        onnxfile.exact(student), options, providers=["CPUExecutionProvider"]
     )
     return timed(session.run, None, {session.get_inputs()[0].name: x})
 

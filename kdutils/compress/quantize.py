@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from kdutils.compress.prune import layers, logits, network, plain
-from kdutils.deploy.int8 import SCALES, Int8
+from kdutils.deploy.runtime import SCALES, Int8
 
 CLIPS = [1 - step / 20 for step in range(11)]  # shares of the largest weight, 1 to .5
 LEAST = 2.0**-24  # the smallest float16 above 0
@@ -237,30 +237,43 @@ def _forward(x: Tensor, parts: tuple[Tensor, ...]) -> Tensor:
     return (_round((hidden / s_hidden).clamp(0, 255)) @ w2) * (s_hidden * s2) + b2
 
 
-def quantized(net: nn.Module, bits: int) -> nn.Module:
+def quantized(net: nn.Module, bits: int, clips=CLIPS) -> nn.Module:
     """A copy with weights of `bits` bits, as a file of them is read back.
 
-    See `rounded`; biases are rounded to float16. A second time changes nothing. Raises
+    See `steps`; biases are rounded to float16. A second time changes nothing. Raises
     ValueError for bits outside of 2 to 8 and where a normalisation is not folded.
     """
     plain(net)
     net = copy.deepcopy(net)
     with torch.no_grad():
         for layer in layers(net).values():
-            layer.weight.copy_(rounded(layer.weight, bits))
+            layer.weight.copy_(rounded(layer.weight, bits, clips))
             if layer.bias is not None:
                 layer.bias.copy_(layer.bias.half().float())
     return net
 
 
-def rounded(w: Tensor, bits: int) -> Tensor:
-    """Weights (outputs, ...) as whole steps of a float16 scale for each output."""
+def steps(w: Tensor, bits: int, clips=CLIPS) -> tuple[Tensor, Tensor]:
+    """Weights (outputs, ...) as whole numbers, up to 2^(bits - 1) - 1 either way.
+
+    Returns them and a scale for each output that float16 holds, both of w's type: the
+    largest weight's share in `clips` that has the least squared error.
+    """
     top, rows = _top(bits), w.flatten(1)
-    clips = torch.tensor(CLIPS, dtype=w.dtype, device=w.device)[:, None]
+    clips = torch.tensor(clips, dtype=w.dtype, device=w.device)[:, None]
     scales = (clips * rows.abs().amax(1) / top).clamp(min=LEAST).half().to(w.dtype)
     best = scales.gather(0, _best(rows, scales, top)[None])[0]
-    scale = best.view(-1, *[1] * (w.dim() - 1))
-    return (w / scale).round().clamp(-top, top) * scale
+    return (w / _columns(best, w)).round().clamp(-top, top), best
+
+
+def rounded(w: Tensor, bits: int, clips=CLIPS) -> Tensor:
+    """Weights as their whole `steps` times their scales."""
+    whole, scale = steps(w, bits, clips)
+    return whole * _columns(scale, w)
+
+
+def _columns(scale: Tensor, w: Tensor) -> Tensor:
+    return scale.view(-1, *[1] * (w.dim() - 1))
 
 
 def tune(

@@ -1,46 +1,105 @@
-"""bundle: a student as one deployable file.
+"""bundle: a student of any kind as one file, and back.
 
-python -m kdutils.deploy.bundle FILE table.csv    # CSV on stdout: row,score,verdict
-python -m kdutils.deploy.bundle inspect FILE      # what is inside, for a person
+The arrays and notes of a `container`. Notes: format; id; classes, as a line of CSV.
+
+A table's student of d readings and h hidden units; dense, or sparse if smaller. Its
+notes are names, units (lines of CSV) and, below 8, the bits of a weight:
+
+| name     | type         | what                                                      |
+| -------- | ------------ | --------------------------------------------------------- |
+| readings | F32 (d, 3)   | legal low, center, legal high; a NaN bound is open        |
+| scale    | F16, F32 d   | squash((x - center) * scale); int8: F16 if it holds all   |
+| scalars  | F32 2, 3, 5  | threshold, b2; int8: s2; static: s_in, s_hidden           |
+| s1       | U8 h         | int8: k for the scale 2^(-k/16) of a row of W1            |
+| b1       | F16, F32 h   | F32 in a float32 student                                  |
+| w2       | U8, F32      | int8: h bits, 1 for -1, 0 for +1; else h numbers          |
+| W1       | see below    | (h, d) weights, or those that are not zero, row by row    |
+| alive    | U8           | sparse: h d bits, which weights those are                 |
+| golden   | F32 k        | the logits of `golden(...)`, which the reader must repeat |
+
+W1 is I8, or F32 in a float32 student. Weights of fewer bits are U8: value +
+2^(bits-1), most significant bit first. Bits fill a byte from its low end. The net is
+squash, then `Int8.steps`, or in float32 max(0, Z W1' + b1) w2 + b2.
+
+A student of maps, H = W = the note side. The note net has the steps of `runtime`, each
+its word and numbers, a comma between two:
+
+| name     | type         | what                                                      |
+| -------- | ------------ | --------------------------------------------------------- |
+| weights  | U8           | whole numbers, int8 in C order of (out, in, k, k), layer  |
+|          |              | by layer, deflated: 8 bits take 7.5, fewer take fewer     |
+| halves   | F16          | by layer: a scale for each output, then its biases if any |
+| golden   | F32 (k, out) | the logits of `golden_maps(side)`                         |
 """
 
 from __future__ import annotations
 
-import argparse
+import csv
+import io
+import math
 import os
-import sys
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from kdutils.deploy import kdb
+from kdutils.deploy import container, runtime
 from kdutils.deploy.container import BundleError
-from kdutils.deploy.int8 import Int8
-from kdutils.deploy.kdb import Schema
 from kdutils.deploy.prepare import Prepare
-from kdutils.deploy.readings import read_table
+from kdutils.deploy.runtime import SCALES, Int8, Step
 
+FORMAT, ROWS = "kdb 2", 4
+NARROW = 2.0**-14, 65504.0  # the numbers that float16 holds to 11 bits
 CLOSE = 1e-4  # of 1 + |logit|: what float sums may differ by between machines
+WRONG = (ValueError, TypeError, KeyError, IndexError, ArithmeticError, zlib.error)
+WRONG += (MemoryError, StopIteration, csv.Error)
+
+
+@dataclass(frozen=True, eq=False)
+class Schema:
+    """What the inputs and the answers are called.
+
+    units: d strings, or () if nobody said; ranges: float32 (d, 2), legal low and high,
+    NaN = open, or None; classes: of a logit up to the threshold, and above, or one for
+    each logit of a map; id: which student this is.
+    """
+
+    units: tuple[str, ...] = ()
+    ranges: np.ndarray | None = None
+    classes: tuple[str, ...] = ("pass", "fail")
+    id: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """A net of maps of side x side: its steps of `runtime`, and its arrays as filed."""
+
+    side: int
+    steps: tuple[Step, ...]
+    arrays: dict[str, np.ndarray] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A student with everything between a raw reading and a verdict.
+    """A student with everything between a raw input and a verdict.
 
-    golden: readings float32 (k, d) and their logits float32 (k,), repeated at loading.
+    prepare: None for maps. golden: inputs (readings float32 (k, d), maps uint8 (k,
+    side, side)) and their logits float32, repeated at loading.
     """
 
-    prepare: Prepare
-    student: Int8 | dict[str, np.ndarray]
+    prepare: Prepare | None
+    student: Int8 | dict[str, np.ndarray] | Maps
     threshold: float
     schema: Schema
     golden: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The columns it reads, in the order `score` wants them."""
-        return self.prepare.names
+        """The columns it reads, in the order `score` wants them; none of a map."""
+        return self.prepare.names if self.prepare else ()
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -55,8 +114,8 @@ class Bundle:
         return self.schema.ranges
 
     @property
-    def classes(self) -> tuple[str, str]:
-        """What a logit up to the threshold is called, and one above it."""
+    def classes(self) -> tuple[str, ...]:
+        """A table's answer up to the threshold, and above it; a map's patterns."""
         return self.schema.classes
 
     @property
@@ -64,39 +123,92 @@ class Bundle:
         """Which student this is."""
         return self.schema.id
 
-    def score(self, X: np.ndarray) -> np.ndarray:
-        """Raw X (n, d) -> float32 logits (n,); columns as in `features`, NaN = missing.
+    @cached_property
+    def steps(self) -> list[Step]:
+        """The whole net, from raw input to logits, as `runtime.run` takes it."""
+        student = self.student
+        if isinstance(student, Maps):
+            return list(student.steps)
+        first = Step("squash", W=self.prepare.center, scale=self.prepare.scale)
+        if isinstance(student, Int8):
+            return [first, *student.steps()]
+        W1, b1, w2, b2 = (student[k] for k in ("W1", "b1", "w2", "b2"))
+        hidden = Step("linear", (len(b1), 1, 1), W1, b=b1)
+        return [first, hidden, Step("linear", (1, 1, 0), w2, b=b2)]
 
-        BundleError if X has not d columns.
+    def score(self, X: np.ndarray) -> np.ndarray:
+        """Raw inputs -> float32 logits: (n,) of readings, (n, classes) of maps.
+
+        X: (n, d), columns as in `features`, NaN = missing; or maps (n, side, side) of
+        0, 1 and 2, whose logits depend on that map alone. BundleError for another
+        shape, or a map with another value.
         """
+        if isinstance(self.student, Maps):
+            maps = checked(X, self.student.side)
+            logits = np.empty((len(maps), len(self.classes)), np.float32)
+            for row, one in enumerate(maps):
+                logits[row] = runtime.run(self.steps, one)
+            return logits
         with np.errstate(over="ignore"):
             X = np.asarray(X, np.float32)
         if X.ndim != 2 or X.shape[1] != len(self.features):
             raise BundleError(
                 f"expected readings of shape (n, {len(self.features)}), got {X.shape}"
             )
-        Z = self.prepare.transform(X)
-        if isinstance(self.student, Int8):
-            return self.student.logits(Z)
-        W1, b1, w2, b2 = (self.student[k] for k in ("W1", "b1", "w2", "b2"))
-        return np.maximum(Z @ W1.T + b1, 0) @ w2 + b2
+        return runtime.run(self.steps, self.prepare.pick(X))
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Raw X (n, d) -> bool (n,), True = fail: the logit is above the threshold."""
+        """Raw inputs -> bool, as many: the logit is above the threshold."""
         return self.score(X) > self.threshold
 
 
 def packed(student, prepare, threshold: float, schema: Schema | None = None) -> bytes:
-    """A student as a file's bytes; BundleError for what does not fit together.
+    """A table's student as a file's bytes; BundleError for what does not fit together.
 
     Its golden logits are those of the scaler as the file keeps it.
     """
-    schema = schema or Schema()
-    scale = kdb.arrays(student, prepare, threshold)["scale"].astype(np.float32)
-    numbers = np.arange(len(prepare.names))
-    kept = Prepare(numbers, prepare.names, np.float32(prepare.center), scale)
-    asked = Bundle(kept, student, threshold, schema).score
-    return kdb.pack(student, prepare, threshold, schema, asked)
+    schema, held = schema or Schema(), arrays(student, prepare, threshold)
+    center, scale = held.pop("center"), held["scale"].astype(np.float32)
+    _check(prepare.names, schema, len(center))
+    kept = Prepare(np.arange(len(center)), prepare.names, center, scale)
+    loaded = Bundle(kept, student, threshold, schema)
+    low, high = loaded.ranges.astype(np.float32).T
+    bits = _bits(student.W1) if "s1" in held else 32
+    held["readings"] = np.column_stack((low, center, high))
+    X = golden(low, center, high, scale)
+    held["golden"] = np.asarray(loaded.score(X), np.float32)
+    about = {"format": FORMAT, "id": schema.id, "names": _line(prepare.names)}
+    about |= {"units": _line(schema.units), "classes": _line(schema.classes)}
+    about |= {"bits": str(bits)} if bits < 8 else {}
+    return container.write(held, {k: v for k, v in about.items() if v})
+
+
+def packed_maps(
+    net: list[list],
+    weights: list[np.ndarray],
+    halves: list[np.ndarray],
+    side: int,
+    schema: Schema,
+    predict: Callable[[np.ndarray], np.ndarray],
+) -> bytes:
+    """A student of maps as a file's bytes: see `compress.convert.packed`.
+
+    net: steps; weights, halves: arrays in their order; predict: golden maps -> the
+    logits that must be repeated. The file is read again here, so numpy has repeated
+    them: BundleError if it does not.
+    """
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
+    flat = b"".join(np.ascontiguousarray(W, np.int8).tobytes() for W in weights)
+    held = {
+        "weights": np.frombuffer(deflate.compress(flat) + deflate.flush(), np.uint8),
+        "halves": np.concatenate([np.ravel(a).astype(np.float16) for a in halves]),
+        "golden": np.asarray(predict(golden_maps(side)), np.float32),
+    }
+    about = {"format": FORMAT, "id": schema.id, "classes": _line(schema.classes)}
+    about |= {"side": str(side), "net": ",".join(" ".join(map(str, s)) for s in net)}
+    data = container.write(held, about)
+    loads(data, f"the file of {schema.id or 'a student'}")
+    return data
 
 
 def save(path: str | Path, *parts, **named) -> int:
@@ -114,47 +226,286 @@ def load(path: str | Path) -> Bundle:
 
 
 def loads(data: bytes, name: str) -> Bundle:
-    """The bundle of a file's bytes: checksum first, golden readings last.
+    """The bundle of a file's bytes: checksum first, golden inputs last.
 
     BundleError, which names the file, also if this machine does not repeat the golden
     logits: bit for bit where all is in integers, else within CLOSE.
     """
-    *parts, X, logits = kdb.unpack(data, name)
-    loaded = Bundle(*parts, golden=(X, logits))
+    held, about = container.read(data, name)
+    if about.get("format") != FORMAT:
+        raise BundleError(
+            f"{name} holds {about.get('format', 'no student')!r}, this program reads "
+            f"{FORMAT!r}"
+        )
+    try:
+        loaded = (_maps if "net" in about else _table)(held, about)
+        X, logits = loaded.golden
+        gap = np.abs(loaded.score(X) - logits)
+    except WRONG as error:
+        raise BundleError(f"{name} holds no whole student ({error!r})") from None
     exact = isinstance(loaded.student, Int8) and loaded.student.s_in is not None
-    wrong = np.abs(loaded.score(X) - logits) > (0 if exact else CLOSE) * (
-        1 + np.abs(logits)
-    )
-    if wrong.any() or not np.isfinite(logits).all():
+    if not (gap <= (0 if exact else CLOSE) * (1 + np.abs(logits))).all():
         raise BundleError(
             f"{name} does not repeat its golden vectors on this machine: do not use it"
         )
     return loaded
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line: score a table; exit code 2 and one sentence if it cannot."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("bundle", help="a student's file, or the word inspect")
-    said = "a CSV file whose header names the readings, in any order, beside others"
-    parser.add_argument("table", help=said)
-    chosen = parser.parse_args(arguments)
-    try:
-        if chosen.bundle == "inspect":
-            from kdutils.deploy import describe
-
-            print(describe.bundle(chosen.table))
-            return 0
-        bundle = load(chosen.bundle)
-        scores = bundle.score(read_table(chosen.table, bundle.features))
-    except (BundleError, OSError) as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    print("row,score,verdict")
-    for row, score in enumerate(scores, 1):
-        print(f"{row},{score},{bundle.classes[int(score > bundle.threshold)]}")
-    return 0
+def model_bytes(student, prepare: Prepare | None = None) -> int:
+    """Bytes of the model part: weights, scales, biases; a table's scaler, threshold."""
+    held = student.arrays if isinstance(student, Maps) else None
+    return sum(a.nbytes for a in (held or arrays(student, prepare, 0.0)).values())
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def golden(low, center, high, scale, rows: int = ROWS) -> np.ndarray:
+    """Readings float32 (rows, d) that every bundle is asked about: nothing to store.
+
+    Up to 2.5 spreads around the centres, the same for all students, inside of the legal
+    ranges; in the last row every third reading is missing.
+    """
+    share = _shares(rows, len(center))
+    with np.errstate(over="ignore"):
+        X = (center + (5 * share - 2.5) / scale.astype(np.float64)).astype(np.float32)
+    X = np.fmin(np.fmax(X, low), high)
+    X[-1, ::3] = np.nan
+    return X
+
+
+def golden_maps(side: int, rows: int = ROWS) -> np.ndarray:
+    """Maps uint8 (rows, side, side) that every bundle is asked about.
+
+    Round wafers on which each die fails by chance: rarely, more often in the middle, at
+    the edge, and from left to right.
+    """
+    y, x = np.indices((side, side)) * 2.0 + 1 - side
+    radius = np.hypot(x, y) / side
+    chance = [0.05 + 0 * x, radius < 0.4, radius > 0.8, 0.5 + x / side / 2]
+    chances = 0.05 + 0.7 * np.stack([chance[i % 4] for i in range(rows)])
+    failed = _shares(rows, side**2).reshape(rows, side, side) < chances
+    return ((1 + failed) * (radius <= 1)).astype(np.uint8)
+
+
+def checked(maps: np.ndarray, side: int) -> np.ndarray:
+    """Maps as uint8 (n, side, side); BundleError for another shape or value."""
+    maps = np.asarray(maps)
+    if maps.ndim != 3 or maps.shape[1:] != (side, side):
+        raise BundleError(
+            f"expected wafer maps of shape (n, {side}, {side}), got {maps.shape}"
+        )
+    wrong = (maps != 0) & (maps != 1) & (maps != 2)
+    if wrong.any():
+        n, row, column = np.argwhere(wrong)[0]
+        raise BundleError(
+            f"map {n + 1} has {maps[n, row, column]} in row {row + 1}, column "
+            f"{column + 1}, expected 0 (off the wafer), 1 (pass) or 2 (fail)"
+        )
+    return maps.astype(np.uint8)
+
+
+def arrays(student, prepare: Prepare, threshold: float) -> dict[str, np.ndarray]:
+    """A table's model part: all but the legal ranges and golden logits.
+
+    student: an `Int8` or a dict of float32 arrays. BundleError if they do not fit.
+    """
+    d = (student["W1"] if isinstance(student, dict) else student.W1).shape[1]
+    found = {len(prepare.names), len(prepare.center), len(prepare.scale)}
+    if found != {d}:
+        raise BundleError(
+            f"the student reads {d} features, the scaler has {len(prepare.names)} names"
+            f" and {len(prepare.center)} centers"
+        )
+    scale = np.asarray(prepare.scale, np.float32)
+    held = {"center": np.asarray(prepare.center, np.float32), "scale": scale}
+    if isinstance(student, dict):
+        W1, b1, w2 = (np.asarray(student[k], np.float32) for k in ("W1", "b1", "w2"))
+        scalars = [threshold, student["b2"]]
+    else:
+        if not np.isin(student.w2, (-1, 1)).all():
+            raise BundleError("the output weights of an int8 student must be -1 or 1")
+        if ((np.abs(scale) >= NARROW[0]) & (np.abs(scale) <= NARROW[1])).all():
+            held["scale"] = scale.astype(np.float16)
+        W1, b1, w2 = student.W1, student.b1, _packed(student.w2 < 0)
+        held["s1"] = np.searchsorted(-SCALES, -student.s1).astype(np.uint8)
+        if not np.array_equal(SCALES[held["s1"]], student.s1):
+            raise BundleError("the scales of an int8 student must be of runtime.SCALES")
+        scalars = [threshold, student.b2, student.s2]
+        if student.s_in is not None:
+            scalars += [student.s_in, student.s_hidden]
+    held |= {"scalars": np.array(scalars, np.float32), "b1": b1, "w2": w2}
+    return held | _layer(W1)
+
+
+def _table(held: dict, about: dict) -> Bundle:
+    low, center, high = held["readings"].T
+    scale, d, h = held["scale"].astype(np.float32), len(center), len(held["b1"])
+    threshold, b2, *rest = held["scalars"]
+    W1 = _whole(held, h * d, int(about.get("bits", "8"))).reshape(h, d)
+    student = {"W1": W1, "b1": held["b1"], "w2": held["w2"], "b2": b2}
+    if "s1" in held:
+        signs = np.unpackbits(held["w2"], count=h, bitorder="little").astype(np.int8)
+        student |= {"w2": 1 - 2 * signs, "s1": SCALES[held["s1"]]}
+        names = ("s2", "s_in", "s_hidden")[: len(rest)]
+        student = Int8(**student, **dict(zip(names, rest, strict=True)))
+    names, ranges = _cells(about["names"]), np.column_stack((low, high))
+    units, classes = _cells(about.get("units", "")), _cells(about["classes"])
+    schema = Schema(units, ranges, classes, about.get("id", ""))
+    _check(names, schema, d)
+    prepare = Prepare(np.arange(d), names, center, scale)
+    X = golden(low, center, high, scale, len(held["golden"]))
+    known = X, held["golden"]
+    if not np.isfinite(held["golden"]).all():
+        raise ValueError("a golden logit is not finite")
+    return Bundle(prepare, student, float(threshold), schema, known)
+
+
+def _maps(held: dict, about: dict) -> Bundle:
+    """The student of maps, its steps found by doing them on a map.
+
+    ValueError names a step that is none, and arrays that are too long or too short; a
+    step that does not fit what it is given fails with an error of numpy or Python.
+    """
+    found = {key: array.dtype.str[1:] for key, array in held.items()}
+    if found != {"weights": "u1", "halves": "f2", "golden": "f4"}:
+        raise ValueError(f"its arrays are {found}")
+    side, classes, logits = int(about["side"]), _cells(about["classes"]), held["golden"]
+    if not 1 <= side <= 4096 or not len(logits):
+        raise ValueError(f"its maps are {len(logits)} of {side} x {side}")
+    net = [_words(text) for text in about["net"].split(",")]
+    X = golden_maps(side, len(logits))
+    steps = _steps(net, X[0], _Numbers(held["weights"], held["halves"]))
+    if not steps[-1].shape == (len(classes),) == logits.shape[1:]:
+        raise ValueError(f"its net does not end in {len(classes)} logits")
+    parts = {key: held[key] for key in ("weights", "halves")}
+    schema = Schema((), None, classes, about.get("id", ""))
+    return Bundle(None, Maps(side, steps, parts), 0.0, schema, (X, logits))
+
+
+def _words(text: str) -> tuple[str, tuple[int, ...]]:
+    word, *numbers = text.split(" ")
+    known = word in runtime.STEPS and word not in ("squash", "round")
+    whole = all(n.isascii() and n.isdigit() for n in numbers)
+    if not known or not whole or runtime.STEPS[word][0] != len(numbers):
+        raise ValueError(f"no step of maps: {text}")
+    return word, tuple(map(int, numbers))
+
+
+class _Numbers:
+    """The numbers of a net of maps, which its layers use up in their order."""
+
+    def __init__(self, weights: np.ndarray, halves: np.ndarray):
+        inflate, most = zlib.decompressobj(-15), 8 * len(weights) + 64
+        flat = inflate.decompress(weights.tobytes(), most)
+        if not inflate.eof or inflate.unused_data:
+            raise ValueError("its weights are not deflated as they should be")
+        self.left = {"weights": np.frombuffer(flat, np.int8), "halves": halves}
+
+    def take(self, key: str, *shape: int) -> np.ndarray:
+        """The next of them, float32 of this shape."""
+        count, there = math.prod(shape), self.left[key]
+        if count > there.size:
+            raise ValueError(f"it has too few {key}: {there.size} left for {shape}")
+        self.left[key] = there[count:]
+        return there[:count].astype(np.float32).reshape(shape)
+
+
+def _steps(net: list[tuple], x: np.ndarray, numbers: _Numbers) -> tuple[Step, ...]:
+    found, kept = [], []
+    for word, told in net:
+        W = b = None
+        if word in ("conv", "each", "linear"):
+            out, k = (x.shape[2], told[0]) if word == "each" else told[:2]
+            shape = {"conv": (x.shape[-1], k, k), "each": (1, k, k), "linear": x.shape}
+            scale = numbers.take("halves", out)
+            W = numbers.take("weights", out, *shape[word]).T * scale
+            if word == "linear":
+                W = W.T
+            else:  # (k, k, in, out) with rows first
+                W = (W if word == "conv" else W[:, :, 0]).swapaxes(0, 1)
+            W = np.ascontiguousarray(W)
+            b = numbers.take("halves", out) if told[-2] else None
+        step = Step(word, told, W, None, b)
+        x = runtime.run([step], x, kept)
+        found.append(step._replace(shape=x.shape))
+    if kept:
+        raise ValueError("it keeps what it never adds")
+    for key, left in numbers.left.items():
+        if left.size:
+            raise ValueError(f"it has {left.size} {key} too many")
+    return tuple(found)
+
+
+def _shares(rows: int, columns: int) -> np.ndarray:
+    """Numbers float64 (rows, columns) in [0, 1), without order and always the same."""
+    numbers = np.arange(rows * columns, dtype=np.uint64).reshape(rows, columns)
+    return (numbers * 2654435761 % 2**32).astype(np.float64) / 2**32
+
+
+def _check(names: tuple[str, ...], schema: Schema, d: int) -> None:
+    for name in names:
+        if not 1 <= len(name.encode()) <= 255 or names.count(name) > 1:
+            raise BundleError(
+                f"feature name {name!r} must be unique and 1 to 255 bytes long"
+            )
+    if len(names) != d or len(schema.units) not in (0, d):
+        raise BundleError(
+            f"{d} readings have {len(names)} names and {len(schema.units)} units"
+        )
+    if schema.ranges is not None and np.shape(schema.ranges) != (d, 2):
+        raise BundleError(f"legal ranges have the shape {np.shape(schema.ranges)}")
+    if len(schema.classes) != 2:
+        raise BundleError(f"{len(schema.classes)} classes, expected pass and fail")
+
+
+def _layer(W: np.ndarray) -> dict[str, np.ndarray]:
+    """W1 dense, or its nonzero weights and `alive`: whatever has fewer bytes."""
+    flat, bits = np.ravel(W), _bits(W) if W.dtype == np.int8 else 32
+    some, alive = flat[flat != 0], _packed(flat != 0)
+    if bits < 8:
+        W, some = _squeezed(flat, bits), _squeezed(some, bits)
+    sparse = some.nbytes + alive.nbytes < W.nbytes
+    return {"W1": some, "alive": alive} if sparse else {"W1": W}
+
+
+def _whole(held: dict, count: int, bits: int) -> np.ndarray:
+    alive = np.ones(count, bool)
+    if "alive" in held:
+        alive = np.unpackbits(held["alive"], count=count, bitorder="little") > 0
+    there = held["W1"].ravel()
+    if bits < 8:
+        there = _stretched(there, int(alive.sum()), bits)
+    values = np.zeros(count, there.dtype)
+    values[alive] = there
+    return values
+
+
+def _bits(W: np.ndarray) -> int:
+    """The fewest of 8, 6 and 4 bits that hold every weight."""
+    most = np.abs(W.astype(np.int16)).max(initial=0)
+    return min(bits for bits in (8, 6, 4) if most < 2 ** (bits - 1) or bits == 8)
+
+
+def _squeezed(W: np.ndarray, bits: int) -> np.ndarray:
+    codes = (W.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
+    return _packed(np.unpackbits(codes[:, None], axis=1)[:, 8 - bits :])
+
+
+def _stretched(data: np.ndarray, count: int, bits: int) -> np.ndarray:
+    flags = np.unpackbits(data, count=count * bits, bitorder="little")
+    codes = np.zeros((count, 8), np.uint8)
+    codes[:, 8 - bits :] = flags.reshape(count, bits)
+    whole = np.packbits(codes, axis=1).ravel().astype(np.int16)
+    return (whole - 2 ** (bits - 1)).astype(np.int8)
+
+
+def _packed(flags: np.ndarray) -> np.ndarray:
+    return np.packbits(np.ravel(flags), bitorder="little")
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
+
+
+def _cells(line: str) -> tuple[str, ...]:
+    return tuple(next(csv.reader(io.StringIO(line, newline="")))) if line else ()

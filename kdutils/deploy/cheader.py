@@ -14,8 +14,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kdutils.deploy.int8 import Int8
 from kdutils.deploy.prepare import LIMIT
+from kdutils.deploy.runtime import Int8
 
 OPENING = """\
 /* One student: raw readings in, one logit out; fail if it is above KD_THRESHOLD.

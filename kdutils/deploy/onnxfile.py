@@ -1,8 +1,9 @@
-"""onnxfile: a student as an ONNX model, from raw readings to a verdict.
+"""onnxfile: a student as an ONNX model, from raw inputs to a verdict.
 
 The models take "readings" float32 (n, d) in the order of the bundle's features, NaN
 where a reading is missing, and give "logit" float32 (n,) and "fail" bool (n,). Scaler
-and `prepare.squash` are in the graph. The metadata hold `features`, `units` and
+and `prepare.squash` are in the graph. Of maps they take "maps" uint8 (n, side, side)
+and give "logit" and "there", (n, classes). The metadata hold `features`, `units` and
 `classes` as JSON lists, `id` and `threshold`.
 """
 
@@ -14,8 +15,9 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from kdutils import __version__
-from kdutils.deploy.int8 import Int8
+from kdutils.deploy.bundle import Maps
 from kdutils.deploy.prepare import LIMIT
+from kdutils.deploy.runtime import Int8, Step
 
 # The oldest that has every operator used here: the most runtimes read it.
 OPSET, IR_VERSION = 17, 8
@@ -23,55 +25,24 @@ OPSET, IR_VERSION = 17, 8
 FAR = np.float32(LIMIT * 2.0**58)
 
 
-def fp32(bundle) -> bytes:
-    """The student of a `bundle.Bundle` in float32 arithmetic.
-
-    An int8 student's weights are multiplied by their scales; nothing else is rounded,
-    so its logits are not those of `Int8.logits` but of the student before rounding
-    activations.
-    """
-    W1, b1, w2, b2 = _floats(bundle.student)
-    graph = _Graph()
-    z = _prepared(graph, bundle.prepare)
-    hidden = graph.add("Gemm", z, graph.put("W1", W1), graph.put("b1", b1), transB=1)
-    hidden = graph.add("Relu", hidden)
-    logit = graph.add("MatMul", hidden, graph.put("w2", w2[:, None]))
-    return _model(graph, bundle, graph.add("Add", logit, graph.put("b2", b2)))
-
-
 def exact(bundle) -> bytes:
-    """A static int8 student as the device computes it, in float32 operations.
+    """The steps of a `bundle.Bundle` as the device computes them, in float32.
 
-    They are those of `Int8.logits`, in its order, on whole numbers where it has
+    A static int8 student's are in the device's order, on whole numbers where it has
     integers: sums below 2^24 (up to 1,040 readings) are exact in any order, so logits
-    and verdicts are the same to the bit. Other students: `fp32`, whose float sums a
-    runtime may round in another order.
+    and verdicts are the same to the bit. Of other students a runtime may round the
+    float sums in another order.
     """
-    student = bundle.student
-    if not isinstance(student, Int8) or student.s_in is None:
-        return fp32(bundle)
-    graph = _Graph()
-
-    def put(name: str, values) -> str:
-        return graph.put(name, np.asarray(values, np.float32))
-
-    def rounded(value: str, name: str, scale, low: int, high: int) -> str:
-        whole = graph.add("Round", graph.add("Div", value, put(f"s_{name}", scale)))
-        ends = put(f"{name}_low", low), put(f"{name}_high", high)
-        return graph.add("Clip", whole, *ends)
-
-    x = rounded(_prepared(graph, bundle.prepare), "in", student.s_in, -127, 127)
-    hidden = graph.add("MatMul", x, put("W1", student.W1.T))
-    s1 = student.s1.astype(np.float32) * student.s_in
-    hidden = graph.add("Mul", hidden, put("s1", s1))
-    hidden = graph.add("Add", hidden, put("b1", student.b1))
-    h = rounded(hidden, "hidden", student.s_hidden, 0, 255)
-    signed = graph.add("Mul", h, put("w2", student.w2))
-    # Not MatMul: onnxruntime would fuse it with the scale and round in between.
-    last = graph.put("units", np.array([1], np.int64))
-    logit = graph.add("ReduceSum", signed, last, keepdims=1)
-    logit = graph.add("Mul", logit, put("s2", student.s_hidden * student.s2))
-    return _model(graph, bundle, graph.add("Add", logit, put("b2", student.b2)))
+    graph, kept = _Graph(), []
+    x = "maps" if isinstance(bundle.student, Maps) else "readings"
+    for step in bundle.steps:
+        if step.word == "keep":
+            kept.append(x)
+        elif step.word == "add":
+            x = graph.add("Add", x, kept.pop())
+        else:
+            x = globals()[f"_{step.word}"](graph, x, step)
+    return _model(graph, bundle, x)
 
 
 def qdq(bundle) -> bytes:
@@ -90,26 +61,25 @@ def qdq(bundle) -> bytes:
     """
     student = bundle.student
     if not isinstance(student, Int8):
-        raise ValueError("a float32 student has no int8 weights: export it as fp32")
+        raise ValueError("this student has no int8 weights for onnx-int8: choose onnx")
     graph = _Graph()
-    z = _prepared(graph, bundle.prepare)
+    z = _squash(graph, "readings", bundle.steps[0])
     if student.s_in is not None:
         top = np.float32(127) * np.float32(student.s_in)
-        z = graph.add("Clip", z, graph.put("lowest", -top), graph.put("highest", top))
-        z = _rounded(graph, z, "in", student.s_in, np.int8)
-    W1 = _weights(graph, "W1", student.W1.T, student.s1.astype(np.float32), axis=1)
-    b1 = graph.put("b1", student.b1.astype(np.float32))
-    hidden = graph.add("Relu", graph.add("Add", graph.add("MatMul", z, W1), b1))
+        z = graph.add("Clip", z, graph.put(-top), graph.put(top))
+        z = graph.eight(z, student.s_in, np.int8)
+    W1 = graph.weights("W1", student.W1.T, student.s1, axis=1)
+    hidden = graph.add("Add", graph.add("MatMul", z, W1), graph.put(student.b1))
+    hidden = graph.add("Relu", hidden)
     if student.s_in is not None:
-        hidden = _rounded(graph, hidden, "hidden", student.s_hidden, np.uint8)
-    w2 = _weights(graph, "w2", student.w2[:, None], np.float32(student.s2))
+        hidden = graph.eight(hidden, student.s_hidden, np.uint8)
+    w2 = graph.weights("w2", student.w2[:, None], student.s2)
     logit = graph.add("MatMul", hidden, w2)
-    b2 = graph.put("b2", np.float32(student.b2))
-    return _model(graph, bundle, graph.add("Add", logit, b2))
+    return _model(graph, bundle, graph.add("Add", logit, graph.put(student.b2)))
 
 
 class _Graph:
-    """Nodes and constants in the order in which they were named."""
+    """Nodes and constants in the order in which they were made."""
 
     def __init__(self):
         self.nodes, self.constants = [], []
@@ -120,74 +90,108 @@ class _Graph:
         self.nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
         return output
 
-    def put(self, name: str, values: np.ndarray) -> str:
+    def put(self, values, name: str = "", dtype: type = np.float32) -> str:
         """One more constant; returns its name."""
-        self.constants.append(numpy_helper.from_array(np.asarray(values), name))
+        name = name or f"constant_{len(self.constants)}"
+        values = np.array(values, dtype, order="C")
+        self.constants.append(numpy_helper.from_array(values, name))
         return name
 
+    def eight(self, value: str, scale: float, dtype: type) -> str:
+        """An activation through eight bits and back."""
+        pair = self.put(scale), self.put(0, dtype=dtype)
+        return self.add(
+            "DequantizeLinear", self.add("QuantizeLinear", value, *pair), *pair
+        )
 
-def _floats(student) -> tuple[np.ndarray, ...]:
-    """W1, b1, w2, b2 in float32, an int8 student's times their scales."""
-    if isinstance(student, Int8):
-        W1 = student.W1 * student.s1.astype(np.float32)[:, None]
-        parts = W1, student.b1, student.w2 * student.s2, student.b2
-    else:
-        parts = (student[name] for name in ("W1", "b1", "w2", "b2"))
-    return tuple(np.asarray(part, np.float32) for part in parts)
+    def weights(self, name: str, values: np.ndarray, scale, **axis) -> str:
+        """int8 weights, dequantized in the graph."""
+        zero = self.put(np.zeros(np.shape(scale)), dtype=np.int8)
+        held = self.put(values, name, np.int8), self.put(scale), zero
+        return self.add("DequantizeLinear", *held, **axis)
 
 
-def _prepared(graph: _Graph, prepare) -> str:
+def _squash(graph: _Graph, x: str, step: Step) -> str:
     """Raw readings as `Prepare.transform` has them: 0 where missing, else squashed."""
-    center = graph.put("center", np.asarray(prepare.center, np.float32))
-    scale = graph.put("scale", np.asarray(prepare.scale, np.float32))
-    z = graph.add("Mul", graph.add("Sub", "readings", center), scale)
-    z = graph.add("Where", graph.add("IsNaN", z), graph.put("zero", np.float32(0)), z)
-    z = graph.add("Clip", z, graph.put("-far", -FAR), graph.put("far", FAR))
-    share = graph.add("Div", z, graph.put("limit", np.float32(LIMIT)))
+    z = graph.add("Mul", graph.add("Sub", x, graph.put(step.W)), graph.put(step.scale))
+    z = graph.add("Where", graph.add("IsNaN", z), graph.put(0), z)
+    z = graph.add("Clip", z, graph.put(-FAR), graph.put(FAR))
+    share = graph.add("Div", z, graph.put(LIMIT))
     square = graph.add("Mul", share, share)
-    root = graph.add("Sqrt", graph.add("Add", square, graph.put("one", np.float32(1))))
-    return graph.add("Div", z, root)
-
-
-def _rounded(graph: _Graph, value: str, name: str, scale: float, dtype: type) -> str:
-    """An activation through eight bits and back."""
-    pair = (
-        graph.put(f"s_{name}", np.float32(scale)),
-        graph.put(f"zero_{name}", np.zeros((), dtype)),
-    )
-    quantized = graph.add("QuantizeLinear", value, *pair)
-    return graph.add("DequantizeLinear", quantized, *pair)
-
-
-def _weights(
-    graph: _Graph, name: str, values: np.ndarray, scale: np.ndarray, **axis
-) -> str:
-    """int8 weights, dequantized in the graph."""
     return graph.add(
-        "DequantizeLinear",
-        graph.put(name, np.ascontiguousarray(values)),
-        graph.put(f"s_{name}", scale),
-        graph.put(f"zero_{name}", np.zeros(np.shape(scale), np.int8)),
-        **axis,
+        "Div", z, graph.add("Sqrt", graph.add("Add", square, graph.put(1)))
     )
+
+
+def _round(graph: _Graph, x: str, step: Step) -> str:
+    whole = graph.add("Round", graph.add("Div", x, graph.put(step.scale)))
+    return graph.add("Clip", whole, *map(graph.put, step.numbers))
+
+
+def _linear(graph: _Graph, x: str, step: Step) -> str:
+    W = np.asarray(step.W, np.float32)
+    if step.W.ndim == 1 and step.scale is not None:
+        # Not MatMul: onnxruntime would fuse it with the scale and round in between.
+        signed = graph.add("Mul", x, graph.put(W))
+        y = graph.add("ReduceSum", signed, graph.put([1], dtype=np.int64), keepdims=1)
+    else:
+        y = graph.add("MatMul", x, graph.put(np.atleast_2d(W).T))
+    y = y if step.scale is None else graph.add("Mul", y, graph.put(step.scale))
+    y = y if step.b is None else graph.add("Add", y, graph.put(step.b))
+    return graph.add("Relu", y) if step.numbers[-1] else y
+
+
+def _planes(graph: _Graph, x: str, step: Step) -> str:
+    x = graph.add("Cast", x, to=TensorProto.FLOAT)
+    x = graph.add("Unsqueeze", x, graph.put([1], dtype=np.int64))
+    if step.numbers == (1,):
+        return graph.add("Div", x, graph.put(2))
+    parts = (graph.add("Greater", x, graph.put(n)) for n in (0, 1))
+    return graph.add("Cast", graph.add("Concat", *parts, axis=1), to=TensorProto.FLOAT)
+
+
+def _conv(graph: _Graph, x: str, step: Step) -> str:
+    k, stride, padding, _, relu = step.numbers[-5:]
+    alone = step.word == "each"
+    W = step.W.transpose(2, 0, 1)[:, None] if alone else step.W.transpose(3, 2, 0, 1)
+    inputs = [x, graph.put(W), *([] if step.b is None else [graph.put(step.b)])]
+    how = {"kernel_shape": [k] * 2, "strides": [stride] * 2, "pads": [padding] * 4}
+    y = graph.add("Conv", *inputs, group=len(W) if alone else 1, **how)
+    return graph.add("Relu", y) if relu else y
+
+
+_each = _conv
+
+
+def _max(graph: _Graph, x: str, step: Step) -> str:
+    (k,) = step.numbers
+    return graph.add("MaxPool", x, kernel_shape=[k, k], strides=[k, k])
+
+
+def _mean(graph: _Graph, x: str, step: Step) -> str:
+    return graph.add("Flatten", graph.add("GlobalAveragePool", x))
+
+
+def _flatten(graph: _Graph, x: str, step: Step) -> str:
+    return graph.add("Flatten", x)
 
 
 def _model(graph: _Graph, bundle, logit: str) -> bytes:
-    """The whole file; `logit` names what has shape (n, 1)."""
-    threshold = np.float32(bundle.threshold)
-    last = graph.put("last_axis", np.array([1], np.int64))
-    logit = graph.add("Squeeze", logit, last, output="logit")
-    graph.add("Greater", logit, graph.put("threshold", threshold), output="fail")
+    """The whole file; `logit` names what has shape (n, 1), or of maps (n, classes)."""
+    of_maps, threshold = isinstance(bundle.student, Maps), float(bundle.threshold)
     made, FLOAT = helper.make_tensor_value_info, TensorProto.FLOAT
+    if of_maps:
+        graph.add("Identity", logit, output="logit")
+        side, shape, verdict = bundle.student.side, ["n", len(bundle.classes)], "there"
+        inputs = made("maps", TensorProto.UINT8, ["n", side, side])
+    else:
+        graph.add("Squeeze", logit, graph.put([1], dtype=np.int64), output="logit")
+        shape, verdict = ["n"], "fail"
+        inputs = made("readings", FLOAT, ["n", len(bundle.features)])
+    graph.add("Greater", "logit", graph.put(threshold), output=verdict)
+    outputs = [made("logit", FLOAT, shape), made(verdict, TensorProto.BOOL, shape)]
     whole = helper.make_graph(
-        graph.nodes,
-        "student",
-        [made("readings", FLOAT, ["n", len(bundle.features)])],
-        [
-            made("logit", TensorProto.FLOAT, ["n"]),
-            made("fail", TensorProto.BOOL, ["n"]),
-        ],
-        graph.constants,
+        graph.nodes, "student", [inputs], outputs, graph.constants
     )
     model = helper.make_model(
         whole,
@@ -201,7 +205,7 @@ def _model(graph: _Graph, bundle, logit: str) -> bytes:
         "units": json.dumps(list(bundle.units)),
         "classes": json.dumps(list(bundle.classes)),
         "id": bundle.id,
-        "threshold": repr(float(threshold)),
+        "threshold": repr(float(np.float32(threshold))),
     }
     helper.set_model_props(model, texts)
     return model.SerializeToString(deterministic=True)

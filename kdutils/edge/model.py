@@ -61,6 +61,10 @@ def load(path: str | Path, *, id: str = "id", extra: str = "refuse") -> Model:
     """Read a bundle; BundleError or OSError in one sentence if it cannot be served."""
     data = Path(path).read_bytes()
     loaded = bundle.loads(data, str(path))
+    if not loaded.features:
+        raise bundle.BundleError(
+            f"{path} reads maps: expected a student of a table of readings"
+        )
     if id in loaded.features:
         raise bundle.BundleError(
             f"{path} has a reading named {id!r}: expected another column for the "

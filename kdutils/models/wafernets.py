@@ -135,7 +135,7 @@ def compact(
 
     Each of `widths` halves the map; `depth` residual convolutions follow each but the
     first. head: channels that a depthwise separable layer widens the last ones to.
-    Each convolution has a batch normalisation, which `waferpack` folds into it.
+    Each convolution has a batch normalisation, which `convert` folds into it.
     """
     layers = _normed(2, widths[0], 5, 2)
     for a, b in pairwise(widths):

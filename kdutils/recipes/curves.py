@@ -18,7 +18,7 @@ import numpy as np
 
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
-from kdutils.deploy import kdb
+from kdutils.deploy import bundle
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
@@ -147,7 +147,7 @@ def _measured(config: dict, sweep, fold: folds.Fold, targets: dict) -> dict:
         student = calibrated(student, fold.X["val"], y)
         val = metrics.auc(y, compress.logits(student, fold.X["val"]))
         size = compress.size(student)
-        held = kdb.model_bytes(student, fold.prepare)
+        held = bundle.model_bytes(student, fold.prepare)
         numbers.append([val, held, size.params, size.nonzero])
         test.append(compress.logits(student, fold.X["test"]))
     return {"test": np.stack(test), "numbers": np.array(numbers)}

@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from kdutils import train
+from kdutils.compress import convert
 from kdutils.data import Split, wafers
-from kdutils.deploy import waferpack
 from kdutils.metrics import multiclass as scores
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
@@ -224,7 +224,7 @@ def wafer_rows(config: dict, run, parts: Split, net: nn.Module) -> list[dict]:
     shared = WAFERS.facts(config, parts) | {
         "model": tasks.called(config["net"], config["sizes"]),
         "params": nets.parameters(net),
-        "torch_bytes": waferpack.torch_bytes(net),
+        "torch_bytes": convert.torch_bytes(net),
     }
     rows = []
     for views in (1, 8):

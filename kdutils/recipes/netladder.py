@@ -21,10 +21,9 @@ import torch
 from torch import nn
 
 from kdutils import train
+from kdutils.compress import convert, quantize
 from kdutils.compress import prune as compress
-from kdutils.compress import quantize
 from kdutils.data import Split
-from kdutils.deploy import waferpack
 from kdutils.losses import multiclass, multilabel
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
@@ -224,7 +223,7 @@ def descend(config: dict, student: Student, device: str) -> dict[str, np.ndarray
 
 def deployed(net: nn.Module, bits: int) -> nn.Module:
     """The net as a file of its weights at these bits is read back."""
-    small = waferpack.folded(net)
+    small = convert.folded(net)
     return small if bits == 32 else quantize.quantized(small, bits)
 
 
@@ -236,7 +235,7 @@ def rung(
     if step.units:
         net = compress.units(net, share=step.sparsity)
     elif step.sparsity:
-        ranked, scope = waferpack.folded(net), config["scope"]
+        ranked, scope = convert.folded(net), config["scope"]
         masks = compress.masks(ranked, step.sparsity, scope=scope)
         net = compress.masked(net, masks)
     if not step.rounds:
@@ -330,7 +329,7 @@ def wafer(config: dict, run) -> Student:
     how = {"batch": own["batch"], "augment": own["turned"]}
     alone = config["alone"] and run.need(wafer_students, config["alone"])
     asked = [run.need(net_teachers, id) for id in source.config["teachers"]]
-    whole = [waferpack.folded(net_teachers.trained(one)) for one in asked]
+    whole = [convert.folded(net_teachers.trained(one)) for one in asked]
     return Student(
         task=WAFERS,
         net=net,

@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
-from kdutils.deploy import bundle, kdb
-from kdutils.deploy.int8 import Int8
+from kdutils.deploy import bundle
+from kdutils.deploy.runtime import Int8
 from kdutils.losses import binary as losses
 from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular
@@ -146,7 +146,7 @@ def _ladder(config: dict, sweep, fold: folds.Fold, targets: dict, id: str) -> di
         kept[f"{number}-test"] = test
         kept[f"{number}-bundle"] = np.frombuffer(file, np.uint8)
         size = compress.size(student)
-        model = kdb.model_bytes(student, fold.prepare) if file else np.nan
+        model = bundle.model_bytes(student, fold.prepare) if file else np.nan
         kept[f"{number}-numbers"] = np.array(
             [
                 metrics.auc(fold.y["val"], val),
@@ -173,7 +173,7 @@ def packed(student, fold: folds.Fold, threshold: float, id: str = "") -> bytes:
     if not isinstance(student, dict | Int8):
         return b""
     units = [fold.split.units[j] for j in fold.prepare.columns if fold.split.units]
-    schema = kdb.Schema(tuple(units), legal(fold), id=id)
+    schema = bundle.Schema(tuple(units), legal(fold), id=id)
     return bundle.packed(student, fold.prepare, threshold, schema)
 
 

@@ -11,17 +11,15 @@ import base64
 from dataclasses import dataclass
 from operator import itemgetter
 
-import numpy as np
-
+from kdutils.compress import convert
 from kdutils.data import wafers
-from kdutils.deploy import mapnet, waferbundle, waferpack
+from kdutils.deploy import bundle
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
 from kdutils.recipes import net_teachers, tasks, wafer_answers, wafer_students
 from kdutils.recipes.tasks import WAFERS
 from kdutils.store.config import Natural
 
-GOLDEN = 2  # maps that are kept with the file
 digest = itemgetter("student")  # the data are the student's: its id names them
 
 
@@ -37,12 +35,13 @@ class Config:
 def plan(rows, *, limit: int) -> list[dict]:
     """One config: the first seed's student of the chosen net.
 
-    rows: of `wafer_students`; limit: bytes of its eight-bit weights with their file.
-    ValueError if no net of group 'ours' is as small.
+    rows: of `wafer_students`; limit: bytes that its file has at most, at
+    every seed. ValueError if no net of group 'ours' is as small.
     """
     ours = rows[rows["group"] == "ours"]
     ours = ours.assign(built=ours["net"] + ours["sizes"].astype(str))
-    nets_of = ours.groupby("built")[["int8_bytes", "int8_fidelity"]].mean()
+    quantities = {"int8_bytes": "max", "int8_fidelity": "mean"}
+    nets_of = ours.groupby("built").agg(quantities)
     fits = nets_of[nets_of["int8_bytes"] <= limit]
     if fits.empty:
         raise ValueError(f"no wafer student has at most {limit:,} bytes")
@@ -57,21 +56,17 @@ def compute(config: dict, run) -> dict:
     own, net = taught.config, net_teachers.trained(taught)
     source = run.need(wafer_answers, own["answers"])
     parts = WAFERS.load(source.config)
-    side, patterns = parts.test.X.shape[1], wafers.classes()
-    # The maps that take the fewest bytes: the first dozen are as good as any.
-    few = sorted(parts.val.X[:12], key=lambda X: len(mapnet.squeezed(X[None])))
-    how = {"id": f"{config['source']}-{config['student']}", **own["sizes"]}
-    golden = np.stack(few[:GOLDEN])
-    file = waferbundle.pack(net, own["net"], side, patterns, golden=golden, **how)
-    said = mapnet.loads(file, "the student").logits(parts.test.X)
+    side, id = parts.test.X.shape[1], f"{config['source']}-{config['student']}"
+    file, _ = convert.packed(net, side, wafers.classes(), id=id)
+    shipped = bundle.loads(file, "the student")
+    said = shipped.score(parts.test.X)
     y, told = parts.test.y, taught.arrays("answers")["test"]
-    model = waferpack.pack(net, own["net"], side, len(patterns), **own["sizes"])
     row = {
         **WAFERS.facts(source.config, parts),
         "net": own["net"],
         "model": tasks.called(own["net"], own["sizes"]),
         "params": nets.parameters(net),
-        "model_bytes": len(model),
+        "model_bytes": bundle.model_bytes(shipped.student),
         "bundle_bytes": len(file),
         "fp32_exact": marks.exact(y, told),
         "test_exact": marks.exact(y, said),

@@ -13,8 +13,8 @@ from operator import itemgetter
 
 import numpy as np
 
+from kdutils.compress import convert
 from kdutils.data import wafers
-from kdutils.deploy import waferpack
 from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
@@ -83,9 +83,8 @@ def compute(config: dict, run) -> dict:
 
     run.step("weights", learn)
     net = net_teachers.trained(run)
-    arguments = {"side": parts.test.X.shape[1], "patterns": parts.test.y.shape[1]}
-    file = waferpack.pack(net, config["net"], **arguments, **config["sizes"])
-    small = waferpack.unpack(file)
+    side, id = parts.test.X.shape[1], f"{source.config['source']}-{'0' * 12}"
+    file, small = convert.packed(net, side, wafers.classes(), id=id)
 
     def ask() -> dict[str, np.ndarray]:
         return {
@@ -102,7 +101,7 @@ def compute(config: dict, run) -> dict:
         **WAFERS.facts(source.config, parts),
         "model": tasks.called(config["net"], config["sizes"]),
         "params": nets.parameters(net),
-        "torch_bytes": waferpack.torch_bytes(net),
+        "torch_bytes": convert.torch_bytes(net),
         "int8_bytes": len(file),
         "teacher_exact": marks.exact(y, told["test"]),
         "val_exact": marks.exact(parts.val.y, said["val"]),

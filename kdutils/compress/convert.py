@@ -1,0 +1,123 @@
+"""convert: a torch net of maps as the steps and arrays of a deployed file."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from kdutils.compress import quantize
+from kdutils.compress.prune import layers
+from kdutils.deploy import bundle
+from kdutils.models.wafernets import Reader, Residual
+
+
+def folded(net: nn.Module) -> nn.Module:
+    """A copy in which each convolution has its batch normalisation's work to do.
+
+    Raises ValueError for a normalisation that does not follow a convolution.
+    """
+    net = copy.deepcopy(net).eval()
+    for part in list(net.modules()):
+        for (name, a), (after, b) in pairwise(list(part.named_children())):
+            if isinstance(a, nn.Conv2d) and isinstance(b, nn.BatchNorm2d):
+                setattr(part, name, fuse_conv_bn_eval(a, b))
+                setattr(part, after, nn.Identity())
+    if any(isinstance(m, nn.BatchNorm2d) for m in net.modules()):
+        raise ValueError("a normalisation that follows no convolution cannot be folded")
+    return net
+
+
+def rounded(net: nn.Module, *, bits: int = 8) -> nn.Module:
+    """The folded net as a file of it is read back, activations in float32.
+
+    8 bits keep the largest weight of each output; fewer cut some off, see
+    `quantize.rounded`.
+    """
+    clips = [1.0] if bits == 8 else quantize.CLIPS
+    return quantize.quantized(folded(net), bits, clips)
+
+
+def packed(
+    net: nn.Module,
+    side: int,
+    classes: tuple[str, ...],
+    *,
+    id: str,
+    limit: int | None = None,
+) -> tuple[bytes, nn.Module]:
+    """The file of a trained net of `wafernets`, and the net as that file holds it.
+
+    The weights have 8 bits each, or the most of 8 to 4 with which the file has at most
+    `limit` bytes. ValueError if no file is as small; BundleError for a net that has a
+    step that `deploy.runtime` has not.
+    """
+    for bits in range(8, 3, -1):
+        small = rounded(net, bits=bits)
+        weights, halves = [], []
+        for layer in layers(small).values():
+            steps, scale = quantize.steps(layer.weight.detach(), bits, [1.0])
+            weights.append(steps.numpy().astype(np.int8))
+            halves += [scale.numpy()]
+            halves += [] if layer.bias is None else [layer.bias.detach().numpy()]
+
+        def predict(maps: np.ndarray, small=small) -> np.ndarray:
+            with torch.no_grad():
+                return small(torch.from_numpy(maps)).numpy()
+
+        schema = bundle.Schema(classes=tuple(classes), id=id)
+        parts = program(small), weights, halves, side, schema, predict
+        file = bundle.packed_maps(*parts)
+        if limit is None or len(file) <= limit:
+            return file, small
+    raise ValueError(
+        f"the net has {len(file):,} bytes with weights of {bits} bits, expected at "
+        f"most {limit:,}"
+    )
+
+
+def torch_bytes(net: nn.Module) -> int:
+    """Bytes that `torch.save` makes of a net's weights: the published way to count."""
+    held = io.BytesIO()
+    torch.save(net.state_dict(), held)
+    return held.tell()
+
+
+def program(net: nn.Module) -> list[list]:
+    """The steps, as `deploy.runtime` has them, of a net without normalisations."""
+    if not isinstance(net, Reader):
+        raise bundle.BundleError("expected a net of wafernets")
+    steps = [["planes", net.planes]]
+    for word, *numbers in _steps(net.body):
+        if word == "relu" and steps[-1][0] in ("conv", "each", "linear"):
+            steps[-1][-1] = 1
+        elif not (word == "flatten" and steps[-1][0] == "mean"):
+            steps.append([word, *numbers])
+    return steps
+
+
+def _steps(part: nn.Module) -> Iterator[list]:
+    for m in part.children():
+        if isinstance(m, Residual):
+            yield from (["keep"], *_steps(m), ["add"])
+        elif isinstance(m, nn.Conv2d) and m.groups in (1, m.in_channels):
+            rest = m.kernel_size[0], m.stride[0], m.padding[0], int(m.bias is not None)
+            alone = m.groups > 1 and m.groups == m.out_channels
+            yield ["each", *rest, 0] if alone else ["conv", m.out_channels, *rest, 0]
+        elif isinstance(m, nn.Linear):
+            yield ["linear", m.out_features, int(m.bias is not None), 0]
+        elif isinstance(m, nn.MaxPool2d) and not m.padding:
+            yield ["max", m.kernel_size]
+        elif isinstance(m, nn.AdaptiveAvgPool2d) and m.output_size == 1:
+            yield ["mean"]
+        elif isinstance(m, nn.Flatten | nn.ReLU):
+            yield [type(m).__name__.lower()]
+        elif not isinstance(m, nn.Identity | nn.Dropout):
+            kind = type(m).__name__
+            raise bundle.BundleError(f"a student's file has no step for {kind}")

@@ -1,0 +1,241 @@
+"""runtime: the arithmetic of a student in numpy, step by step.
+
+A net is a list of steps; each takes what the one before left. Of a table that is
+float32 (n, d), all rows at once; of a map first uint8 (H, W), then (H, W, channels) or
+(n,), one map at a time, so that its logits depend on that map alone.
+
+| step                                        | what it does                         |
+| ------------------------------------------- | ------------------------------------ |
+| squash                                      | `prepare.squash` of centred readings |
+| round, low, high                            | whole multiples of a scale, clipped  |
+| planes, p                                   | 1: the map as 0, .5 and 1;           |
+|                                             | 2: its dies, its failed dies         |
+| conv, out, k, stride, padding, bias, relu   | k x k over all channels              |
+| each, k, stride, padding, bias, relu        | k x k, each channel on its own       |
+| linear, out, bias, relu                     | of numbers                           |
+| keep                                        | remembers what there is              |
+| add                                         | adds what was remembered last        |
+| max, k                                      | the largest of each k x k, without   |
+|                                             | what is left over                    |
+| mean                                        | of each channel                      |
+| flatten                                     | channels, then rows                  |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from kdutils.deploy.prepare import squash
+
+# The scales that a row of W1 may have: 2^(-k/16), k = 0 to 255, one byte each.
+SCALES = np.exp2(np.arange(256) / -16).astype(np.float16)
+
+
+class Step(NamedTuple):
+    """A step and its arrays.
+
+    W: conv (k, k, in, out), each (k, k, channels), linear (out, in) or (in,); float64
+    where it sums integers. scale: of the sums of a linear step, or a round step's;
+    squash: W is the centre. shape: of what the step leaves of one map.
+    """
+
+    word: str
+    numbers: tuple[int, ...] = ()
+    W: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    b: np.ndarray | None = None
+    shape: tuple[int, ...] = ()
+
+
+def run(steps: list[Step], x: np.ndarray, kept: list | None = None) -> np.ndarray:
+    """What the last step leaves of rows (n, d), or of a map (H, W) of 0, 1 and 2."""
+    kept = [] if kept is None else kept
+    for step in steps:
+        if step.word == "keep":
+            kept.append(x)
+        elif step.word == "add":
+            x = x + kept.pop()
+        else:
+            x = STEPS[step.word][1](x, step)
+    return x
+
+
+def _squash(x: np.ndarray, step: Step) -> np.ndarray:
+    return squash((x - step.W) * step.scale)
+
+
+def _round(x: np.ndarray, step: Step) -> np.ndarray:
+    return np.rint(x / step.scale).clip(*step.numbers)
+
+
+def _planes(x: np.ndarray, step: Step) -> np.ndarray:
+    if step.numbers == (2,):
+        return np.stack((x > 0, x > 1), -1).astype(np.float32)
+    if step.numbers == (1,):
+        return x[..., None].astype(np.float32) / np.float32(2)
+    raise ValueError(f"{step.numbers[0]} planes, expected 1 or 2")
+
+
+def _conv(x: np.ndarray, step: Step) -> np.ndarray:
+    _, k, stride, padding, *_ = step.numbers
+    x, (rows, columns) = _framed(x, k, stride, padding)
+    if k > 1 or stride > 1:  # each output's inputs as a row
+        a, b, c = x.strides
+        shape, strides = (rows, columns, k, x[0, :k].size), (a * stride, b * stride)
+        x = as_strided(x, shape, (*strides, a, c))
+    y = x.reshape(rows * columns, -1) @ step.W.reshape(-1, step.W.shape[-1])
+    return _closed(y.reshape(rows, columns, -1), step)
+
+
+def _each(x: np.ndarray, step: Step) -> np.ndarray:
+    k, stride, padding, *_ = step.numbers
+    x, (rows, columns) = _framed(x, k, stride, padding)
+    down, right = rows * stride, columns * stride
+    y, part = (np.empty((rows, columns, x.shape[2]), np.float32) for _ in range(2))
+    for i, j in np.ndindex(k, k):
+        seen = x[i : i + down : stride, j : j + right : stride]
+        if i or j:
+            y += np.multiply(seen, step.W[i, j], out=part)
+        else:
+            np.multiply(seen, step.W[i, j], out=y)
+    return _closed(y, step)
+
+
+def _framed(x: np.ndarray, k: int, stride: int, padding: int) -> tuple:
+    """x (H, W, c) within zeros, C order, and how many rows and columns come out."""
+    h, w, c = x.shape
+    if padding:
+        framed = np.zeros((h + 2 * padding, w + 2 * padding, c), np.float32)
+        framed[padding:-padding, padding:-padding] = x
+        x = framed
+    sizes = tuple((n - k) // stride + 1 for n in x.shape[:2])
+    if min(sizes) < 1 or k < 1:
+        raise ValueError(f"{k} x {k} does not fit {h} x {w}")
+    return np.ascontiguousarray(x), sizes
+
+
+def _linear(x: np.ndarray, step: Step) -> np.ndarray:
+    y = (x.astype(step.W.dtype, copy=False) @ step.W.T).astype(np.float32, copy=False)
+    return _closed(y if step.scale is None else y * step.scale, step)
+
+
+def _closed(y: np.ndarray, step: Step) -> np.ndarray:
+    """The bias and the ReLU of a step."""
+    if step.b is not None:
+        y += step.b
+    return np.maximum(y, 0, out=y) if step.numbers[-1] else y
+
+
+def _max(x: np.ndarray, step: Step) -> np.ndarray:
+    (k,) = step.numbers
+    rows, columns = (n - n % k for n in x.shape[:2])
+    parts = [x[i:rows:k, j:columns:k] for i, j in np.ndindex(k, k)]
+    return np.maximum.reduce(parts)
+
+
+def _mean(x: np.ndarray, step: Step) -> np.ndarray:
+    return x.mean((0, 1))
+
+
+def _flatten(x: np.ndarray, step: Step) -> np.ndarray:
+    return x.transpose(2, 0, 1).reshape(-1)
+
+
+# A step's word: how many numbers it has, and what it does.
+STEPS: dict[str, tuple[int, Callable]] = {
+    "squash": (0, _squash),
+    "round": (2, _round),
+    "planes": (1, _planes),
+    "conv": (6, _conv),
+    "each": (5, _each),
+    "linear": (3, _linear),
+    "keep": (0, None),
+    "add": (0, None),
+    "max": (1, _max),
+    "mean": (0, _mean),
+    "flatten": (0, _flatten),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Int8:
+    """Student d -> hidden -> 1 with symmetric int8 weights (no zero points).
+
+    W1 int8 (hidden, d) stands for W1 * s1[:, None], w2 int8 (hidden,) for w2 * s2 and
+    is -1 or 1: a unit's output weight is in its first layer, see `quantize.merged`.
+    s1 float16 (hidden,), each of SCALES: one byte a row, and nothing is lost by it, as
+    the weights were rounded against it. b1 float16 (hidden,); s2, b2 float32.
+    s_in, s_hidden float32: fixed activation scales ("static"); both None means float32
+    activations ("weight-only").
+    """
+
+    W1: np.ndarray
+    s1: np.ndarray
+    b1: np.ndarray
+    w2: np.ndarray
+    s2: np.float32
+    b2: np.float32
+    s_in: np.float32 | None = None
+    s_hidden: np.float32 | None = None
+
+    def steps(self) -> list[Step]:
+        """What `logits` does, for `run`; the last layer only adds and subtracts.
+
+        Static (Jacob et al. 2018, arXiv 1712.05877, with real-valued rescaling), each
+        operation rounded to float32, halves to even, products summed exactly:
+            x = clip(round(X / s_in), -127, 127)                            int8
+            h = clip(round(((x W1') * (s1 s_in) + b1) / s_hidden), 0, 255)  uint8
+            z = (h w2) * (s_hidden s2) + b2
+        The clip at 0 is the ReLU. The sums are a device's int32 ones: integers, so
+        exact in float64 too, at BLAS speed; a row's logit depends on that row alone.
+        """
+        s1, b1 = self.s1.astype(np.float32), self.b1.astype(np.float32)
+        if self.s_in is None:
+            W1, w2 = self.W1.astype(np.float32), self.w2.astype(np.float32)
+            hidden = Step("linear", (len(b1), 1, 1), W1, s1, b1)
+            return [hidden, Step("linear", (1, 1, 0), w2, self.s2, self.b2)]
+        W1, w2 = self.W1.astype(np.float64), self.w2.astype(np.float64)
+        last = np.float32(self.s_hidden * self.s2)
+        return [
+            Step("round", (-127, 127), scale=self.s_in),
+            Step("linear", (len(b1), 1, 0), W1, s1 * self.s_in, b1),
+            Step("round", (0, 255), scale=self.s_hidden),
+            Step("linear", (1, 1, 0), w2, last, self.b2),
+        ]
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        """Prepared X (n, d) -> float32 logits (n,)."""
+        return run(self.steps(), np.asarray(X, np.float32))
+
+    def one(self) -> Callable[[np.ndarray], np.float32]:
+        """A function of one prepared reading float32 (d,) -> its logit, as `logits`.
+
+        For one row at a time from one thread: it keeps its buffers. Static students
+        only, ValueError otherwise; up to 1,040 readings, whose products' sums are whole
+        numbers below 2^24, exact in float32 in any order.
+        """
+        if self.s_in is None or self.W1.shape[1] > 1040:
+            raise ValueError("one row at a time needs a static student, d up to 1,040")
+        W1, w2 = self.W1.astype(np.float32), self.w2.astype(np.float32)
+        scale, b1 = self.s1.astype(np.float32) * self.s_in, self.b1.astype(np.float32)
+        s_in, s_hidden, b2 = self.s_in, self.s_hidden, self.b2
+        last, wild = s_hidden * self.s2, bool(s_in * np.float32(127) < 3)
+        low, high, zero, top = np.float32([-127, 127, 0, 255])
+        x, h = (np.empty(size, np.float32) for size in self.W1.shape[::-1])
+
+        def logit(row: np.ndarray) -> np.float32:
+            np.rint(np.divide(row, s_in, x), x)
+            if wild:  # prepared readings lie in (-3, 3): nothing to clip otherwise
+                np.minimum(np.maximum(x, low, out=x), high, out=x)
+            np.dot(W1, x, h)
+            np.add(np.multiply(h, scale, h), b1, h)
+            np.rint(np.divide(h, s_hidden, h), h)
+            np.minimum(np.maximum(h, zero, out=h), top, out=h)
+            return h.dot(w2) * last + b2
+
+        return logit
