@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from kdutils import losses
 from kdutils.data import symmetry, wafers, wafersim
 from kdutils.deploy import waferpack
-from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets, wafernets
 from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
@@ -60,7 +60,7 @@ LEARN = {**OURS, "T": 1.0, "seeds": 1}
 TAUGHT = {
     "published": {
         **OURS, "answers": "published", "turned": False, "seeds": 2, "alpha": 0.3,
-        "epochs": 8,
+        "epochs": 8, "loss": "mse-bce",
     },
     "real": {**LEARN, "answers": "published", "real": 40},
     "ours": {
@@ -206,7 +206,7 @@ def test_a_teachers_settings_are_read():
         own = {**config, **changed}
         net = wafer_teachers.build(own["net"], own["sizes"], own["seed"])
         batches = turns.TurnedBatches(X, y, batch=16, seed=0, turned=own["turned"])
-        wafer_teachers.fit(own, net, batches, multilabel.labelled)
+        wafer_teachers.fit(own, net, batches, losses.multilabel.hard)
         return np.concatenate([a.ravel() for a in nets.arrays(net).values()])
 
     found = [weights(), weights(lr=0.01), weights(decay=0.5), weights(epochs=1)]
@@ -226,7 +226,7 @@ def test_a_teachers_weights_are_those_of_its_training(rows, name, turned):
     assert len(X) == len(y) == 64 + (16 if name == "ours" else 0)
     how = {"batch": 8, "seed": config["seed"], "turned": turned}
     batches = turns.TurnedBatches(X, y, **how)
-    wafer_teachers.fit(config, net, batches, multilabel.labelled)
+    wafer_teachers.fit(config, net, batches, losses.multilabel.hard)
     assert equal(nets.arrays(net), run.arrays("weights"))
 
 
@@ -424,10 +424,12 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
 
 
 LOSSES = {
-    "published": lambda z, t, y: multilabel.published(z, t, alpha=0.3, beta=0.5),
-    "real": lambda z, t, y: multilabel.soft(z, t),
-    "mixed": lambda z, t, y: (multilabel.soft(z, t) + multilabel.labelled(z, y)) / 2,
-    "labels": lambda z, t, y: multilabel.labelled(z, y),
+    "published": lambda z, t, y: losses.multilabel.mse_bce(
+        z, t, mse=0.3, threshold=0.5
+    ),
+    "real": lambda z, t, y: losses.multilabel.kd(z, t, T=1),
+    "mixed": lambda z, t, y: losses.kd(z, t, y, alpha=0.5, T=1),
+    "labels": lambda z, t, y: losses.multilabel.hard(z, y),
 }
 
 

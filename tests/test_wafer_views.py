@@ -61,7 +61,7 @@ def student(group, net, exact, *, sizes=None, torch_bytes=9000, seeds=3, **more)
     for seed in range(seeds):
         value = exact[seed] if isinstance(exact, list) else exact + seed / 1000
         row = {**SITE, "group": group, "net": net, "sizes": sizes or {}, "seed": seed}
-        row |= {"labels": 0.0, "alpha": 0.5, "beta": 0.5, "T": 0.0, "real": None}
+        row |= {"labels": 0.0, "alpha": 0.5, "beta": 0.5, "T": None, "real": None}
         row |= {"test_exact": value, "int8_exact": value - 0.001, "val_exact": value}
         row |= {"val_fidelity": value, "int8_fidelity": value - 0.001}
         row |= {"int8_views": value + 0.002}

@@ -19,18 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from kdutils import stats
+from kdutils import losses, stats
 from kdutils.bench import grid as bench
 from kdutils.data import wafersim
 from kdutils.deploy import waferpack
-from kdutils.losses import multilabel
 from kdutils.models import nets, wafernets
 from kdutils.train import loop as train
 from kdutils.train import turns
 
 SHAPE = 52, len(wafersim.PATTERNS)  # side of a map, patterns
 TEACHER = {"widths": [24, 48, 96], "depth": 2}
-LOSS = partial(multilabel.published, alpha=0.5, beta=0.5)
+LOSS = partial(
+    losses.get("mse-bce"), kind="multilabel", alpha=1.0, mse=0.5, threshold=0.5
+)
 RATE = 1e-3
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from kdutils import losses
 from kdutils.compress import shrink
 from kdutils.deploy import waferpack
-from kdutils.losses import multiclass, multilabel
 from kdutils.metrics import multiclass as scores
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
@@ -75,8 +75,8 @@ def image(config: dict, run) -> Student:
         return {name: one[0] for name, one in weights.items()}
 
     def loss(z, labels, t):
-        own = {"alpha": cell.alpha, "T": cell.T, "knob": cell.knob}
-        return multiclass.loss(cell.method, z, t, labels, **own)
+        distil = losses.get(cell.method)
+        return distil(z, t, labels, kind="multiclass", **cell.settings())
 
     t = torch.as_tensor(targets[cell.target]).float()
     return Student(
@@ -132,7 +132,7 @@ def wafer(config: dict, run) -> Student:
     return Student(
         net=net,
         batches=lambda seed: turns.TurnedBatches(*tensors, seed=seed, **how),
-        loss=multilabel.loss(**{key: own[key] for key in wafer_students.LOSS}),
+        loss=wafer_students.loss(own),
         ask=turns.ask,
         judge=marks.exact,
         parts=parts,
@@ -142,6 +142,7 @@ def wafer(config: dict, run) -> Student:
         lr=own["lr"],
         decay=own["decay"],
         quality="exact match",
-        cell="label-free, α {alpha:g}, β {beta:g}, T {T:g}".format(**own),
+        cell="label-free, α {alpha:g}, β {beta:g}".format(**own)
+        + (f", T {own['T']:g}" if "T" in own else ""),
         facts=wafer_teachers.facts(source.config, parts),
     )

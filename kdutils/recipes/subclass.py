@@ -15,7 +15,8 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from kdutils.losses import multiclass, subclass
+from kdutils import losses
+from kdutils.losses import subclass
 from kdutils.metrics import binary as metrics
 from kdutils.metrics import multiclass as scores
 from kdutils.models import nets
@@ -26,6 +27,7 @@ from kdutils.train import loop as train
 
 STAGE = "04_kd_subclass"
 CLASSES = 2
+hard = partial(losses.get("hard"), kind="multiclass")
 TEACHERS = ("teacher", "teacher-plain")
 AUTHORS = {
     "teacher": {"name": "pooled", "sizes": {}},
@@ -139,12 +141,10 @@ def teacher(config: dict, data: Material, name: str) -> dict[str, np.ndarray]:
     plain = name == "teacher-plain"
     torch.manual_seed(config["seed"])
     model = data.build(config["teacher"], CLASSES if plain else config["subclasses"])
-    how = {"beta": config["beta"], "T": config["spread_T"]}
+    how = {"beta": config["beta"], "T": config["spread_T"], "classes": CLASSES}
 
     def loss(s: Tensor, y: Tensor) -> Tensor:
-        if plain:
-            return multiclass.hard(s, y)
-        return subclass.teacher_loss(s, y, classes=CLASSES, **how)
+        return hard(s, y=y) if plain else subclass.hard_spread(s, y, **how)
 
     y, epochs = data.y["train"], config["teacher_epochs"]
     _fit(config, data, model, name, loss, y, epochs)
@@ -171,9 +171,9 @@ def student(config: dict, data: Material, name: str, told: dict) -> dict:
 
     def loss(s: Tensor, y: Tensor, t: Tensor | None = None) -> Tensor:
         if t is None:
-            return multiclass.hard(s, y)
-        how = {"alpha": config["alpha"], "T": config["T"]}
-        return subclass.student_loss(s, t.float(), y, classes=CLASSES, **how)
+            return hard(s, y=y)
+        how = {"alpha": config["alpha"], "T": config["T"], "classes": CLASSES}
+        return losses.kd(s, t.float(), y, kind="subclass", **how)
 
     _fit(config, data, model, name, loss, y, config["student_epochs"], views)
     return {"test": data.ask(model, "test")}

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from kdutils import losses
 from kdutils.deploy import waferpack
-from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets
 from kdutils.recipes import wafer_answers, wafer_teachers
 from kdutils.train import turns
 
 STAGE = "05_wafer_label_free"
-LOSS = ("alpha", "beta", "T", "labels")
-DEFAULTS = {"alpha": 0.5, "beta": 0.5, "T": 0.0, "labels": 0.0, "real": None}
+DEFAULTS = {"loss": "kd", "alpha": 0.5, "beta": 0.5, "labels": 0.0, "real": None}
 
 
 def plan(answers, *, groups: dict, **settings) -> list[dict]:
@@ -43,6 +42,20 @@ def plan(answers, *, groups: dict, **settings) -> list[dict]:
     return configs
 
 
+def loss(config: dict):
+    """(z, t, y) -> a config's loss, which reads no label or no teacher if so weighed.
+
+    labels: the labels' weight, the teacher has the rest. alpha and beta are
+    the paper's own, of the loss 'mse-bce'; T is that of 'kd'.
+    """
+    own = {"mse": "alpha", "threshold": "beta"}
+    method = losses.get(config["loss"], "multilabel")
+    how = {"alpha": 1 - config["labels"]}
+    for name in method.settings["multilabel"][1:]:
+        how[name] = config[own.get(name, name)]
+    return method.using(kind="multilabel", **how)
+
+
 def digest(config: dict) -> str:
     """The data are those of the answers: their id names them."""
     return config["answers"]
@@ -62,8 +75,7 @@ def compute(config: dict, run) -> dict:
         X, t, y = transfer(config, source, parts)
         how = {"batch": config["batch"], "seed": config["seed"]}
         batches = turns.TurnedBatches(X, t, y, turned=config["turned"], **how)
-        loss = multilabel.loss(**{key: config[key] for key in LOSS})
-        wafer_teachers.fit(config, net, batches, loss)
+        wafer_teachers.fit(config, net, batches, loss(config))
         return nets.arrays(net)
 
     run.step("weights", learn)

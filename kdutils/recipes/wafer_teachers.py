@@ -13,9 +13,9 @@ from functools import partial
 import numpy as np
 import torch
 
+from kdutils import losses
 from kdutils.data import Split, wafers, wafersim
 from kdutils.deploy import waferpack
-from kdutils.losses import multilabel
 from kdutils.metrics import multilabel as marks
 from kdutils.models import nets, wafernets
 from kdutils.train import loop as train
@@ -153,7 +153,7 @@ def compute(config: dict, run) -> dict:
         X, y = labelled(config, parts)
         how = {"batch": config["batch"], "seed": config["seed"]}
         batches = turns.TurnedBatches(X, y, turned=config["turned"], **how)
-        fit(config, net, batches, multilabel.labelled)
+        fit(config, net, batches, losses.multilabel.hard)
         return nets.arrays(net)
 
     run.step("weights", learn)

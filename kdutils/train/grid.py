@@ -2,7 +2,7 @@
 
 Initial weights, batch order, loss, AdamW and schedule are those of one student trained
 after another; only rounding differs. Where the speed comes from: `stack.Stack` needs
-two matrix products a step for all students of a seed, `losses.binary_gradient` no
+two matrix products a step for all students of a seed, `losses.gradient` no
 autograd, and `auc` one sort.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdutils.losses import binary as losses
+from kdutils import losses
 from kdutils.models import mlp as models
 from kdutils.train import stack
 
@@ -28,7 +28,7 @@ KNOBS = ("alpha", "T", "smoothing")
 
 @dataclass(frozen=True)
 class Cell:
-    """One student: a method of losses.METHODS, the teacher's weight, a temperature.
+    """One student: a binary loss of `losses`, the teacher's weight, a temperature.
 
     'hard' reads smoothing only, 'logit-mse' alpha only, the others alpha and T.
     """
@@ -156,8 +156,7 @@ def _gradient(cells: Sequence[Cell]):
 
     def gradient(z: Tensor, t: Tensor, y: Tensor) -> Tensor:
         own = [
-            losses.binary_gradient(method, z[at], t, y, **knobs)
-            for method, at, knobs in parts
+            losses.gradient(method, z[at], t, y, **knobs) for method, at, knobs in parts
         ]
         return own[0] if len(own) == 1 else torch.cat(own)
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdutils.losses import multiclass
+from kdutils import losses
 from kdutils.models import nets
 from kdutils.train import crowds
 from kdutils.train import loop as train
@@ -23,7 +23,7 @@ from kdutils.train.imagebatches import ImageBatches
 
 @dataclass(frozen=True)
 class Cell:
-    """One student: a loss of `multiclass.METHODS`, its settings, whose logits it reads.
+    """One student: a loss of `losses`, its settings, whose logits it reads.
 
     knob: what a loss has of its own, such as label smoothing or the beta of dkd.
     target: a key of the targets that `fit` is given; hint: the weight of the hint loss.
@@ -38,7 +38,15 @@ class Cell:
     hint: float = 0.0
 
     def __post_init__(self) -> None:
-        multiclass.check(self.alpha, self.T)
+        losses.check(alpha=self.alpha, T=self.T)
+
+    def settings(self) -> dict[str, float]:
+        """What the loss reads, by its name for it: what is its own is the knob."""
+        names = losses.get(self.method, "multiclass").settings["multiclass"]
+        return {
+            name: float(getattr(self, name if name in ("alpha", "T") else "knob"))
+            for name in names
+        }
 
 
 class Hinted(nn.Module):
@@ -130,7 +138,9 @@ def fit_one(
         if features is None:
             return one(out[None], seen[0].float() if seen else None, y).sum()
         (z, guess), (t, felt) = out, seen
-        return one(z[None], t, y).sum() + cell.hint * multiclass.hint(guess, felt)
+        return one(z[None], t, y).sum() + cell.hint * losses.multiclass.hint(
+            guess, felt
+        )
 
     _train(
         net if features is None else Hinted(net, features.shape[1], seed),
@@ -179,8 +189,6 @@ def _together(cells: list[Cell], names: list[str]):
 
 def _loss(cells: list[Cell]):
     """(z (C, n, K), t (n, K), labels (n,)) -> (C,) of cells with one method."""
-    knobs = {
-        name: torch.tensor([float(getattr(cell, name)) for cell in cells])
-        for name in ("alpha", "T", "knob")
-    }
-    return lambda z, t, y: multiclass.loss(cells[0].method, z, t, y, **knobs)
+    every = [cell.settings() for cell in cells]
+    given = {name: torch.tensor([own[name] for own in every]) for name in every[0]}
+    return partial(losses.get(cells[0].method), kind="multiclass", **given)
