@@ -11,12 +11,11 @@ import pytest
 import torch
 from toy_edge import save
 
-from kdutils import paths
+from kdutils import models, paths
 from kdutils.bench import edge as bench_edge
 from kdutils.bench import student as bench_student
 from kdutils.deploy.bundle import BundleError
 from kdutils.edge import model
-from kdutils.models import mlp as models
 from kdutils.views import watcher
 
 WORDS = ["--lots", "6", "--rate", "200", "--files", "2", "--rows", "9"]

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from kdutils import paths
+from kdutils import models, paths
 from kdutils.bench import images as bench_images
-from kdutils.models import nets
 from kdutils.train import imagegrid
 
 
@@ -37,14 +36,14 @@ def test_the_usual_loop_trains_the_same_students_as_the_crowd(student):
 
     def fresh():
         torch.manual_seed(1)
-        return nets.build(name, 8, 4, **sizes)
+        return models.build(name, 8, 4, **sizes)
 
     cells = [imagegrid.Cell("kd", 0.3, 1.0), imagegrid.Cell("kd", 1.0, 6.0)]
     weights = imagegrid.fit_crowd(fresh(), X, y, {"teacher": told}, cells, **how)
     crowd = imagegrid.ask_crowd(fresh(), weights, X)
     data = bench_images.Pictures(X, y, told)
     for cell, z in zip(cells, crowd, strict=True):
-        usual = nets.ask(bench_images.one_student(fresh(), data, cell, **how), X)
+        usual = models.predict(bench_images.one_student(fresh(), data, cell, **how), X)
         assert np.abs(usual - z).mean() < 1e-3 * np.abs(z).mean()
     assert np.abs(crowd[0] - crowd[1]).mean() > 0.02 * np.abs(z).mean()
 

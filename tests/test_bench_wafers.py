@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from kdutils import paths
+from kdutils import models, paths
 from kdutils.bench import wafers as bench_wafers
 from kdutils.data import symmetry, wafersim
 from kdutils.deploy import waferpack
-from kdutils.models import wafernets
 from kdutils.train import turns
 
 SMALL = {"widths": [4, 4], "depth": 1, "head": 0}
@@ -36,7 +35,7 @@ def rows():
 @pytest.mark.parametrize("planes", [1, 2, 3])
 def test_an_image_is_what_the_nets_read_of_one_of_the_eight_copies(rows, planes):
     X, told = rows
-    reader = wafernets.Reader(planes, nn.Identity())
+    reader = models.wafers.Reader(planes, nn.Identity())
     data = bench_wafers.MapImages(X, told, planes)
     copies = reader(torch.from_numpy(symmetry.turned(X)[:, 5].copy()))
     drawn = set()

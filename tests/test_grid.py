@@ -10,9 +10,8 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from kdutils import paths
+from kdutils import models, paths
 from kdutils.bench import grid as bench
-from kdutils.models import mlp as models
 from kdutils.train import grid
 
 CELLS = [

@@ -11,10 +11,9 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from kdutils import paths
+from kdutils import models, paths
 from kdutils.data import Part, miniatures
 from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
 from kdutils.recipes import (
     few_labels,
     hinton,
@@ -163,8 +162,8 @@ def test_kept_logits_are_those_of_the_kept_weights(rows):
         model = image_teachers.trained(run)
         assert told["views"].shape == (views, len(parts.train), 10)
         still = told["views"][views // 2]
-        assert np.allclose(still, nets.ask(model, parts.train.X), atol=0.02)
-        assert np.array_equal(told["test"], nets.ask(model, parts.test.X))
+        assert np.allclose(still, models.predict(model, parts.train.X), atol=0.02)
+        assert np.array_equal(told["test"], models.predict(model, parts.test.X))
         assert len(told["val"]) == len(parts.val)
         batches = imagebatches.ImageBatches(
             parts.train.X, batch=300, seed=0, reach=views // 9, views=told["views"]
@@ -182,8 +181,8 @@ def test_a_teachers_settings_are_read():
     def logits(**changed):
         how = {"epochs": 2, "seed": 3}
         model = image_teachers.teach({**config, **changed}, X, y, **how)
-        assert type(model) is nets.Perceptron
-        return nets.ask(model, X)
+        assert type(model) is models.Perceptron
+        return models.predict(model, X)
 
     found = [logits(), logits(max_norm=0.3), logits(dropout=0.0), logits(reach=0)]
     found += [logits(momentum=0.5), logits(lr=0.05), logits(halved=True)]
@@ -344,9 +343,9 @@ def test_a_cells_row_is_that_of_the_student_trained_alone(rows, student):
         )  # fmt: skip
         assert (method, cell.alpha, cell.T) == (row.method, row.alpha, row["T"])
         for part, acc in ((parts.val, row.val_acc), (parts.test, row.test_acc)):
-            found = scores.accuracy(part.y, nets.ask(net, part.X))
+            found = scores.accuracy(part.y, models.predict(net, part.X))
             assert found == pytest.approx(acc, abs=0.006), method
-        kl = scores.kl(told["test"], nets.ask(net, parts.test.X))
+        kl = scores.kl(told["test"], models.predict(net, parts.test.X))
         assert row["kl"] == pytest.approx(kl, rel=0.02)
     assert not np.allclose(targets["self"], targets["assistant"], atol=0.5)
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kdutils import models
 from kdutils.losses import multiclass
-from kdutils.models import nets
 from kdutils.train import crowds, imagegrid
 from kdutils.train.imagegrid import Cell
 
@@ -52,7 +52,7 @@ def rows(side, labelled=1.0):
 def fresh(kind, seed=3):
     name, side, sizes = kind
     torch.manual_seed(seed)
-    return nets.build(name, side, K, **sizes)
+    return models.build(name, side, K, **sizes)
 
 
 def reference_loss(cell, z, t, y):
@@ -95,7 +95,7 @@ def one_student(kind, X, y, targets, cell, *, epochs, batch, lr, seed, felt=None
             loss.backward()
             optimizer.step()
             schedule.step()
-    return nets.ask(net, X)
+    return models.predict(net, X)
 
 
 def away(found, expected):
@@ -121,7 +121,7 @@ def test_every_loss_equals_a_plain_loop(trained):
     assert found.shape == (len(CELLS), N, K) and found.dtype == np.float32
     for cell, z in zip(CELLS, found, strict=True):
         assert away(z, one_student(kind, *given, cell, **HOW)) < SAME, cell
-    start = nets.ask(fresh(kind), given[0])
+    start = models.predict(fresh(kind), given[0])
     apart = [away(z, other) for z in found for other in (start, *found)]
     assert sorted(apart)[len(CELLS)] > 10 * SAME  # each differs but from itself
 
@@ -131,7 +131,7 @@ def test_one_alone_equals_its_place_in_the_crowd(trained):
     for cell, z in zip(CELLS, found, strict=True):
         net = imagegrid.fit_one(fresh(kind), X, y, targets, cell, **HOW)
         assert not net.training
-        assert away(nets.ask(net, X), z) < SAME, cell
+        assert away(models.predict(net, X), z) < SAME, cell
 
 
 def test_how_many_are_together_changes_nothing(trained, monkeypatch):
@@ -165,10 +165,10 @@ def test_a_crowd_says_what_its_members_say(kind):
 @pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
 def test_all_start_as_the_net_and_leave_it_alone(kind):
     net, given = fresh(kind), rows(kind[1])
-    start = nets.arrays(net)
+    start = models.arrays(net)
     still = imagegrid.fit_crowd(net, *given, CELLS[:3], **{**HOW, "lr": 0.0})
     other = imagegrid.fit_crowd(net, *given, CELLS[:3], **HOW)
-    for name, own in nets.arrays(net).items():
+    for name, own in models.arrays(net).items():
         assert np.array_equal(own, start[name])
         assert still[name].shape == (3, *own.shape)
         assert (still[name] == own).all() and (other[name] != own).any()
@@ -226,11 +226,11 @@ def test_a_hint_equals_a_plain_loop(kind):
     for hint in (0.0, 20.0):
         cell = Cell("kd", 0.9, 4.0, hint=hint)
         net = imagegrid.fit_one(fresh(kind), X, y, targets, cell, features=felt, **HOW)
-        found[hint] = nets.ask(net, X)
+        found[hint] = models.predict(net, X)
         expected = one_student(kind, X, y, targets, cell, felt=felt, **HOW)
         assert away(found[hint], expected) < SAME
     plain = imagegrid.fit_one(fresh(kind), X, y, targets, cell, **HOW)
-    assert away(nets.ask(plain, X), found[0.0]) < SAME
+    assert away(models.predict(plain, X), found[0.0]) < SAME
     assert away(found[20.0], found[0.0]) > 10 * SAME
 
 
@@ -243,7 +243,7 @@ def test_views_take_the_targets_place_crop_by_crop():
         net = imagegrid.fit_one(
             fresh(KINDS[1]), X, y, targets, cell, views=views, **how
         )
-        return nets.ask(net, X)
+        return models.predict(net, X)
 
     same = fitted(np.stack([said] * 9), targets={})
     assert np.array_equal(same, fitted(None))
@@ -271,7 +271,7 @@ def test_a_temperature_that_is_not_above_0_is_refused(T):
 def test_what_has_no_crowd_and_an_unknown_loss_are_refused():
     expected = "a Pooled has no crowd: expected a Perceptron or Convolutional"
     with pytest.raises(ValueError, match=expected):
-        imagegrid.fit_crowd(nets.Pooled(14, K), *rows(14), CELLS, **HOW)
+        imagegrid.fit_crowd(models.images.Pooled(14, K), *rows(14), CELLS, **HOW)
     with pytest.raises(ValueError, match="method 'kl' is none of hard, kd"):
         crowd(KINDS[1], rows(9), [Cell("kl", 0.5, 2.0)])
     with pytest.raises(ValueError, match="smaller learning rate"):

@@ -13,10 +13,10 @@ import torch
 from test_waferpack import trained
 from torch import nn
 
+from kdutils import models
 from kdutils.data import wafersim
 from kdutils.deploy import container, mapnet, mapsteps, waferbundle, waferpack
 from kdutils.deploy.container import BundleError
-from kdutils.models import wafernets
 from kdutils.store import code
 
 ROOT = Path(__file__).parents[1]
@@ -282,11 +282,11 @@ def test_other_maps_are_refused(wrong, said):
 
 
 def test_a_net_that_the_steps_cannot_do_is_refused():
-    odd = wafernets.Reader(1, nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU()))
+    odd = models.wafers.Reader(1, nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU()))
     with pytest.raises(BundleError, match="has no step for GELU"):
         waferbundle.program(odd)
     with pytest.raises(BundleError, match="has no step for BatchNorm2d"):
-        waferbundle.program(wafernets.build("compact", 9, 3, **TINY))
+        waferbundle.program(models.build("compact", 9, 3, **TINY))
     with pytest.raises(BundleError, match="expected a net of wafernets"):
         waferbundle.program(odd.body)
     with pytest.raises(BundleError, match="at least one golden map"):

@@ -9,11 +9,11 @@ import test_image_recipes as of_images
 import test_wafer_recipes as of_wafers
 import torch
 
+from kdutils import models
 from kdutils.compress import shrink
 from kdutils.deploy import mapnet
 from kdutils.metrics import multiclass as scores
 from kdutils.metrics import multilabel as marks
-from kdutils.models import nets
 from kdutils.recipes import (
     image_teachers,
     kd_images,
@@ -236,7 +236,7 @@ def test_the_wafer_student_is_the_one_that_was_kept(study):
     assert (
         least
         < mine.loc["teacher", "weight_bytes"]
-        < 4 * sum(map(nets.parameters, nets_of))
+        < 4 * sum(map(models.parameters, nets_of))
     )
 
 
@@ -326,11 +326,11 @@ def test_the_wafer_file_is_the_student_that_repeats_its_teachers_best(study):
     best = sizes["int8_fidelity"].idxmax()
     (config,) = wafer_bundle.plan(study[1], limit=largest)
     taught = runs.open(wafer_students, config["student"])
-    assert nets.parameters(wafer_teachers.trained(taught)) == best
+    assert models.parameters(wafer_teachers.trained(taught)) == best
     assert (taught.config["seed"], taught.config["group"]) == (0, "ours")
     (config,) = wafer_bundle.plan(study[1], limit=largest - 1)
     taught = runs.open(wafer_students, config["student"])
-    assert nets.parameters(wafer_teachers.trained(taught)) == sizes.index.min()
+    assert models.parameters(wafer_teachers.trained(taught)) == sizes.index.min()
     with pytest.raises(ValueError, match="at most 10 bytes"):
         wafer_bundle.plan(study[1], limit=10)
 

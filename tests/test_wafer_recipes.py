@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from kdutils import losses
+from kdutils import losses, models
 from kdutils.data import symmetry, wafers, wafersim
 from kdutils.deploy import waferpack
 from kdutils.metrics import multilabel as marks
-from kdutils.models import nets, wafernets
 from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
 from kdutils.store import runs
 from kdutils.train import turns
@@ -207,7 +206,7 @@ def test_a_teachers_settings_are_read():
         net = wafer_teachers.build(own["net"], own["sizes"], own["seed"])
         batches = turns.TurnedBatches(X, y, batch=16, seed=0, turned=own["turned"])
         wafer_teachers.fit(own, net, batches, losses.multilabel.hard)
-        return np.concatenate([a.ravel() for a in nets.arrays(net).values()])
+        return np.concatenate([a.ravel() for a in models.arrays(net).values()])
 
     found = [weights(), weights(lr=0.01), weights(decay=0.5), weights(epochs=1)]
     found += [weights(turned=False), weights(halved=True), weights(seed=1)]
@@ -227,7 +226,7 @@ def test_a_teachers_weights_are_those_of_its_training(rows, name, turned):
     how = {"batch": 8, "seed": config["seed"], "turned": turned}
     batches = turns.TurnedBatches(X, y, **how)
     wafer_teachers.fit(config, net, batches, losses.multilabel.hard)
-    assert equal(nets.arrays(net), run.arrays("weights"))
+    assert equal(models.arrays(net), run.arrays("weights"))
 
 
 def test_simulated_maps_are_learnt_from_beside_the_sites_own():
@@ -443,7 +442,7 @@ def test_a_students_weights_are_those_of_its_training(rows, group):
     batches = turns.TurnedBatches(*data, **how)
     wafer_teachers.fit(config, net, batches, LOSSES[group])
     weights = run.arrays("weights")
-    for key, value in nets.arrays(net).items():
+    for key, value in models.arrays(net).items():
         assert np.allclose(value, weights[key], atol=1e-3), key
 
 
@@ -552,7 +551,7 @@ def test_plans_say_everything_that_a_run_needs(rows):
             "sizes", "turned", "batch", "lr", "decay", "halved", "epochs",
         }  # fmt: skip
         assert wafer_students.digest(config) == config["answers"]
-        assert config["net"] in wafernets.NETS
+        assert config["net"] in models.MODELS
         assert config["epochs"] == (8 if config["group"] == "published" else 10)
     plan = wafer_answers.plan(rows[wafer_teachers], sites=SITES, groups=ASKED)
     digests = {config["site"]: wafer_answers.digest(config) for config in plan}

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from kdutils import models
 from kdutils.deploy import waferpack
-from kdutils.models import nets, wafernets
 
 COMPACT = {"widths": [3, 4, 5], "depth": 1, "head": 6}
 CASES = [
@@ -31,7 +31,7 @@ def maps(n=6, side=52, seed=0):
 def trained(name="compact", side=52, sizes=None, patterns=8, seed=0):
     """A net whose weights, means and variances are all far from their first ones."""
     torch.manual_seed(seed)
-    net = wafernets.build(name, side, patterns, **(sizes or {}))
+    net = models.build(name, side, patterns, **(sizes or {}))
     with torch.no_grad():
         for _ in range(3):
             net.train()(maps(8, side))
@@ -70,7 +70,7 @@ def test_folding_changes_no_logit(name, side, sizes):
     assert torch.allclose(say(small, X), z, atol=2e-5 * z.abs().max().item())
     assert not [m for m in small.modules() if isinstance(m, nn.BatchNorm2d)]
     convolutions = sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
-    assert nets.parameters(net) - nets.parameters(small) == sum(
+    assert models.parameters(net) - models.parameters(small) == sum(
         m.num_features for m in net.modules() if isinstance(m, nn.BatchNorm2d)
     )
     assert (convolutions > 0) == (name == "compact")
@@ -173,7 +173,7 @@ def test_torch_bytes_are_those_of_torch_save(tmp_path):
     size = (tmp_path / "weights").stat().st_size
     found = waferpack.torch_bytes(net)
     assert abs(found - size) <= 0.1 * size
-    assert found > 4 * nets.parameters(net)
+    assert found > 4 * models.parameters(net)
 
 
 # --- refusals ---------------------------------------------------------------------

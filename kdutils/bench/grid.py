@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from kdutils.models import mlp as models
+from kdutils import models
 from kdutils.store import ledger
 from kdutils.train import grid
 

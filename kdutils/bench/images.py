@@ -20,10 +20,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 from torch.utils.data import DataLoader, Dataset
 
+from kdutils import models
 from kdutils.bench import grid as bench
 from kdutils.data import images
 from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
 from kdutils.train import imagegrid
 
 STUDENTS = {
@@ -107,7 +107,7 @@ def crowd_against_loop(
 
     def fresh() -> nn.Module:
         torch.manual_seed(0)
-        return nets.build(name, X.shape[1], told.shape[1], **sizes)
+        return models.build(name, X.shape[1], told.shape[1], **sizes)
 
     def crowd(n: int, cells: list, epochs: int) -> dict:
         given = X[:n], y[:n], {"teacher": told[:n]}, cells
@@ -128,7 +128,7 @@ def crowd_against_loop(
     asked, truth = split.test.X, split.test.y
     ours = imagegrid.ask_crowd(fresh(), mine, asked)
     gap = [
-        scores.accuracy(truth, a) - scores.accuracy(truth, nets.ask(b, asked))
+        scores.accuracy(truth, a) - scores.accuracy(truth, models.predict(b, asked))
         for a, b in zip(ours, usual, strict=True)
     ]
     shared = {

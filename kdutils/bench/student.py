@@ -19,11 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdutils import paths
+from kdutils import models, paths
 from kdutils.bench import grid as bench
 from kdutils.bench.wafers import mean
 from kdutils.edge import model
-from kdutils.models import mlp as models
 
 RAPL = Path("/sys/class/powercap")
 FIRST = "numpy int8, bundle"
@@ -58,7 +57,7 @@ student.judge(student.bundle.prepare.center[None])
 """
 TORCH = """
 import torch
-from kdutils.models.mlp import Student
+from kdutils.models import Student
 torch.set_num_threads(1)
 student = Student({d}, {h})
 student.load_state_dict(torch.load({path!r}))

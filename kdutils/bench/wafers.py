@@ -19,11 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from kdutils import losses, stats
+from kdutils import losses, models, stats
 from kdutils.bench import grid as bench
 from kdutils.data import wafersim
 from kdutils.deploy import waferpack
-from kdutils.models import nets, wafernets
 from kdutils.train import loop as train
 from kdutils.train import turns
 
@@ -36,7 +35,7 @@ RATE = 1e-3
 
 
 class MapImages(Dataset):
-    """Images as `wafernets.Reader` makes them, turned at random, and teacher logits."""
+    """Images as `models.wafers.Reader` has them, turned at random; teacher logits."""
 
     def __init__(self, X, told, planes: int) -> None:
         self.X, self.told, self.planes = X, told, planes
@@ -57,7 +56,7 @@ class MapImages(Dataset):
 
 
 def usual(net, X, told, *, epochs: int, batch: int) -> None:
-    """Train a net of `wafernets` as is usual: contiguous images, float32."""
+    """Train a wafer net as is usual: contiguous images, float32."""
     body = net.body.to(memory_format=torch.contiguous_format).train()
     data, order = MapImages(X, told, net.planes), bench.Shuffled(len(X), seed=0)
     loader = DataLoader(data, batch_size=batch, sampler=order, num_workers=0)
@@ -67,7 +66,7 @@ def usual(net, X, told, *, epochs: int, batch: int) -> None:
 def ours(net, X, told, *, epochs: int, batch: int, halved: bool = False) -> None:
     """Train it as the recipes do: turned maps in memory as bytes, channels last."""
     batches = turns.TurnedBatches(X, told, batch=batch, seed=0)
-    asked = nets.Halved(net) if halved else net
+    asked = models.autocast(net, halved)
     adamw = partial(torch.optim.AdamW, lr=RATE, weight_decay=0.0, fused=True)
     train.fit(asked, batches, LOSS, epochs=epochs, optimizer=adamw)
 
@@ -96,7 +95,7 @@ def latency(sizes: dict, *, rounds: int = 10, calls: int = 100) -> list[dict]:
         took = taken(ways, rounds, calls)
     middle = {name: np.median(of, axis=1) for name, of in took.items()}
     return [
-        {"net": name, "params": nets.parameters(asked[name]), "bytes": held[name]}
+        {"net": name, "params": models.parameters(asked[name]), "bytes": held[name]}
         | {f"p{p}_ms": 1000 * np.percentile(of, p) for p in (50, 95, 99)}
         | mean("times", middle["resnet18"] / middle[name])
         | mean("ours_times", middle["our teacher"] / middle[name])
@@ -137,7 +136,7 @@ def maps(sizes: dict, *, repeats: int = 5, drawn: int = 512) -> list[dict]:
     Our teacher answers in bfloat16, as it does for its students; the student is packed.
     """
     X, _ = wafersim.draw(drawn, seed=0)
-    teacher, (student, _) = nets.Halved(fresh(**TEACHER)), packed(sizes)
+    teacher, (student, _) = models.autocast(fresh(**TEACHER)), packed(sizes)
     ways = {
         "simulator": partial(wafersim.draw, drawn, seed=1),
         "our teacher, eight-fold": partial(turns.ask, teacher, X, views=8),
@@ -156,7 +155,7 @@ BENCHES = {"latency": latency, "training": training, "maps": maps}
 def fresh(name: str = "compact", **sizes) -> nn.Module:
     """A net with the initial weights of seed 0."""
     torch.manual_seed(0)
-    return wafernets.build(name, *SHAPE, **sizes)
+    return models.build(name, *SHAPE, **sizes)
 
 
 def packed(sizes: dict) -> tuple[nn.Module, int]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from kdutils.compress.prune import logits, network
 from kdutils.deploy.int8 import SCALES, Int8
+from kdutils.models import straight_through
 
 INPUT_SCALE = np.float32(3 / 127)  # prepared readings lie in (-3, 3)
 
@@ -112,30 +113,19 @@ def static(
     return min(students, key=lambda q: float(np.square(q.logits(X) - target).mean()))
 
 
-class _Through(torch.autograd.Function):
-    """`value` on the way forward, the gradient of t on the way back (Bengio 2013)."""
-
-    @staticmethod
-    def forward(ctx, t, value):
-        return value
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient, None
-
-
 def _round(t: torch.Tensor) -> torch.Tensor:
-    return _Through.apply(t, t.round())
+    return straight_through(t, torch.round)
 
 
 def _half(t: torch.Tensor) -> torch.Tensor:
-    return _Through.apply(t, t.half().float())
+    return straight_through(t, lambda t: t.half().float())
 
 
 def _scale(log: torch.Tensor) -> torch.Tensor:
     """The nearest of SCALES to exp(log)."""
     code = (log * (-16 / math.log(2))).round().clamp(0, 255).long()
-    return _Through.apply(log.exp(), torch.from_numpy(SCALES).float()[code])
+    nearest = torch.from_numpy(SCALES).float()[code]
+    return straight_through(log.exp(), lambda _: nearest)
 
 
 def qat(

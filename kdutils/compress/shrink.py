@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from kdutils.models import straight_through
 from kdutils.train import loop as train
 
 CLIPS = [1 - step / 20 for step in range(11)]  # shares of the largest weight, 1 to .5
@@ -178,18 +179,6 @@ def weight_bytes(
     return total
 
 
-class _Through(torch.autograd.Function):
-    """What `rounded` or float16 leaves of w; gradients pass as they are."""
-
-    @staticmethod
-    def forward(ctx, w: Tensor, bits: int) -> Tensor:
-        return w.half().float() if bits == HALF else rounded(w, bits)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
-
-
 class _Seen(nn.Module):
     """A weight as the forward pass sees it: masked, then rounded."""
 
@@ -199,7 +188,12 @@ class _Seen(nn.Module):
 
     def forward(self, w: Tensor) -> Tensor:
         w = w if self.gone is None else w.masked_fill(self.gone, 0.0)
-        return w if self.bits is None else _Through.apply(w, self.bits)
+        if self.bits is None:
+            return w
+        half = self.bits == HALF
+        return straight_through(
+            w, lambda w: w.half().float() if half else rounded(w, self.bits)
+        )
 
 
 def _largest(size: dict[str, Tensor], share: float) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from kdutils.deploy import container, mapnet, waferpack
 from kdutils.deploy.container import BundleError
-from kdutils.models.wafernets import Reader, Residual
+from kdutils.models.wafers import Reader, Residual
 
 
 def pack(
@@ -24,7 +24,7 @@ def pack(
     golden: np.ndarray,
     **sizes,
 ) -> bytes:
-    """The file of a trained net that `wafernets.build` built with these arguments.
+    """The file of a trained net that `models.build` built with these arguments.
 
     patterns: the names of its outputs; id: the model's; golden: maps (k, side, side),
     kept with what torch says of them with the rounded weights, which are those of

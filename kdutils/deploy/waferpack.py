@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from kdutils.models import wafernets
+from kdutils import models
 
 MAGIC = b"KDW\0"
 
@@ -46,7 +46,7 @@ def folded(net: nn.Module) -> nn.Module:
 
 
 def pack(net: nn.Module, name: str, side: int, patterns: int, **sizes) -> bytes:
-    """The file of a trained net that `wafernets.build` built with these arguments."""
+    """The file of a trained net that `models.build` built with these arguments."""
     about = {"name": name, "side": side, "patterns": patterns, **sizes}
     note = json.dumps(about, separators=(",", ":")).encode()
     parts = [MAGIC, struct.pack("<H", len(note)), note]
@@ -79,7 +79,7 @@ def _read(data: bytes) -> nn.Module:
     if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise PackError("a packed wafer net is damaged: its checksum does not match")
     at = 6 + int.from_bytes(data[4:6], "little")
-    net = folded(wafernets.build(**json.loads(data[6:at])))
+    net = folded(models.build(**json.loads(data[6:at])))
     with torch.no_grad():
         for layer in _layers(net):
             rows, count = len(layer.weight), layer.weight.numel()

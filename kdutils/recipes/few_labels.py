@@ -12,8 +12,8 @@ import math
 import numpy as np
 import torch
 
+from kdutils import models
 from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
 from kdutils.recipes import image_teachers
 from kdutils.recipes.hinton import paired
 from kdutils.train import imagegrid
@@ -78,14 +78,14 @@ def arms(
         epochs=epochs(config["teacher_steps"], len(first), config),
         seed=seed,
     )
-    targets = {"own": nets.ask(teacher, X), "full": full.astype(np.float32)}
+    targets = {"own": models.predict(teacher, X), "full": full.astype(np.float32)}
     known = np.full(len(X), -100)
     known[first] = y[first]
-    found = {"teacher": nets.ask(teacher, parts.test.X)}
+    found = {"teacher": models.predict(teacher, parts.test.X)}
     for names, rows in ((LABELLED, first), (EVERY, np.arange(len(X)))):
         torch.manual_seed(seed)
         size = {"widths": config["widths"]}
-        net = nets.build("perceptron", X.shape[1], full.shape[1], **size)
+        net = models.build("perceptron", X.shape[1], full.shape[1], **size)
         weights = imagegrid.fit_crowd(
             net,
             X[rows],

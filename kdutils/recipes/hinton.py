@@ -11,9 +11,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kdutils import stats
+from kdutils import models, stats
 from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
 from kdutils.recipes import image_teachers
 from kdutils.train import imagegrid
 from kdutils.train.imagegrid import Cell
@@ -96,7 +95,7 @@ def student(config: dict, system: dict, parts, views: np.ndarray) -> dict:
     keep = ~np.isin(y, system.get("omit", []))
     torch.manual_seed(config["seed"])
     size = {"widths": config["widths"]}
-    net = nets.build("perceptron", X.shape[1], views.shape[2], **size)
+    net = models.build("perceptron", X.shape[1], views.shape[2], **size)
     imagegrid.fit_one(
         net,
         X[keep],
@@ -111,8 +110,8 @@ def student(config: dict, system: dict, parts, views: np.ndarray) -> dict:
         seed=config["seed"],
         halved=config["halved"],
     )
-    found = {"test": nets.ask(net, parts.test.X)}
-    return found | ({"train": nets.ask(net, X)} if "omit" in system else {})
+    found = {"test": models.predict(net, parts.test.X)}
+    return found | ({"train": models.predict(net, X)} if "omit" in system else {})
 
 
 def paired(y: np.ndarray, logits: np.ndarray, base: np.ndarray) -> dict:

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from kdutils import models
 from kdutils.data import Split, images
 from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
-from kdutils.models.maxnorm import MaxNorm
 from kdutils.train import imagebatches
 from kdutils.train import loop as train
+from kdutils.train.maxnorm import MaxNorm
 
 STAGE = "03_kd_images"
 
@@ -69,7 +69,7 @@ def net(config: dict, side: int) -> torch.nn.Module:
     """The teacher of a config for images of side x side, untrained."""
     classes = images.classes(config["source"])
     sizes = {"widths": config["widths"], "dropout": config["dropout"]}
-    return nets.build("perceptron", side, classes, **sizes)
+    return models.build("perceptron", side, classes, **sizes)
 
 
 def teach(config: dict, X, y, *, epochs: int, seed: int) -> torch.nn.Module:
@@ -81,7 +81,7 @@ def teach(config: dict, X, y, *, epochs: int, seed: int) -> torch.nn.Module:
     )
     descent = {"lr": config["lr"], "momentum": config["momentum"]}
     train.fit(
-        nets.Halved(model) if config["halved"] else model,
+        models.autocast(model, config["halved"]),
         batches,
         cross_entropy,
         epochs=epochs,
@@ -95,7 +95,7 @@ def trained(run) -> torch.nn.Module:
     """The teacher of a finished run."""
     weights = run.arrays("weights")
     side = round(weights["body.1.weight"].shape[1] ** 0.5)
-    return nets.load(net(run.config, side), weights)
+    return models.load(net(run.config, side), weights)
 
 
 def compute(config: dict, run) -> dict:
@@ -104,7 +104,7 @@ def compute(config: dict, run) -> dict:
     epochs, seed = config["epochs"], config["seed"]
     run.step(
         "weights",
-        lambda: nets.arrays(
+        lambda: models.arrays(
             teach(config, parts.train.X, parts.train.y, epochs=epochs, seed=seed)
         ),
     )
@@ -114,14 +114,18 @@ def compute(config: dict, run) -> dict:
     def logits() -> dict[str, np.ndarray]:
         views = imagebatches.each_view(parts.train.X, reach)
         return {
-            "views": np.stack([nets.ask(model, X) for X in views]).astype(np.float16),
-            "val": nets.ask(model, parts.val.X) if len(parts.val) else np.empty(0),
-            "test": nets.ask(model, parts.test.X),
+            "views": np.stack([models.predict(model, X) for X in views]).astype(
+                np.float16
+            ),
+            "val": models.predict(model, parts.val.X)
+            if len(parts.val)
+            else np.empty(0),
+            "test": models.predict(model, parts.test.X),
         }
 
     told = run.step("logits", logits)
     row = {"system": "teacher", **facts(config, parts), "n_val": len(parts.val)}
     row |= scores.summary(parts.test.y, told["test"])
     val = scores.accuracy(parts.val.y, told["val"]) if len(parts.val) else None
-    size = nets.parameters(model)
+    size = models.parameters(model)
     return {"rows": [{**row, "val_acc": val, "params": size, "file_bytes": 4 * size}]}

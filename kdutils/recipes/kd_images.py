@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from kdutils import models
 from kdutils.data import images
 from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
 from kdutils.recipes import hinton, image_teachers
 from kdutils.train import crowds, imagegrid
 from kdutils.train.imagegrid import Cell
@@ -107,15 +107,15 @@ def untrained(config: dict, parts, name: str = "") -> torch.nn.Module:
     side, classes = parts.train.X.shape[1], images.classes(config["source"])
     torch.manual_seed(config["seed"])
     if name:
-        return nets.build(
+        return models.build(
             "perceptron", side, classes, widths=config["assistant_widths"]
         )
-    return nets.build(STUDENTS[config["student"]], side, classes, **config["sizes"])
+    return models.build(STUDENTS[config["student"]], side, classes, **config["sizes"])
 
 
 def size(config: dict, parts) -> int:
     """How many numbers the student holds."""
-    return nets.parameters(untrained(config, parts))
+    return models.parameters(untrained(config, parts))
 
 
 def fitting(config: dict) -> dict:
@@ -128,7 +128,7 @@ def assistant(config: dict, parts, targets: dict) -> np.ndarray:
     cell = Cell("kd", config["assistant_alpha"], config["assistant_T"])
     net, X, y = untrained(config, parts, "assistant"), parts.train.X, parts.train.y
     how = fitting(config) | {"lr": config["assistant_lr"]}
-    return nets.ask(imagegrid.fit_one(net, X, y, targets, cell, **how), X)
+    return models.predict(imagegrid.fit_one(net, X, y, targets, cell, **how), X)
 
 
 def alone(config: dict, parts, targets: dict) -> np.ndarray:
@@ -186,11 +186,11 @@ def with_hints(config: dict, parts, targets: dict, some: list[Cell], source) -> 
             **fitting(config) | {"halved": False},
         )
         for name, part in (("val", parts.val), ("test", parts.test)):
-            said[name].append(nets.ask(net, part.X))
+            said[name].append(models.predict(net, part.X))
     return {name: np.stack(logits) for name, logits in said.items()}
 
 
 def features(source, X: np.ndarray) -> np.ndarray:
     """The teacher's last hidden layer on images X: float16 (n, d)."""
     model = image_teachers.trained(source)
-    return nets.ask(model, X, features=True).astype(np.float16)
+    return models.predict(model, X, features=True).astype(np.float16)

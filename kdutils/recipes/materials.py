@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from kdutils import models
 from kdutils.data import images, mechanisms, tabular
-from kdutils.models import nets
 from kdutils.recipes import folds
 from kdutils.train import imagebatches
 from kdutils.train import loop as train
@@ -33,7 +33,7 @@ class Material:
     def build(self, net: dict, outputs: int) -> nn.Module:
         """The net {name, sizes} with so many outputs; channels last in memory."""
         side = self.X["train"].shape[1]
-        model = nets.build(net["name"], side, outputs, **net["sizes"])
+        model = models.build(net["name"], side, outputs, **net["sizes"])
         return model.to(memory_format=torch.channels_last)
 
     def batches(self, *targets, batch: int, seed: int, reach: int, views=None):
@@ -44,18 +44,18 @@ class Material:
     def views(self, net: nn.Module, reach: int) -> np.ndarray:
         """Logits float16 (V, n, S) of every shift of the training images."""
         every = imagebatches.each_view(self.X["train"], reach)
-        return np.stack([nets.ask(net, X) for X in every]).astype(np.float16)
+        return np.stack([models.predict(net, X) for X in every]).astype(np.float16)
 
     def ask(self, net: nn.Module, part: str, *, features: bool = False) -> np.ndarray:
         """Logits, or features, of a part."""
-        return nets.ask(net, self.X[part], features=features)
+        return models.predict(net, self.X[part], features=features)
 
 
 class Readings(Material):
     """Rows of measurements, float32 (n, d), instead of images: nothing can be moved."""
 
     def build(self, net: dict, outputs: int) -> nn.Module:
-        return nets.Perceptron(self.X["train"].shape[1], outputs, **net["sizes"])
+        return models.Perceptron(self.X["train"].shape[1], outputs, **net["sizes"])
 
     def batches(self, *targets, batch: int, seed: int, reach: int, views=None):
         told = [] if views is None else [views[0]]

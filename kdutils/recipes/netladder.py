@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from kdutils import models
 from kdutils.compress import shrink
 from kdutils.deploy import waferpack
-from kdutils.models import nets
 from kdutils.recipes import kd_images, wafer_students
 from kdutils.recipes.netstudents import PARTS, Student, image, wafer
 
@@ -153,7 +153,7 @@ def descend(config: dict, student: Student) -> dict[str, np.ndarray]:
         small = deployed(net, step.bits)
         held = sum(int(p.count_nonzero()) for p in small.parameters())
         weighs = shrink.weight_bytes(small, bits=step.bits)
-        numbers = [weighs, nets.parameters(small), held, spent[step.name]]
+        numbers = [weighs, models.parameters(small), held, spent[step.name]]
         kept[f"{step.name}-numbers"] = np.array(numbers)
         for part in PARTS:
             X = getattr(student.parts, part).X

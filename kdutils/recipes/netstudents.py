@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdutils import losses
+from kdutils import losses, models
 from kdutils.compress import shrink
 from kdutils.deploy import waferpack
 from kdutils.metrics import multiclass as scores
 from kdutils.metrics import multilabel as marks
-from kdutils.models import nets
 from kdutils.recipes import (
     image_teachers,
     kd_images,
@@ -80,10 +79,10 @@ def image(config: dict, run) -> Student:
 
     t = torch.as_tensor(targets[cell.target]).float()
     return Student(
-        net=nets.load(net, run.step("weights", learn)),
+        net=models.load(net, run.step("weights", learn)),
         batches=lambda seed: ImageBatches(X, y, t, batch=how["batch"], seed=seed),
         loss=loss,
-        ask=nets.ask,
+        ask=models.predict,
         judge=scores.accuracy,
         parts=parts,
         teacher={part: told[part] for part in PARTS},

@@ -15,11 +15,10 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from kdutils import losses
+from kdutils import losses, models
 from kdutils.losses import subclass
 from kdutils.metrics import binary as metrics
 from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
 from kdutils.recipes import materials
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.materials import Material
@@ -243,4 +242,4 @@ def _fit(config, data, model, name, loss, y, epochs, views=None) -> None:
 
 
 def _halved(config: dict, model):
-    return nets.Halved(model) if config["halved"] else model
+    return models.autocast(model, config["halved"])

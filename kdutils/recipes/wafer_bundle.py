@@ -11,10 +11,10 @@ import base64
 
 import numpy as np
 
+from kdutils import models
 from kdutils.data import wafers
 from kdutils.deploy import mapnet, waferbundle, waferpack
 from kdutils.metrics import multilabel as marks
-from kdutils.models import nets
 from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
 
 STAGE = "06_prune_quantize"
@@ -62,7 +62,7 @@ def compute(config: dict, run) -> dict:
         **wafer_teachers.facts(source.config, parts),
         "net": own["net"],
         "sizes": own["sizes"],
-        "params": nets.parameters(net),
+        "params": models.parameters(net),
         "model_bytes": len(model),
         "bundle_bytes": len(file),
         "fp32_exact": marks.exact(y, told),

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdutils import losses
+from kdutils import losses, models
 from kdutils.deploy import waferpack
 from kdutils.metrics import multilabel as marks
-from kdutils.models import nets
 from kdutils.recipes import wafer_answers, wafer_teachers
 from kdutils.train import turns
 
@@ -76,7 +75,7 @@ def compute(config: dict, run) -> dict:
         how = {"batch": config["batch"], "seed": config["seed"]}
         batches = turns.TurnedBatches(X, t, y, turned=config["turned"], **how)
         wafer_teachers.fit(config, net, batches, loss(config))
-        return nets.arrays(net)
+        return models.arrays(net)
 
     run.step("weights", learn)
     net = wafer_teachers.trained(run)
@@ -97,7 +96,7 @@ def compute(config: dict, run) -> dict:
     y, z = parts.test.y, said["test"]
     row = {
         **wafer_teachers.facts(source.config, parts),
-        "params": nets.parameters(net),
+        "params": models.parameters(net),
         "torch_bytes": waferpack.torch_bytes(net),
         "int8_bytes": len(file),
         "teacher_exact": marks.exact(y, told["test"]),

@@ -13,11 +13,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from kdutils import losses
+from kdutils import losses, models
 from kdutils.data import Split, wafers, wafersim
 from kdutils.deploy import waferpack
 from kdutils.metrics import multilabel as marks
-from kdutils.models import nets, wafernets
 from kdutils.train import loop as train
 from kdutils.train import turns
 
@@ -77,13 +76,13 @@ def facts(config: dict, parts: Split) -> dict:
 def build(name: str, sizes: dict, seed: int, side: int = 52) -> torch.nn.Module:
     """The net with the initial weights of the seed."""
     torch.manual_seed(seed)
-    return wafernets.build(name, side, len(wafers.classes()), **sizes)
+    return models.build(name, side, len(wafers.classes()), **sizes)
 
 
 def fit(config: dict, net, batches, loss) -> None:
     """Train a net in place: AdamW, a cosine to 0, the last weights are kept."""
     train.fit(
-        nets.Halved(net) if config["halved"] else net,
+        models.autocast(net, config["halved"]),
         batches,
         loss,
         epochs=config["epochs"],
@@ -101,7 +100,7 @@ def trained(run) -> torch.nn.Module:
     """The net of a finished run."""
     config = run.config
     net = build(config["net"], config["sizes"], config["seed"])
-    return nets.load(net, run.arrays("weights")).to(memory_format=torch.channels_last)
+    return models.load(net, run.arrays("weights")).to(memory_format=torch.channels_last)
 
 
 def labelled(config: dict, parts: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +123,7 @@ def drawn(config: dict) -> tuple[np.ndarray, np.ndarray]:
 
 def asked(run) -> torch.nn.Module:
     """The net of a finished run, with products in bfloat16 if it was trained so."""
-    return nets.Halved(trained(run)) if run.config["halved"] else trained(run)
+    return models.autocast(trained(run), run.config["halved"])
 
 
 def same(one: dict, other: dict) -> bool:
@@ -154,13 +153,13 @@ def compute(config: dict, run) -> dict:
         how = {"batch": config["batch"], "seed": config["seed"]}
         batches = turns.TurnedBatches(X, y, turned=config["turned"], **how)
         fit(config, net, batches, losses.multilabel.hard)
-        return nets.arrays(net)
+        return models.arrays(net)
 
     run.step("weights", learn)
     told = run.step("answers", lambda: answers(run, parts))
     net = trained(run)
     shared = facts(config, parts) | {
-        "params": nets.parameters(net),
+        "params": models.parameters(net),
         "torch_bytes": waferpack.torch_bytes(net),
     }
     rows = []

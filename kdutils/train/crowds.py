@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from kdutils.models import nets
+from kdutils import models
 
 
 class Crowd(nn.Module):
@@ -38,7 +38,7 @@ class Crowd(nn.Module):
 
 
 class Perceptrons(Crowd):
-    """Copies of `nets.Perceptron`: the first layers of all are one matrix."""
+    """Copies of `Perceptron`: the first layers of all are one matrix."""
 
     def forward(self, x: Tensor) -> Tensor:
         W, b = self.p[0], self.p[1]
@@ -50,7 +50,7 @@ class Perceptrons(Crowd):
 
 
 class Convolutionals(Crowd):
-    """Copies of `nets.Convolutional`: patches are cut once, for all first layers.
+    """Copies of `Convolutional`: patches are cut once, for all first layers.
 
     A convolution is a product of its filters with the patches it meets (Chellapilla et
     al. 2006). Patches are cut in the order (place in a 2 x 2 block, block, image): then
@@ -84,7 +84,7 @@ def blocks(x: Tensor) -> Tensor:
     return cut.permute(5, 6, 2, 4, 1, 3, 0).reshape(25, -1)
 
 
-KINDS = {nets.Perceptron: Perceptrons, nets.Convolutional: Convolutionals}
+KINDS = {models.Perceptron: Perceptrons, models.images.Convolutional: Convolutionals}
 
 
 def of(net: nn.Module) -> type[Crowd]:

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdutils import losses
-from kdutils.models import mlp as models
+from kdutils import losses, models
 from kdutils.train import stack
 
 UNITS = 2**20  # hidden units x rows at a time: hides overhead, stays in the cache

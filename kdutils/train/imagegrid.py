@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdutils import losses
-from kdutils.models import nets
+from kdutils import losses, models
 from kdutils.train import crowds
 from kdutils.train import loop as train
 from kdutils.train.imagebatches import ImageBatches
@@ -103,7 +102,7 @@ def ask_crowd(net: nn.Module, weights: dict[str, np.ndarray], X) -> np.ndarray:
     """Logits (C, n, K) of stacked copies of `net` for uint8 images (n, H, W)."""
     number = len(next(iter(weights.values())))
     every = [{k: w[c] for k, w in weights.items()} for c in range(number)]
-    return np.stack([nets.ask(nets.load(net, own), X) for own in every])
+    return np.stack([models.predict(models.load(net, own), X) for own in every])
 
 
 def fit_one(
@@ -158,7 +157,7 @@ def fit_one(
 
 def _train(model, batches, loss, *, epochs, lr, seed, halved) -> None:
     train.fit(
-        nets.Halved(model) if halved else model,
+        models.autocast(model, halved),
         batches,
         loss,
         epochs=epochs,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdutils.models.mlp import ARRAYS
+from kdutils.models import ARRAYS
 
 
 class Stack:

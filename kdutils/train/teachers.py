@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
+from kdutils import models
 from kdutils.metrics import binary as metrics
-from kdutils.models import mlp as models
 from kdutils.train import loop as train
 
 NAMES = ("xgboost", "mlp", "tabnet")

@@ -1,4 +1,4 @@
-"""wafernets: networks for wafer maps by name and width; nothing about training.
+"""wafers: networks for wafer maps; nothing about training.
 
 Every net takes maps (n, H, W) of {0: off the wafer, 1: pass, 2: fail}, of any number
 type, and returns a logit for each of the patterns, (n, patterns).
@@ -22,6 +22,7 @@ class Reader(nn.Module):
     def __init__(self, planes: int, body: nn.Module) -> None:
         super().__init__()
         self.planes, self.body = planes, body
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, maps: Tensor) -> Tensor:
         if self.planes == 2:
@@ -32,7 +33,7 @@ class Reader(nn.Module):
 
 
 class Residual(nn.Sequential):
-    """Layers whose input is added to what they say."""
+    """Layers whose input is added to their output."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
@@ -184,15 +185,7 @@ def _normed(a: int, b: int, k: int, stride: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
 
 
-NETS = {
+MODELS = {
     net.__name__: net
     for net in (resnet18, student1, student2, takeshi, kiryong, compact, separable)
 }
-
-
-def build(name: str, side: int, patterns: int, **sizes) -> nn.Module:
-    """The net called `name` for maps of side x side, channels last, initial weights."""
-    if name not in NETS:
-        raise ValueError(f"net '{name}' is none of {', '.join(NETS)}")
-    net = NETS[name](side, patterns, **sizes)
-    return net.to(memory_format=torch.channels_last)
