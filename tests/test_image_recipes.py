@@ -11,9 +11,8 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from kdutils import models, paths
+from kdutils import metrics, models, paths
 from kdutils.data import Part, miniatures
-from kdutils.metrics import multiclass as scores
 from kdutils.recipes import (
     few_labels,
     hinton,
@@ -343,9 +342,9 @@ def test_a_cells_row_is_that_of_the_student_trained_alone(rows, student):
         )  # fmt: skip
         assert (method, cell.alpha, cell.T) == (row.method, row.alpha, row["T"])
         for part, acc in ((parts.val, row.val_acc), (parts.test, row.test_acc)):
-            found = scores.accuracy(part.y, models.predict(net, part.X))
+            found = metrics.accuracy(part.y, models.predict(net, part.X))
             assert found == pytest.approx(acc, abs=0.006), method
-        kl = scores.kl(told["test"], models.predict(net, parts.test.X))
+        kl = metrics.kl(told["test"], models.predict(net, parts.test.X))
         assert row["kl"] == pytest.approx(kl, rel=0.02)
     assert not np.allclose(targets["self"], targets["assistant"], atol=0.5)
 
@@ -444,7 +443,7 @@ def test_what_a_teacher_found_is_told_of_the_test_rows(rows):
             continue
         counts = np.array(row["counts"])
         assert counts.shape == (names[source], 10) and counts.sum() == row["n_test"]
-        assert row["used"] == pytest.approx(scores.effective(counts.sum(0)))
+        assert row["used"] == pytest.approx(metrics.effective(counts.sum(0)))
         assert -0.2 < row["ari"] < 1 and 0 <= row["nmi"] < 1
         if source != "tester":
             wrong = counts[:5, 5:].sum() + counts[5:, :5].sum()

@@ -9,11 +9,9 @@ import test_image_recipes as of_images
 import test_wafer_recipes as of_wafers
 import torch
 
-from kdutils import models
+from kdutils import metrics, models
 from kdutils.compress import shrink
 from kdutils.deploy import mapnet
-from kdutils.metrics import multiclass as scores
-from kdutils.metrics import multilabel as marks
 from kdutils.recipes import (
     image_teachers,
     kd_images,
@@ -152,8 +150,7 @@ def test_the_optimizer_really_takes_the_steps_that_a_row_names(study, monkeypatc
 def test_a_row_says_what_its_kept_answers_say(study, student):
     run, rows, one = opened(study[2], student)
     kept = run.arrays("ladder")
-    judge = marks.exact if student == "compact" else scores.accuracy
-    base = rows.loc["student fp32"]
+    judge, base = metrics.accuracy, rows.loc["student fp32"]
     for name, row in rows.iterrows():
         assert row["drop"] == row["test"] - base["test"]
         assert row["drop_val"] == row["val"] - base["val"]
@@ -196,7 +193,7 @@ def test_the_image_student_is_its_sweeps_best_cell(study):
             assert mine.loc["label-only student fp32", "test"] == alone["test_acc"]
             teacher = runs.open(image_teachers, own["teacher"].iloc[0])
             told = teacher.arrays("logits")["test"]
-            assert mine.loc["teacher", "test"] == scores.accuracy(
+            assert mine.loc["teacher", "test"] == metrics.accuracy(
                 image_teachers.split(teacher.config).test.y, told
             )
 
@@ -344,10 +341,10 @@ def test_the_wafer_file_says_in_numpy_what_its_record_says(study):
     taught = runs.open(wafer_students, plan[0]["student"])
     source = runs.open(wafer_answers, taught.config["answers"])
     parts = wafer_teachers.split(source.config)
-    assert row["test_exact"] == marks.exact(parts.test.y, net.logits(parts.test.X))
+    assert row["test_exact"] == metrics.accuracy(parts.test.y, net.logits(parts.test.X))
     told = taught.arrays("answers")
-    assert row["fp32_exact"] == marks.exact(parts.test.y, told["test"])
+    assert row["fp32_exact"] == metrics.accuracy(parts.test.y, told["test"])
     assert row["test_exact"] == pytest.approx(
-        marks.exact(parts.test.y, told["test8"]), abs=1e-9
+        metrics.accuracy(parts.test.y, told["test8"]), abs=1e-9
     )
     assert row["bundle_bytes"] == len(file) > row["model_bytes"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from kdutils import metrics
 from kdutils.data import physics, tabular, tester
-from kdutils.metrics import binary as metrics
 
 
 @pytest.fixture(scope="module")

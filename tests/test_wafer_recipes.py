@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from kdutils import losses, models
+from kdutils import losses, metrics, models
 from kdutils.data import symmetry, wafers, wafersim
 from kdutils.deploy import waferpack
-from kdutils.metrics import multilabel as marks
 from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
 from kdutils.store import runs
 from kdutils.train import turns
@@ -176,9 +175,9 @@ def test_a_teachers_record_is_what_its_kept_answers_say(rows):
                 z, y = told[f"{name}{row['views']}"], getattr(parts, name).y
                 assert row[f"{name}_exact"] == ((z > 0) == (y == 1)).all(1).mean()
             z = told[f"test{row['views']}"]
-            assert row["macro_f1"] == marks.macro_f1(parts.test.y, z)
-            assert row["f1"] == marks.by_pattern(parts.test.y, z)["f1"]
-            assert row["ece"] == marks.calibration(parts.test.y, z)["ece"]
+            assert row["macro_f1"] == metrics.macro_f1(parts.test.y, z)
+            assert row["f1"] == metrics.by_label(parts.test.y, z)["f1"]
+            assert row["ece"] == metrics.calibration(parts.test.y, z)["ece"]
 
 
 def test_kept_answers_are_those_of_the_kept_weights_turned_or_not(rows):
@@ -310,9 +309,9 @@ def test_answers_are_the_mean_of_every_teachers(rows):
             assert told[name].dtype == np.float32
         row = rows[wafer_answers].set_index("run").loc[run.id]
         for name in wafer_teachers.PARTS:
-            exact = marks.exact(getattr(parts, name).y, told[name])
+            exact = metrics.accuracy(getattr(parts, name).y, told[name])
             assert row[f"{name}_exact"] == exact
-        train = marks.calibration(parts.train.y, told["train"])
+        train = metrics.calibration(parts.train.y, told["train"])
         for key in ("ece", "entropy", "pseudo_error"):
             assert row[f"train_{key}"] == train[key]
 
@@ -405,19 +404,19 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
             assert np.array_equal(said[f"{part}8"], turns.ask(small, X))
         assert np.array_equal(said["turned8"], turns.ask(small, X, views=8))
         y = parts.test.y
-        assert row["val_exact"] == marks.exact(parts.val.y, said["val"])
-        assert row["test_exact"] == marks.exact(y, said["test"])
-        assert row["int8_exact"] == marks.exact(y, said["test8"])
-        assert row["int8_views"] == marks.exact(y, said["turned8"])
+        assert row["val_exact"] == metrics.accuracy(parts.val.y, said["val"])
+        assert row["test_exact"] == metrics.accuracy(y, said["test"])
+        assert row["int8_exact"] == metrics.accuracy(y, said["test8"])
+        assert row["int8_views"] == metrics.accuracy(y, said["turned8"])
         for key, part in (("val", "val"), ("test", "test"), ("int8", "val8")):
             whose = told[part.removesuffix("8")] > 0
             same = (whose == (said[part] > 0)).all(axis=1).mean()
             assert row[f"{key}_fidelity"] == same
-        assert row["macro_f1"] == marks.macro_f1(y, said["test"])
+        assert row["macro_f1"] == metrics.macro_f1(y, said["test"])
         (first,) = recorded(wafer_students, row["run"])
-        expected = marks.by_doubt(y, told["test"], said["test"])
-        expected |= marks.follows(y, told["test"], said["test"])
-        expected |= marks.by_pattern(y, said["test"])
+        expected = metrics.by_teacher_entropy(y, told["test"], said["test"])
+        expected |= metrics.errors_by_teacher(y, told["test"], said["test"])
+        expected |= metrics.by_label(y, said["test"])
         assert {key: first[key] for key in expected} == expected
     assert rows[wafer_students]["test_fidelity"].nunique() > 3
 

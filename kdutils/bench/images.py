@@ -20,10 +20,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 from torch.utils.data import DataLoader, Dataset
 
-from kdutils import models
+from kdutils import metrics, models
 from kdutils.bench import grid as bench
 from kdutils.data import images
-from kdutils.metrics import multiclass as scores
 from kdutils.train import imagegrid
 
 STUDENTS = {
@@ -128,7 +127,7 @@ def crowd_against_loop(
     asked, truth = split.test.X, split.test.y
     ours = imagegrid.ask_crowd(fresh(), mine, asked)
     gap = [
-        scores.accuracy(truth, a) - scores.accuracy(truth, models.predict(b, asked))
+        metrics.accuracy(truth, a) - metrics.accuracy(truth, models.predict(b, asked))
         for a, b in zip(ours, usual, strict=True)
     ]
     shared = {

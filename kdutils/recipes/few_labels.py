@@ -12,8 +12,7 @@ import math
 import numpy as np
 import torch
 
-from kdutils import models
-from kdutils.metrics import multiclass as scores
+from kdutils import metrics, models
 from kdutils.recipes import image_teachers
 from kdutils.recipes.hinton import paired
 from kdutils.train import imagegrid
@@ -59,8 +58,8 @@ def compute(config: dict, run) -> dict:
         )
         for arm in (*LABELLED, *EVERY, "teacher"):
             row = {"arm": arm, "labels": labels, **shared}
-            row |= scores.summary(y, found[arm])
-            row["gain"] = row["test_acc"] - scores.accuracy(y, found["label-only"])
+            row |= metrics.summary(y, found[arm])
+            row["gain"] = row["test_acc"] - metrics.accuracy(y, found["label-only"])
             rows.append(row | paired(y, found[arm], found["label-only"]))
     return {"rows": rows}
 

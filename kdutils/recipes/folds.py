@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdutils import stats
+from kdutils import metrics, stats
 from kdutils.data import Split, tabular
 from kdutils.deploy.prepare import Prepare
-from kdutils.metrics import binary as metrics
 
 PARTS = ("train", "val", "test")
 
@@ -111,13 +110,12 @@ def difference(y: list[np.ndarray], mine: list, theirs: list) -> list[float] | N
 def quality(y: list[np.ndarray], logits: list[np.ndarray]) -> dict:
     """Scores pooled over folds: AUC with DeLong interval, calibration, AUC by fold."""
     verdicts, scores = np.concatenate(y), np.concatenate(logits).astype(float)
-    p = 1 / (1 + np.exp(-scores))
     auc, low, high = stats.auc_interval(verdicts, scores)
     return {
         "test_auc": auc,
         "ci_low": low,
         "ci_high": high,
         "folds": [float(metrics.auc(a, b)) for a, b in zip(y, logits, strict=True)],
-        "ece": metrics.ece(verdicts, p),
-        "brier": metrics.brier(verdicts, p),
+        "ece": metrics.ece(verdicts, scores),
+        "brier": metrics.brier(verdicts, scores),
     }

@@ -11,8 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kdutils import models, stats
-from kdutils.metrics import multiclass as scores
+from kdutils import metrics, models, stats
 from kdutils.recipes import image_teachers
 from kdutils.train import imagegrid
 from kdutils.train.imagegrid import Cell
@@ -77,7 +76,7 @@ def compute(config: dict, run) -> dict:
     for name, logits in outputs.items():
         base = BASES.get(name)
         row = {"system": name, "base": base, **shared}
-        row |= scores.summary(y, logits, told["test"] if base else None)
+        row |= metrics.summary(y, logits, told["test"] if base else None)
         row |= paired(y, logits, outputs[base]) if base else {}
         if name in OMITTED:
             told_apart = run.arrays(name)
@@ -134,19 +133,19 @@ def corrected(omitted: list[int], parts, train: np.ndarray, test: np.ndarray) ->
     row = {
         "omitted": " ".join(map(str, omitted)),
         "n_omitted": int(gone.sum()),
-        "errors_omitted": scores.errors(y[gone], test[gone]),
+        "errors_omitted": metrics.errors(y[gone], test[gone]),
     }
     for prefix, truth, logits in (
         ("corrected", parts.train.y, train),
         ("best", y, test),
     ):
-        wrong = [scores.errors(truth, biased(logits, omitted, b)) for b in BIASES]
+        wrong = [metrics.errors(truth, biased(logits, omitted, b)) for b in BIASES]
         bias = float(BIASES[int(np.argmin(wrong))])
         after = biased(test, omitted, bias)
         row |= {
             f"{prefix}_bias": bias,
-            f"{prefix}_errors": scores.errors(y, after),
-            f"{prefix}_omitted": scores.errors(y[gone], after[gone]),
+            f"{prefix}_errors": metrics.errors(y, after),
+            f"{prefix}_omitted": metrics.errors(y[gone], after[gone]),
         }
     return row
 

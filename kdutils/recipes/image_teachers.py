@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from kdutils import models
+from kdutils import metrics, models
 from kdutils.data import Split, images
-from kdutils.metrics import multiclass as scores
 from kdutils.train import imagebatches
 from kdutils.train import loop as train
 from kdutils.train.maxnorm import MaxNorm
@@ -125,7 +124,7 @@ def compute(config: dict, run) -> dict:
 
     told = run.step("logits", logits)
     row = {"system": "teacher", **facts(config, parts), "n_val": len(parts.val)}
-    row |= scores.summary(parts.test.y, told["test"])
-    val = scores.accuracy(parts.val.y, told["val"]) if len(parts.val) else None
+    row |= metrics.summary(parts.test.y, told["test"])
+    val = metrics.accuracy(parts.val.y, told["val"]) if len(parts.val) else None
     size = models.parameters(model)
     return {"rows": [{**row, "val_acc": val, "params": size, "file_bytes": 4 * size}]}

@@ -13,9 +13,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kdutils import models
+from kdutils import metrics, models
 from kdutils.data import images
-from kdutils.metrics import multiclass as scores
 from kdutils.recipes import hinton, image_teachers
 from kdutils.train import crowds, imagegrid
 from kdutils.train.imagegrid import Cell
@@ -93,8 +92,8 @@ def compute(config: dict, run) -> dict:
         val, test = said["val"][number], said["test"][number]
         row = {"method": method, "alpha": cell.alpha, "T": cell.T}
         row |= {"knob": cell.hint or cell.knob or None, **shared}
-        row |= scores.summary(parts.test.y, test, told["test"])
-        row["val_acc"] = scores.accuracy(parts.val.y, val)
+        row |= metrics.summary(parts.test.y, test, told["test"])
+        row["val_acc"] = metrics.accuracy(parts.val.y, val)
         first = rows[0] if rows else row
         row["gain"] = row["test_acc"] - first["test_acc"]
         row["gain_val"] = row["val_acc"] - first["val_acc"]

@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdutils import losses, models
+from kdutils import losses, metrics, models
 from kdutils.compress import shrink
 from kdutils.deploy import waferpack
-from kdutils.metrics import multiclass as scores
-from kdutils.metrics import multilabel as marks
 from kdutils.recipes import (
     image_teachers,
     kd_images,
@@ -83,7 +81,7 @@ def image(config: dict, run) -> Student:
         batches=lambda seed: ImageBatches(X, y, t, batch=how["batch"], seed=seed),
         loss=loss,
         ask=models.predict,
-        judge=scores.accuracy,
+        judge=metrics.accuracy,
         parts=parts,
         teacher={part: told[part] for part in PARTS},
         alone=alone,
@@ -107,7 +105,7 @@ def chosen(methods: list[str], sweep, parts) -> tuple:
     crowd = [sweep.arrays(f"cells-{at}") for at in range(0, len(every), many)]
     said = {part: np.concatenate([one[part] for one in crowd]) for part in PARTS}
     right = {
-        number: scores.accuracy(parts.val.y, said["val"][number])
+        number: metrics.accuracy(parts.val.y, said["val"][number])
         for number, (method, _) in enumerate(every)
         if method in methods
     }
@@ -133,7 +131,7 @@ def wafer(config: dict, run) -> Student:
         batches=lambda seed: turns.TurnedBatches(*tensors, seed=seed, **how),
         loss=wafer_students.loss(own),
         ask=turns.ask,
-        judge=marks.exact,
+        judge=metrics.accuracy,
         parts=parts,
         teacher={part: told[part] for part in PARTS},
         alone=alone and {part: alone.arrays("answers")[part] for part in PARTS},

@@ -11,10 +11,10 @@ import base64
 
 import numpy as np
 
+from kdutils import metrics
 from kdutils.compress import prune as compress
 from kdutils.deploy import bundle, kdb
 from kdutils.deploy.int8 import Int8
-from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular, steps, wild
 from kdutils.recipes import teachers as teachers_recipe
 

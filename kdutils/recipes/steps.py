@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from kdutils import losses
+from kdutils import losses, metrics
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
 from kdutils.deploy.int8 import Int8
-from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular
 from kdutils.train import grid
 

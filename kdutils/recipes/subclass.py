@@ -15,10 +15,8 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from kdutils import losses, models
+from kdutils import losses, metrics, models
 from kdutils.losses import subclass
-from kdutils.metrics import binary as metrics
-from kdutils.metrics import multiclass as scores
 from kdutils.recipes import materials
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.materials import Material
@@ -98,9 +96,9 @@ def compute(config: dict, run) -> dict:
     rows = []
     for name, z in logits.items():
         row = {"model": name, **data.facts}
-        row |= scores.summary(y, z, logits["teacher"])
+        row |= metrics.summary(y, z, logits["teacher"])
         row["test_auc"] = metrics.auc(y, z[:, 1] - z[:, 0])
-        row["gain"] = row["test_acc"] - scores.accuracy(y, logits["student-kd"])
+        row["gain"] = row["test_acc"] - metrics.accuracy(y, logits["student-kd"])
         row["auc_gain"] = row["test_auc"] - _auc(y, logits["student-kd"])
         row |= paired(y, z, logits["student-kd"])
         if name == "teacher":
@@ -192,7 +190,7 @@ def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> di
     """
     used, each = s.argmax(-1), config["subclasses"] // CLASSES
     row = {
-        "used": scores.effective(np.bincount(used, minlength=config["subclasses"])),
+        "used": metrics.effective(np.bincount(used, minlength=config["subclasses"])),
         "subclass_class": [k // each for k in range(config["subclasses"])],
         "truth_names": data.names,
         "counts": None,
@@ -203,7 +201,7 @@ def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> di
     counts = np.zeros((len(data.names), config["subclasses"]), int)
     np.add.at(counts, (truth, used), 1)
     row["counts"] = counts.tolist()
-    row |= {"ari": scores.ari(truth, used), "nmi": scores.nmi(truth, used)}
+    row |= {"ari": metrics.ari(truth, used), "nmi": metrics.nmi(truth, used)}
     if plain is None:
         return row
     side, clusters = plain["test"].argmax(-1), np.zeros(len(truth), int)
@@ -212,7 +210,7 @@ def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> di
         if len(rows) > each:
             own = KMeans(each, n_init=3, random_state=config["seed"])
             clusters[rows] = k * each + own.fit_predict(plain["features"][rows])
-    return row | {"ari_kmeans": scores.ari(truth, clusters)}
+    return row | {"ari_kmeans": metrics.ari(truth, clusters)}
 
 
 def _auc(y: np.ndarray, z: np.ndarray) -> float:

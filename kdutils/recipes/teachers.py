@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
+from kdutils import metrics
 from kdutils.data import synthetic, tabular
-from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
 from kdutils.train import teachers
 
@@ -185,7 +185,7 @@ def _row(name: str, config: dict, every: list[folds.Fold], models: list) -> dict
         if logits:
             p = 1 / (1 + np.exp(-np.concatenate(logits)))
             row[f"{key}_auc"] = metrics.auc(truth, p)
-            row[f"{key}_sure"] = metrics.sure(p)
+            row[f"{key}_sure"] = metrics.near_certain(p)
             row[f"{key}_fail_p"] = float(p[truth == 1].mean())
     return row
 

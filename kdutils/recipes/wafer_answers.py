@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdutils.metrics import multilabel as marks
+from kdutils import metrics
 from kdutils.recipes import wafer_teachers
 from kdutils.train import turns
 
@@ -71,7 +71,7 @@ def compute(config: dict, run) -> dict:
     told = run.step("answers", ask)
     row = {**wafer_teachers.facts(config, parts), "members": len(config["teachers"])}
     row |= wafer_teachers.judged(parts, told)
-    train = marks.calibration(parts.train.y, told["train"])
+    train = metrics.calibration(parts.train.y, told["train"])
     row |= {f"train_{key}": train[key] for key in ("ece", "entropy", "pseudo_error")}
     return {"rows": [row]}
 

@@ -11,10 +11,9 @@ import base64
 
 import numpy as np
 
-from kdutils import models
+from kdutils import metrics, models
 from kdutils.data import wafers
 from kdutils.deploy import mapnet, waferbundle, waferpack
-from kdutils.metrics import multilabel as marks
 from kdutils.recipes import wafer_answers, wafer_students, wafer_teachers
 
 STAGE = "06_prune_quantize"
@@ -65,9 +64,9 @@ def compute(config: dict, run) -> dict:
         "params": models.parameters(net),
         "model_bytes": len(model),
         "bundle_bytes": len(file),
-        "fp32_exact": marks.exact(y, told),
-        "test_exact": marks.exact(y, said),
-        "same_verdicts": marks.fidelity(told, said),
+        "fp32_exact": metrics.accuracy(y, told),
+        "test_exact": metrics.accuracy(y, said),
+        "same_verdicts": metrics.fidelity(told, said),
         "bundle": base64.b64encode(file).decode(),
     }
     return {"rows": [row]}

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdutils import losses, models
+from kdutils import losses, metrics, models
 from kdutils.deploy import waferpack
-from kdutils.metrics import multilabel as marks
 from kdutils.recipes import wafer_answers, wafer_teachers
 from kdutils.train import turns
 
@@ -99,18 +98,18 @@ def compute(config: dict, run) -> dict:
         "params": models.parameters(net),
         "torch_bytes": waferpack.torch_bytes(net),
         "int8_bytes": len(file),
-        "teacher_exact": marks.exact(y, told["test"]),
-        "val_exact": marks.exact(parts.val.y, said["val"]),
-        "val_fidelity": marks.fidelity(told["val"], said["val"]),
-        "test_exact": marks.exact(y, z),
-        "test_fidelity": marks.fidelity(told["test"], z),
-        "int8_exact": marks.exact(y, said["test8"]),
-        "int8_views": marks.exact(y, said["turned8"]),
-        "int8_fidelity": marks.fidelity(told["val"], said["val8"]),
-        "macro_f1": marks.macro_f1(y, z),
-        **marks.by_pattern(y, z),
-        **marks.follows(y, told["test"], z),
-        **marks.by_doubt(y, told["test"], z),
+        "teacher_exact": metrics.accuracy(y, told["test"]),
+        "val_exact": metrics.accuracy(parts.val.y, said["val"]),
+        "val_fidelity": metrics.fidelity(told["val"], said["val"]),
+        "test_exact": metrics.accuracy(y, z),
+        "test_fidelity": metrics.fidelity(told["test"], z),
+        "int8_exact": metrics.accuracy(y, said["test8"]),
+        "int8_views": metrics.accuracy(y, said["turned8"]),
+        "int8_fidelity": metrics.fidelity(told["val"], said["val8"]),
+        "macro_f1": metrics.macro_f1(y, z),
+        **metrics.by_label(y, z),
+        **metrics.errors_by_teacher(y, told["test"], z),
+        **metrics.by_teacher_entropy(y, told["test"], z),
     }
     return {"rows": [row]}
 

@@ -13,10 +13,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from kdutils import losses, models
+from kdutils import losses, metrics, models
 from kdutils.data import Split, wafers, wafersim
 from kdutils.deploy import waferpack
-from kdutils.metrics import multilabel as marks
 from kdutils.train import loop as train
 from kdutils.train import turns
 
@@ -173,8 +172,8 @@ def judged(parts: Split, said: dict[str, np.ndarray]) -> dict:
     """Exact match on every part; of the test part what else there is to know."""
     y, z = parts.test.y, said["test"]
     row = {
-        f"{name}_exact": marks.exact(getattr(parts, name).y, said[name])
+        f"{name}_exact": metrics.accuracy(getattr(parts, name).y, said[name])
         for name in PARTS
     }
-    row |= {"macro_f1": marks.macro_f1(y, z), **marks.by_pattern(y, z)}
-    return row | marks.calibration(y, z)
+    row |= {"macro_f1": metrics.macro_f1(y, z), **metrics.by_label(y, z)}
+    return row | metrics.calibration(y, z)

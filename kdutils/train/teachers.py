@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from kdutils import models
-from kdutils.metrics import binary as metrics
+from kdutils import metrics, models
 from kdutils.train import loop as train
 
 NAMES = ("xgboost", "mlp", "tabnet")
