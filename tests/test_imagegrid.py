@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kdutils import models
-from kdutils.losses import multiclass
+from kdutils import losses, models
 from kdutils.train import crowds, imagegrid
 from kdutils.train.imagegrid import Cell
 
@@ -67,8 +66,7 @@ def reference_loss(cell, z, t, y):
     elif cell.method == "logit-mse":
         soft = F.mse_loss(z, t)
     else:
-        how = {"alpha": cell.alpha, "T": cell.T, "knob": cell.knob}
-        return multiclass.loss(cell.method, z, t, y, **how)
+        return losses.get(cell.method)(z, t, y, **cell.settings())
     return (1 - cell.alpha) * hard + cell.alpha * soft
 
 

@@ -53,19 +53,11 @@ def student1(side: int, patterns: int) -> nn.Module:
     and layers of 120 and 84, as in LeNet-5, meet both numbers, so they are ours.
     """
     left = (((side - 4) // 2 - 4) // 2 - 4) // 2
-    return Reader(
-        1,
-        nn.Sequential(
-            *_lenet(1, 6, 2),
-            *_lenet(6, 16, 2),
-            *_lenet(16, 32, 2),
-            nn.Flatten(),
-            nn.Linear(32 * left**2, 120),
-            nn.ReLU(inplace=True),
-            nn.Linear(120, 84),
-            nn.ReLU(inplace=True),
-            nn.Linear(84, patterns),
-        ),
+    return _chain(
+        *_lenet(1, 6, 2),
+        *_lenet(6, 16, 2),
+        *_lenet(16, 32, 2),
+        *_dense(32 * left**2, 120, 84, patterns),
     )
 
 
@@ -76,15 +68,7 @@ def student2(side: int, patterns: int) -> nn.Module:
     linear layer meet them.
     """
     left = ((side - 4) // 3 - 4) // 3
-    return Reader(
-        1,
-        nn.Sequential(
-            *_lenet(1, 6, 3),
-            *_lenet(6, 16, 3),
-            nn.Flatten(),
-            nn.Linear(16 * left**2, patterns),
-        ),
-    )
+    return _chain(*_lenet(1, 6, 3), *_lenet(6, 16, 3), *_dense(16 * left**2, patterns))
 
 
 def takeshi(side: int, patterns: int) -> nn.Module:
@@ -94,17 +78,11 @@ def takeshi(side: int, patterns: int) -> nn.Module:
     widths 16, 32, 64 and 128, for maps of 52 x 52, are ours.
     """
     left = side // 2 // 2 // 2
-    return Reader(
-        1,
-        nn.Sequential(
-            *_padded(1, 16, 5),
-            *_padded(16, 32, 5),
-            *_padded(32, 64, 5),
-            nn.Flatten(),
-            nn.Linear(64 * left**2, 128),
-            nn.ReLU(inplace=True),
-            nn.Linear(128, patterns),
-        ),
+    return _chain(
+        *_padded(1, 16, 5),
+        *_padded(16, 32, 5),
+        *_padded(32, 64, 5),
+        *_dense(64 * left**2, 128, patterns),
     )
 
 
@@ -115,17 +93,13 @@ def kiryong(side: int, patterns: int) -> nn.Module:
     each. The widths 16, 32 and 64 are ours.
     """
     left = side // 2 // 2
-    return Reader(
-        1,
-        nn.Sequential(
-            *_padded(1, 16, 3),
-            *_padded(16, 32, 3),
-            nn.Flatten(),
-            nn.Linear(32 * left**2, 64),
-            nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
-            nn.Linear(64, patterns),
-        ),
+    return _chain(
+        *_padded(1, 16, 3),
+        *_padded(16, 32, 3),
+        *_dense(32 * left**2, 64),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.5),
+        nn.Linear(64, patterns),
     )
 
 
@@ -164,6 +138,16 @@ def separable(
         layers += [Residual(*_apart(b, b, 1)) for _ in range(depth)]
     pooled = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], patterns)
     return Reader(2, nn.Sequential(*layers, *pooled))
+
+
+def _chain(*layers: nn.Module) -> Reader:
+    """Layers that read a map's grey values."""
+    return Reader(1, nn.Sequential(*layers))
+
+
+def _dense(*sizes: int) -> list[nn.Module]:
+    layers = [(nn.Linear(a, b), nn.ReLU(inplace=True)) for a, b in pairwise(sizes)]
+    return [nn.Flatten(), *(layer for pair in layers for layer in pair)][:-1]
 
 
 def _lenet(a: int, b: int, pool: int) -> list[nn.Module]:
