@@ -270,7 +270,7 @@ def test_what_has_no_crowd_and_an_unknown_loss_are_refused():
     expected = "a Pooled has no crowd: expected a Perceptron or Convolutional"
     with pytest.raises(ValueError, match=expected):
         imagegrid.fit_crowd(models.images.Pooled(14, K), *rows(14), CELLS, **HOW)
-    with pytest.raises(ValueError, match="method 'kl' is none of hard, kd"):
+    with pytest.raises(ValueError, match="loss 'kl' is none of hard, kd"):
         crowd(KINDS[1], rows(9), [Cell("kl", 0.5, 2.0)])
     with pytest.raises(ValueError, match="smaller learning rate"):
         crowd(KINDS[1], rows(9), [Cell("logit-mse", 1.0)], lr=1e30)

@@ -204,13 +204,6 @@ def test_folding_a_tuned_net_moves_scales_and_no_step(bits):
     assert torch.allclose(z, own, atol=0.01 * float(z.abs().max()))
 
 
-def test_gradients_pass_straight_through():
-    w = torch.randn(4, 5, requires_grad=True)
-    up = torch.randn(4, 5)
-    (shrink._Through.apply(w, 4) * up).sum().backward()
-    assert torch.equal(w.grad, up)
-
-
 def test_tuned_bits_fit_better_than_rounding_afterwards():
     how = {"epochs": 25, "lr": 0.01, "decay": 0.0}
     net = tune(perceptron(), **how)
