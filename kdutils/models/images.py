@@ -40,25 +40,25 @@ class Perceptron(Net):
         sizes = [inputs, *widths]
         layers = [nn.Flatten()]
         for a, b in pairwise(sizes):
-            layers += [nn.Linear(a, b), nn.ReLU(inplace=True), self.dropout(dropout)]
+            layers += [nn.Linear(a, b), nn.ReLU(inplace=True), ByteDropout(dropout)]
         self.body = nn.Sequential(*layers)
         self.last = nn.Linear(sizes[-1], classes)
 
-    @staticmethod
-    def dropout(p: float) -> nn.Module:
-        return ByteDropout(p)
 
-
-class MLP(Perceptron):
+class MLP(nn.Module):
     """A teacher of tables: `depth` hidden layers of `width` units with dropout."""
 
     def __init__(self, d: int, width: int = 256, depth: int = 2, dropout: float = 0.0):
-        super().__init__(d, 1, [width] * depth, dropout)
+        super().__init__()
+        hidden = [
+            nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout))
+            for a, b in pairwise([d] + [width] * depth)
+        ]
+        self.hidden = nn.Sequential(*hidden)
+        self.last = nn.Linear(width if depth else d, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).squeeze(-1)
-
-    dropout = nn.Dropout
+        return self.last(self.hidden(x)).squeeze(-1)
 
 
 class Student(nn.Module):
