@@ -7,12 +7,11 @@ import torch
 from torch import nn
 
 from kdutils import bench as timing
-from kdutils import paths, train
+from kdutils import models, paths, train
 from kdutils.bench import __main__ as bench
 from kdutils.compress import convert
 from kdutils.data import symmetry
 from kdutils.data.simulate import wafersim
-from kdutils.models import nets, wafernets
 from kdutils.train import students
 
 SMALL = {"widths": [4, 4], "depth": 1, "head": 0}
@@ -58,14 +57,14 @@ def test_the_loops_train_the_same_students_as_the_stack(student):
 
     def fresh():
         torch.manual_seed(1)
-        return nets.build(name, 8, 4, **sizes)
+        return models.build(name, 8, 4, **sizes)
 
     cells = [students.Cell("kd", 0.3, 1.0), students.Cell("kd", 1.0, 6.0)]
     weights = students.fit_stacked(fresh(), X, y, {"teacher": t}, cells, **how)
     stacked = students.predict_stacked(fresh(), weights, X)
     for data in (bench.Pictures(X, y, t), (X, y, t)):
         for cell, z in zip(cells, stacked, strict=True):
-            usual = nets.ask(bench.image_student(fresh(), data, cell, **how), X)
+            usual = models.predict(bench.image_student(fresh(), data, cell, **how), X)
             assert np.abs(usual - z).mean() < 1e-3 * np.abs(z).mean()
     assert np.abs(stacked[0] - stacked[1]).mean() > 0.02 * np.abs(z).mean()
 
@@ -73,7 +72,7 @@ def test_the_loops_train_the_same_students_as_the_stack(student):
 @pytest.mark.parametrize("planes", [1, 2, 3])
 def test_an_image_is_what_the_nets_read_of_one_of_the_eight_copies(maps, planes):
     X, t = maps
-    reader = wafernets.Reader(planes, nn.Identity())
+    reader = models.wafers.Reader(planes, nn.Identity())
     data = bench.MapImages(X, t, planes)
     copies = reader(torch.from_numpy(symmetry.turned(X)[:, 5].copy()))
     drawn = set()

@@ -11,12 +11,11 @@ import pytest
 import torch
 from toy_edge import save
 
-from kdutils import paths
+from kdutils import models, paths
 from kdutils.bench import __main__ as bench
 from kdutils.bench import device
 from kdutils.deploy.bundle import BundleError
 from kdutils.edge import model
-from kdutils.models import mlp as models
 from kdutils.views import names
 
 WORDS = ["--lots", "6", "--rate", "200", "--files", "2", "--rows", "9"]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from kdutils import models
 from kdutils.compress import convert
 from kdutils.compress import prune as compress
 from kdutils.data.simulate import wafersim
@@ -19,7 +20,6 @@ from kdutils.deploy import __main__ as deploy
 from kdutils.deploy import bundle, container, runtime
 from kdutils.deploy.bundle import BundleError
 from kdutils.edge import model
-from kdutils.models import nets, wafernets
 from kdutils.store import code
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +47,7 @@ np.save(sys.argv[2], bundle.load(sys.argv[1]).score(np.load(sys.argv[3])))
 def trained(name="compact", side=52, sizes=None, patterns=8, seed=0):
     """A net whose weights, means and variances are all far from their first ones."""
     torch.manual_seed(seed)
-    net = wafernets.build(name, side, patterns, **(TINY if sizes is None else sizes))
+    net = models.build(name, side, patterns, **(TINY if sizes is None else sizes))
     drawn = np.random.default_rng(0).integers(0, 3, (8, side, side), np.uint8)
     with torch.no_grad():
         for _ in range(3):
@@ -90,7 +90,7 @@ def test_folding_changes_no_logit(name, sizes, maps):
     z = logits(net.eval(), maps)
     assert np.allclose(logits(small, maps), z, atol=2e-5 * np.abs(z).max())
     assert not [m for m in small.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert nets.parameters(net) - nets.parameters(small) == sum(
+    assert models.parameters(net) - models.parameters(small) == sum(
         m.num_features for m in net.modules() if isinstance(m, nn.BatchNorm2d)
     )
 
@@ -133,7 +133,7 @@ def test_torch_bytes_are_those_of_torch_save(tmp_path):
     net = trained()
     torch.save(net.state_dict(), tmp_path / "weights")
     size, found = (tmp_path / "weights").stat().st_size, convert.torch_bytes(net)
-    assert abs(found - size) <= 0.1 * size and found > 4 * nets.parameters(net)
+    assert abs(found - size) <= 0.1 * size and found > 4 * models.parameters(net)
 
 
 # --- the same logits --------------------------------------------------------------
@@ -423,11 +423,11 @@ def test_other_maps_are_refused(wrong, words):
 
 
 def test_a_net_that_the_steps_cannot_do_is_refused():
-    odd = wafernets.Reader(1, nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU()))
+    odd = models.wafers.Reader(1, nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU()))
     with pytest.raises(BundleError, match="has no step for GELU"):
         convert.program(odd)
     with pytest.raises(BundleError, match="has no step for BatchNorm2d"):
-        convert.program(wafernets.build("compact", 9, 3, **TINY))
+        convert.program(models.build("compact", 9, 3, **TINY))
     with pytest.raises(BundleError, match="expected a net of wafernets"):
         convert.program(odd.body)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kdutils import metrics
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
-from kdutils.metrics import binary as metrics
 from kdutils.recipes import curves as recipe
 from kdutils.recipes import folds, kd_tabular, teachers
 from kdutils.store import runs

@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from kdutils import models
 from kdutils.bench.__main__ import Shuffled
-from kdutils.models import mlp as models
 from kdutils.train import grid
 
 CELLS = [

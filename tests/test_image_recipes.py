@@ -11,11 +11,9 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from kdutils import paths
+from kdutils import metrics, models, paths
 from kdutils.data import Part
 from kdutils.data.simulate import miniatures
-from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
 from kdutils.recipes import (
     few_labels,
     hinton,
@@ -167,8 +165,8 @@ def test_kept_logits_are_those_of_the_kept_weights(rows):
         model = net_teachers.trained(run)
         assert told["views"].shape == (views, len(parts.train), 10)
         still = told["views"][views // 2]
-        assert np.allclose(still, nets.ask(model, parts.train.X), atol=0.02)
-        assert np.array_equal(told["test"], nets.ask(model, parts.test.X))
+        assert np.allclose(still, models.predict(model, parts.train.X), atol=0.02)
+        assert np.array_equal(told["test"], models.predict(model, parts.test.X))
         assert len(told["val"]) == len(parts.val)
         how = {"batch": 300, "seed": 0, "scale": 255, "view_targets": told["views"]}
         batches = Batches(parts.train.X, augment=shifts(views // 9), **how)
@@ -185,8 +183,8 @@ def test_a_teachers_settings_are_read():
     def logits(**changed):
         how = {"epochs": 2, "seed": 3}
         model = net_teachers.teach({**config, **changed, **how}, X, y)
-        assert type(model) is nets.Perceptron
-        return nets.ask(model, X)
+        assert type(model) is models.Perceptron
+        return models.predict(model, X)
 
     found = [logits(), logits(max_norm=0.3), logits(dropout=0.0), logits(reach=0)]
     found += [logits(momentum=0.5), logits(lr=0.05), logits(halved=True)]
@@ -347,9 +345,9 @@ def test_a_cells_row_is_that_of_the_student_trained_alone(rows, student):
         )  # fmt: skip
         assert (method, cell.alpha, cell.T) == (row.method, row.alpha, row["T"])
         for part, acc in ((parts.val, row.val_acc), (parts.test, row.test_acc)):
-            found = scores.accuracy(part.y, nets.ask(net, part.X))
+            found = metrics.accuracy(part.y, models.predict(net, part.X))
             assert found == pytest.approx(acc, abs=0.006), method
-        kl = scores.kl(told["test"], nets.ask(net, parts.test.X))
+        kl = metrics.kl(told["test"], models.predict(net, parts.test.X))
         assert row["kl"] == pytest.approx(kl, rel=0.02)
     assert not np.allclose(targets["self"], targets["assistant"], atol=0.5)
 
@@ -448,7 +446,7 @@ def test_what_a_teacher_found_is_told_of_the_test_rows(rows):
             continue
         counts = groups.loc[source, "count"].to_numpy(int).reshape(-1, 10)
         assert counts.shape == (names[source], 10) and counts.sum() == row["n_test"]
-        assert row["used"] == pytest.approx(scores.effective(counts.sum(0)))
+        assert row["used"] == pytest.approx(metrics.effective(counts.sum(0)))
         assert -0.2 < row["ari"] < 1 and 0 <= row["nmi"] < 1
         if source != "tester":
             wrong = counts[:5, 5:].sum() + counts[5:, :5].sum()
@@ -479,7 +477,7 @@ def test_perfect_subclasses_are_recognised_and_one_for_all_is_not():
     counted = subclass.groups(config, data, 4 * np.eye(10)[other])
     counts = np.array([one["count"] for one in counted]).reshape(10, 10)
     assert np.array_equal(counts, 7 * np.eye(10)[other[::7]])
-    assert row["ari_class"] == pytest.approx(scores.ari(truth, truth // 5))
+    assert row["ari_class"] == pytest.approx(metrics.ari(truth, truth // 5))
     one = subclass.found(config, data, np.eye(10)[np.full(70, 3)], None)
     assert (one["ari"], one["nmi"], one["used"]) == pytest.approx((0, 0, 1))
     halves = subclass.found(config, data, np.eye(10)[5 * (truth // 5)], None)

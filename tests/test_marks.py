@@ -14,7 +14,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from kdutils.metrics import multilabel as marks
+from kdutils import metrics
 
 
 @pytest.fixture
@@ -45,40 +45,40 @@ def said(logits):
 
 
 def test_a_logit_above_zero_is_a_pattern_that_is_there():
-    found = marks.verdicts([[0.1, 0.0, -0.1], [1e-30, -0.0, 9]])
+    found = metrics.predicted([[0.1, 0.0, -0.1], [1e-30, -0.0, 9]], multilabel=True)
     assert found.tolist() == [[1, 0, 0], [1, 0, 1]] and found.dtype == np.uint8
 
 
 def test_a_map_is_right_if_its_whole_set_is():
     y = [[1, 0, 1], [0, 0, 0], [1, 1, 0], [0, 1, 0]]
     z = [[2, -1, 3], [-1, -1, -1], [1, -1, -1], [1, 1, -1]]
-    assert marks.right(y, z).tolist() == [True, True, False, False]
-    assert marks.exact(y, z) == 0.5 and type(marks.exact(y, z)) is float
+    assert metrics.correct(y, z).tolist() == [True, True, False, False]
+    assert metrics.accuracy(y, z) == 0.5 and type(metrics.accuracy(y, z)) is float
 
 
 def test_exact_match_is_that_of_sklearn(drawn):
     y, teacher, student = drawn
     for z in (teacher, student):
         expected = accuracy_score(y, np.array(said(z)))
-        assert marks.exact(y, z) == pytest.approx(expected)
-        assert marks.right(y, z).tolist() == [
+        assert metrics.accuracy(y, z) == pytest.approx(expected)
+        assert metrics.correct(y, z).tolist() == [
             a == b for a, b in zip(sets(y), said(z), strict=True)
         ]
-    assert marks.exact(y, student) < marks.exact(y, teacher) < 1
+    assert metrics.accuracy(y, student) < metrics.accuracy(y, teacher) < 1
 
 
 def test_fidelity_compares_two_nets_and_no_label(drawn):
     _, teacher, student = drawn
     pairs = list(zip(said(teacher), said(student), strict=True))
     expected = sum(a == b for a, b in pairs) / 300
-    assert marks.fidelity(teacher, student) == pytest.approx(expected)
-    assert marks.fidelity(student, teacher) == pytest.approx(expected)
-    assert marks.fidelity(teacher, 9 * teacher) == 1 > expected > 0.1
+    assert metrics.fidelity(teacher, student) == pytest.approx(expected)
+    assert metrics.fidelity(student, teacher) == pytest.approx(expected)
+    assert metrics.fidelity(teacher, 9 * teacher) == 1 > expected > 0.1
 
 
 def test_every_pattern_has_sklearns_precision_recall_and_f1(drawn):
     y, _, student = drawn
-    found = marks.by_pattern(y, student)
+    found = metrics.by_label(y, student)
     assert list(found) == ["precision", "recall", "f1"]
     expected = precision_recall_fscore_support(
         y, np.array(said(student)), zero_division=np.nan
@@ -103,11 +103,11 @@ def f1s(y, z):
 
 def test_macro_f1_leaves_out_what_nobody_spoke_of(drawn):
     y, _, student = drawn
-    assert marks.macro_f1(y, student) == pytest.approx(np.nanmean(f1s(y, student)))
+    assert metrics.macro_f1(y, student) == pytest.approx(np.nanmean(f1s(y, student)))
     full = f1_score(y[:, :7], np.array(said(student))[:, :7], average="macro",
                     zero_division=0)  # fmt: skip
-    assert marks.macro_f1(y, student) == pytest.approx(full)
-    assert marks.macro_f1([[1, 0]], [[1.0, -1.0]]) == 1
+    assert metrics.macro_f1(y, student) == pytest.approx(full)
+    assert metrics.macro_f1([[1, 0]], [[1.0, -1.0]]) == 1
 
 
 # --- doubt and calibration --------------------------------------------------------
@@ -117,16 +117,16 @@ def test_doubt_is_the_entropy_of_every_answer(drawn):
     _, teacher, _ = drawn
     p = 1 / (1 + np.exp(-teacher.astype(float)))
     expected = entropy(np.stack([p, 1 - p]), axis=0).sum(axis=1)
-    found = marks.doubt(teacher)
+    found = metrics.entropy(teacher)
     assert np.allclose(found, expected) and found.dtype == np.float64
-    assert np.allclose(marks.doubt(-teacher), expected)
-    assert marks.doubt(np.zeros((2, 8))) == pytest.approx([8 * np.log(2)] * 2)
-    assert marks.doubt(np.array([[1e4, -1e4]])).tolist() == [0.0]
+    assert np.allclose(metrics.entropy(-teacher), expected)
+    assert metrics.entropy(np.zeros((2, 8))) == pytest.approx([8 * np.log(2)] * 2)
+    assert metrics.entropy(np.array([[1e4, -1e4]])).tolist() == [0.0]
 
 
 def test_calibration_is_counted_answer_by_answer(drawn):
     y, teacher, _ = drawn
-    found = marks.calibration(y, teacher, bins=5)
+    found = metrics.calibration(y, teacher, bins=5)
     answers = [(1 / (1 + np.exp(-float(z))), int(t))
                for z, t in zip(teacher.ravel(), y.ravel(), strict=True)]  # fmt: skip
     for k in range(5):
@@ -136,7 +136,7 @@ def test_calibration_is_counted_answer_by_answer(drawn):
         assert found["reliability_p"][k] == pytest.approx(p)
         assert found["reliability_share"][k] == pytest.approx(share)
     assert sum(found["reliability_n"]) == 2400
-    assert found["entropy"] == pytest.approx(marks.doubt(teacher).mean())
+    assert found["entropy"] == pytest.approx(metrics.entropy(teacher).mean())
     wrong = np.array(said(teacher)) != y
     assert found["pseudo_error"] == pytest.approx(wrong.any(axis=1).mean())
     assert found["pseudo_error_pattern"] == pytest.approx(
@@ -147,13 +147,13 @@ def test_calibration_is_counted_answer_by_answer(drawn):
     gaps = [abs(part[:, 0].sum() - part[:, 1].sum()) for part in parts]
     assert found["ece"] == pytest.approx(sum(gaps) / 2400, abs=2e-3)
     assert found["ece"] > 0.02
-    worse = marks.calibration(y, 4 * teacher)
+    worse = metrics.calibration(y, 4 * teacher)
     assert worse["ece"] > found["ece"] and worse["entropy"] < found["entropy"]
     assert worse["pseudo_error"] == found["pseudo_error"]
 
 
 def test_an_empty_bin_has_no_mean_and_certainty_is_in_the_last():
-    found = marks.calibration(np.array([[1, 0]]), np.array([[99.0, -99.0]]), bins=4)
+    found = metrics.calibration(np.array([[1, 0]]), np.array([[99.0, -99.0]]), bins=4)
     assert found["reliability_n"] == [1, 0, 0, 1]
     assert found["reliability_p"][1:3] == found["reliability_share"][1:3] == [None] * 2
     assert found["reliability_p"] == pytest.approx([0, None, None, 1])
@@ -169,7 +169,7 @@ def test_errors_are_split_by_the_teachers(drawn):
     rows = list(zip(sets(y), said(teacher), said(student), strict=True))
     led = [(t, s, v) for t, s, v in rows if t != s]
     sure = [(t, s, v) for t, s, v in rows if t == s]
-    found = marks.follows(y, teacher, student)
+    found = metrics.errors_by_teacher(y, teacher, student)
     assert found == {
         "error_teacher_right": pytest.approx(np.mean([v != t for t, _, v in sure])),
         "error_teacher_wrong": pytest.approx(np.mean([v != t for t, _, v in led])),
@@ -178,17 +178,17 @@ def test_errors_are_split_by_the_teachers(drawn):
     assert len(set(found.values())) == 3 and found["copied"] > 0.1
     total = found["error_teacher_right"] * len(sure)
     total += found["error_teacher_wrong"] * len(led)
-    assert total / 300 == pytest.approx(1 - marks.exact(y, student))
+    assert total / 300 == pytest.approx(1 - metrics.accuracy(y, student))
 
 
 def test_a_teacher_without_errors_or_without_anything_else():
     y, z = np.array([[1, 0], [0, 1]]), np.array([[1.0, -1.0], [-1.0, -1.0]])
     truth = 2.0 * y - 1
-    none = marks.follows(y, truth, z)
+    none = metrics.errors_by_teacher(y, truth, z)
     assert none == {
         "error_teacher_right": 0.5, "error_teacher_wrong": None, "copied": None
     }  # fmt: skip
-    only = marks.follows(y, -truth, -truth)
+    only = metrics.errors_by_teacher(y, -truth, -truth)
     assert only == {
         "error_teacher_right": None, "error_teacher_wrong": 1.0, "copied": 1.0
     }  # fmt: skip
@@ -196,9 +196,10 @@ def test_a_teacher_without_errors_or_without_anything_else():
 
 def test_bins_go_from_a_sure_teacher_to_a_torn_one(drawn):
     y, teacher, student = drawn
-    found = marks.by_doubt(y, teacher, student, bins=6)
+    found = metrics.by_teacher_entropy(y, teacher, student, bins=6)
+    every = metrics.entropy(teacher)
     ranked = sorted(
-        zip(marks.doubt(teacher), sets(y), said(teacher), said(student), strict=True),
+        zip(every, sets(y), said(teacher), said(student), strict=True),
         key=lambda row: row[0],
     )
     for k in range(6):
@@ -210,13 +211,13 @@ def test_bins_go_from_a_sure_teacher_to_a_torn_one(drawn):
     assert found["doubt"] == sorted(found["doubt"])
     assert found["doubt_teacher_error"][0] < found["doubt_teacher_error"][-1]
     assert found["doubt_teacher_error"] != found["doubt_student_error"]
-    assert len(marks.by_doubt(y, teacher, student)["doubt"]) == 5
+    assert len(metrics.by_teacher_entropy(y, teacher, student)["doubt"]) == 5
 
 
 def test_nothing_warns(drawn):
     y, teacher, student = drawn
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        marks.by_pattern(y, student)
-        marks.calibration(y, teacher)
-        marks.follows(y, 2.0 * y - 1, student)
+        metrics.by_label(y, student)
+        metrics.calibration(y, teacher)
+        metrics.errors_by_teacher(y, 2.0 * y - 1, student)

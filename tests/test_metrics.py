@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn import metrics as sk
 
-from kdutils.metrics import binary as metrics
+from kdutils import metrics
 
 Y = np.array([0, 0, 1, 1, 0, 1])
 P = np.array([0.1, 0.4, 0.35, 0.8, 0.8, 0.9])
@@ -51,32 +51,33 @@ def test_auc_of_one_class_says_so():
 
 
 def test_scores_of_probabilities_are_sklearns(drawn):
-    y, p = drawn[0], expit(drawn[1])
-    assert metrics.accuracy(y, p, 0.3) == pytest.approx(sk.accuracy_score(y, p >= 0.3))
-    assert metrics.log_loss(y, p) == pytest.approx(sk.log_loss(y, p), rel=1e-6)
-    assert metrics.brier(y, p) == pytest.approx(sk.brier_score_loss(y, p))
+    y, z = drawn
+    p = expit(z)
+    assert metrics.accuracy(y, z) == pytest.approx(sk.accuracy_score(y, p > 0.5))
+    assert metrics.errors(y, z) == (y != (p > 0.5)).sum()
+    assert metrics.nll(y, z) == pytest.approx(sk.log_loss(y, p), rel=1e-6)
+    assert metrics.brier(y, z) == pytest.approx(sk.brier_score_loss(y, p))
 
 
 def test_log_loss_of_a_certain_mistake_is_finite():
-    certain = metrics.log_loss(np.array([1.0]), np.array([0.0]))
-    assert certain == pytest.approx(-np.log(1e-7))
+    assert metrics.nll(np.array([1.0]), np.array([-800.0])) == pytest.approx(800)
 
 
 def test_ece_by_hand_over_two_bins_of_equal_mass():
     y, p = np.array([0, 1, 1, 1]), np.array([0.1, 0.2, 0.6, 0.9])
     # Lower half: |0.5 - 0.15|, upper half: |1 - 0.75|, each half of the rows.
-    assert metrics.ece(y, p, bins=2) == pytest.approx(0.5 * 0.35 + 0.5 * 0.25)
+    assert metrics.ece(y, logit(p), bins=2) == pytest.approx(0.5 * 0.35 + 0.5 * 0.25)
 
 
 def test_ece_keeps_equal_probabilities_in_one_bin():
     y = np.array([0, 1, 0, 0, 1, 0, 0, 0, 0, 1.0])
     for order in (y, np.sort(y)):  # row order must not matter
-        assert metrics.ece(order, np.full(10, 0.2)) == pytest.approx(0.1)
+        assert metrics.ece(order, np.full(10, logit(0.2))) == pytest.approx(0.1)
 
 
 def test_agreement_with_thresholds_of_its_own():
     teacher = np.array([0.2, 0.6, 0.35, 0.7, 0.8, 0.1])
-    assert metrics.agreement(P, teacher) == pytest.approx(4 / 6)
+    assert metrics.agreement(logit(P), logit(teacher)) == pytest.approx(4 / 6)
     assert metrics.agreement(P, teacher, 0.5, 0.65) == pytest.approx(5 / 6)
 
 
@@ -85,18 +86,18 @@ def test_kl_by_hand_and_its_direction():
     logit = np.log(t / (1 - t))
     forward = t * np.log(t / s) + (1 - t) * np.log((1 - t) / (1 - s))
     back = s * np.log(s / t) + (1 - s) * np.log((1 - s) / (1 - t))
-    assert metrics.kl_bernoulli([logit], [0.0]) == pytest.approx(forward)
-    assert metrics.kl_bernoulli([0.0], [logit]) == pytest.approx(back)
+    assert metrics.kl([logit], [0.0]) == pytest.approx(forward)
+    assert metrics.kl([0.0], [logit]) == pytest.approx(back)
     assert forward != pytest.approx(back, rel=0.1)
 
 
 def test_kl_is_finite_where_probabilities_round_to_one():
-    value = metrics.kl_bernoulli([60.0, -800.0], [-50.0, -800.0])
+    value = metrics.kl([60.0, -800.0], [-50.0, -800.0])
     assert value == pytest.approx(50 / 2, rel=1e-6)
 
 
 def test_sure_counts_both_ends_and_not_the_bounds():
     p = np.array([0.001, 0.02, 0.5, 0.98, 0.99, 1.0])
-    assert metrics.sure(p) == pytest.approx(3 / 6)
-    assert metrics.sure(p, low=0.1, high=0.995) == pytest.approx(3 / 6)
-    assert metrics.sure(p, low=0.1) == pytest.approx(4 / 6)
+    assert metrics.near_certain(p) == pytest.approx(3 / 6)
+    assert metrics.near_certain(p, low=0.1, high=0.995) == pytest.approx(3 / 6)
+    assert metrics.near_certain(p, low=0.1) == pytest.approx(4 / 6)

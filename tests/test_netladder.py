@@ -9,12 +9,9 @@ import test_image_recipes as of_images
 import test_wafer_recipes as of_wafers
 import torch
 
-from kdutils import train
+from kdutils import metrics, models, train
 from kdutils.compress import prune as compress
 from kdutils.deploy import bundle
-from kdutils.metrics import multiclass as scores
-from kdutils.metrics import multilabel as marks
-from kdutils.models import nets
 from kdutils.recipes import (
     kd_images,
     net_teachers,
@@ -155,8 +152,7 @@ def test_the_optimizer_really_takes_the_steps_that_a_row_names(study, monkeypatc
 def test_a_row_says_what_its_kept_answers_say(study, student):
     run, rows, one = opened(study[2], student)
     kept = run.arrays("ladder")
-    judge = marks.exact if student == "compact" else scores.accuracy
-    base = rows.loc["student fp32"]
+    judge, base = metrics.accuracy, rows.loc["student fp32"]
     for name, row in rows.iterrows():
         assert row["drop"] == row["test"] - base["test"]
         assert row["drop_val"] == row["val"] - base["val"]
@@ -199,7 +195,7 @@ def test_the_image_student_is_its_sweeps_best_cell(study):
             assert mine.loc["label-only student fp32", "test"] == alone["test_acc"]
             teacher = runs.open(net_teachers, own["teacher"].iloc[0])
             told = teacher.arrays("logits")["test"]
-            assert mine.loc["teacher", "test"] == scores.accuracy(
+            assert mine.loc["teacher", "test"] == metrics.accuracy(
                 IMAGES.load(teacher.config).test.y, told
             )
 
@@ -239,7 +235,7 @@ def test_the_wafer_student_is_the_one_that_was_kept(study):
     assert (
         least
         < mine.loc["teacher", "weight_bytes"]
-        < 4 * sum(map(nets.parameters, nets_of))
+        < 4 * sum(map(models.parameters, nets_of))
     )
 
 
@@ -329,11 +325,11 @@ def test_the_wafer_file_is_the_student_that_repeats_its_teachers_best(study):
     best = sizes["int8_fidelity"].idxmax()
     (config,) = wafer_bundle.plan(study[1], limit=largest)
     taught = runs.open(wafer_students, config["student"])
-    assert nets.parameters(net_teachers.trained(taught)) == best
+    assert models.parameters(net_teachers.trained(taught)) == best
     assert (taught.config["seed"], taught.config["group"]) == (0, "ours")
     (config,) = wafer_bundle.plan(study[1], limit=largest - 1)
     taught = runs.open(wafer_students, config["student"])
-    assert nets.parameters(net_teachers.trained(taught)) == sizes.index.min()
+    assert models.parameters(net_teachers.trained(taught)) == sizes.index.min()
     with pytest.raises(ValueError, match="at most 10 bytes"):
         wafer_bundle.plan(study[1], limit=10)
 
@@ -349,10 +345,10 @@ def test_the_wafer_file_says_in_numpy_what_its_record_says(study):
     taught = runs.open(wafer_students, plan[0]["student"])
     source = runs.open(wafer_answers, taught.config["answers"])
     parts = WAFERS.load(source.config)
-    assert row["test_exact"] == marks.exact(parts.test.y, net.score(parts.test.X))
+    assert row["test_exact"] == metrics.accuracy(parts.test.y, net.score(parts.test.X))
     told = taught.arrays("answers")
-    assert row["fp32_exact"] == marks.exact(parts.test.y, told["test"])
+    assert row["fp32_exact"] == metrics.accuracy(parts.test.y, told["test"])
     assert row["test_exact"] == pytest.approx(
-        marks.exact(parts.test.y, told["test8"]), abs=1e-9
+        metrics.accuracy(parts.test.y, told["test8"]), abs=1e-9
     )
     assert row["bundle_bytes"] == len(file) > row["model_bytes"]

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kdutils.models import nets
-from kdutils.models.maxnorm import MaxNorm
+from kdutils import models
+from kdutils.train.maxnorm import MaxNorm
 
 
 def images(n=20, side=28, seed=0):
@@ -18,7 +18,7 @@ def images(n=20, side=28, seed=0):
 
 def made(name, side=28, classes=10, seed=0, **sizes):
     torch.manual_seed(seed)
-    return nets.build(name, side, classes, **sizes).eval()
+    return models.build(name, side, classes, **sizes).eval()
 
 
 # --- nets -------------------------------------------------------------------------
@@ -39,11 +39,11 @@ def made(name, side=28, classes=10, seed=0, **sizes):
 )
 def test_shapes_and_parameters(name, side, classes, sizes, count, felt):
     net, X = made(name, side, classes, **sizes), images(7, side)
-    assert nets.parameters(net) == count
+    assert models.parameters(net) == count
     x = torch.rand(7, side, side)
     assert net(x).shape == (7, classes) and net.features(x).shape == (7, felt)
     assert torch.equal(net(x), net.last(net.features(x)))
-    logits = nets.ask(net, X)
+    logits = models.predict(net, X)
     assert logits.shape == (7, classes) and logits.dtype == np.float32
     assert logits.std(0).min() > 0 and logits.std(1).min() > 0
 
@@ -54,7 +54,10 @@ def test_the_pooled_net_has_the_authors_shapes():
     assert list(shapes.values()) == [
         (32, 1, 3, 3), (64, 32, 3, 3), (128, 5 * 5 * 64), (10, 128)
     ]  # fmt: skip
-    assert [m.below for m in net.modules() if type(m) is nets.ByteDropout] == [128, 128]
+    assert [m.below for m in net.modules() if type(m) is models.images.ByteDropout] == [
+        128,
+        128,
+    ]
 
 
 def test_a_perceptron_is_its_matrices_one_after_another():
@@ -66,28 +69,28 @@ def test_a_perceptron_is_its_matrices_one_after_another():
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="net 'resnet' is none of perceptron, conv"):
-        nets.build("resnet", 28, 10)
+    with pytest.raises(ValueError, match="model 'resnet' is none of student, mlp"):
+        models.build("resnet", 28, 10)
 
 
 def test_arrays_and_load_are_a_round_trip():
     net, X = made("pooled", 14, 3), images(5, 14)
-    kept = nets.arrays(net)
+    kept = models.arrays(net)
     assert all(a.dtype == np.float32 for a in kept.values())
     other = made("pooled", 14, 3, seed=1).train()
-    assert not np.allclose(nets.ask(other, X), nets.ask(net, X), atol=1e-3)
-    loaded = nets.load(other.train(), kept)
+    assert not np.allclose(models.predict(other, X), models.predict(net, X), atol=1e-3)
+    loaded = models.load(other.train(), kept)
     assert not loaded.training
-    assert np.array_equal(nets.ask(loaded, X), nets.ask(net, X))
+    assert np.array_equal(models.predict(loaded, X), models.predict(net, X))
     with torch.no_grad():
         net.last.bias += 1
-    assert np.array_equal(kept["last.bias"], nets.arrays(other)["last.bias"])
+    assert np.array_equal(kept["last.bias"], models.arrays(other)["last.bias"])
 
 
 @pytest.mark.parametrize("features", [False, True])
-def test_ask_is_a_forward_pass_of_bytes_over_255_without_dropout(features):
+def test_predict_is_a_forward_pass_of_bytes_over_255_without_dropout(features):
     net, X = made("perceptron", 8, 4, widths=(9,), dropout=0.5).train(), images(25, 8)
-    found = nets.ask(net, X, rows=10, features=features)
+    found = models.predict(net, X, batch=10, features=features)
     net.eval()
     x = torch.from_numpy(X).float() / 255
     expected = net.features(x) if features else net(x)
@@ -97,7 +100,7 @@ def test_ask_is_a_forward_pass_of_bytes_over_255_without_dropout(features):
 
 @pytest.mark.parametrize("p", [0.25, 0.3, 0.5])
 def test_dropout_keeps_its_share_and_the_mean(p):
-    drop, x = nets.ByteDropout(p), torch.rand(999, 1003) + 0.5
+    drop, x = models.images.ByteDropout(p), torch.rand(999, 1003) + 0.5
     torch.manual_seed(0)
     out = drop(x)
     share, n = round(256 * p) / 256, x.numel()
@@ -111,7 +114,7 @@ def test_dropout_keeps_its_share_and_the_mean(p):
 
 
 def test_dropout_follows_the_seed_and_is_off_when_asked():
-    drop, x = nets.ByteDropout(0.5), torch.ones(40, 50)
+    drop, x = models.images.ByteDropout(0.5), torch.ones(40, 50)
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -119,21 +122,21 @@ def test_dropout_follows_the_seed_and_is_off_when_asked():
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
     assert not torch.equal(drawn[0], drop(x))
     assert torch.equal(drop.eval()(x), x)
-    assert torch.equal(nets.ByteDropout(0.0)(x), x)
+    assert torch.equal(models.images.ByteDropout(0.0)(x), x)
 
 
 def test_dropout_passes_the_gradient_of_what_it_kept():
-    drop, x = nets.ByteDropout(0.25), torch.rand(30, 3, 5).requires_grad_()
+    drop, x = models.images.ByteDropout(0.25), torch.rand(30, 3, 5).requires_grad_()
     out = drop(x.transpose(0, 2))
     out.sum().backward()
     assert torch.equal(x.grad.transpose(0, 2) != 0, out != 0)
     assert np.allclose(x.grad.unique().numpy(), [0, 4 / 3])
 
 
-def test_halved_products_give_float32_close_by():
+def test_products_in_bfloat16_give_float32_close_by():
     net, x = made("pooled", 14, 5), torch.rand(30, 14, 14)
-    halved = nets.Halved(net)
-    full, half = net(x), halved(x)
+    assert models.autocast(net, False) is net
+    full, half = net(x), models.autocast(net)(x)
     assert half.dtype == torch.float32
     assert 0 < (full - half).abs().max() < 0.02 * full.abs().max()
     half.sum().backward()

@@ -121,17 +121,6 @@ def test_check_refuses_a_value_that_cannot_be(stage, line, said):
     assert "\n" not in str(caught.value)
 
 
-def test_check_lets_wafer_students_go_without_a_temperature(stage):
-    wafers = stage[0].with_name("05_wafer_label_free.ipynb")
-    cell = code("parameters", "T = 1", tags=("parameters",))
-    wafers.write_text(json.dumps(notebook(cell)))
-    stage[1].write_text("T: 0\n")
-    publish.check(wafers, stage[1])
-    stage[1].write_text("T: -1\n")
-    with pytest.raises(ValueError, match="T is -1: expected a number above 0"):
-        publish.check(wafers, stage[1])
-
-
 def test_normalise_takes_out_what_differs_from_run_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = str(tmp_path)

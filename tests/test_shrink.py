@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from kdutils import train
+from kdutils import models, train
 from kdutils.compress import convert, quantize
 from kdutils.compress import prune as compress
 from kdutils.deploy import bundle
-from kdutils.models import nets, wafernets
 
 SIDE = 16
 
@@ -22,7 +21,7 @@ SIDE = 16
 def wafer(seed=0, name="compact", **sizes):
     torch.manual_seed(seed)
     sizes = sizes or {"widths": (4, 6), "depth": 1}
-    net = wafernets.build(name, SIDE, 3, **sizes)
+    net = models.build(name, SIDE, 3, **sizes)
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d):
             m.running_var.uniform_(0.5, 2), m.running_mean.normal_()
@@ -36,7 +35,7 @@ def folded(seed=0, **sizes):
 
 def perceptron(seed=0, widths=(9, 7)):
     torch.manual_seed(seed)
-    return nets.build("perceptron", SIDE, 3, widths=widths)
+    return models.build("perceptron", SIDE, 3, widths=widths)
 
 
 def maps(n=40, seed=0):

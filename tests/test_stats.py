@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from kdutils import stats
-from kdutils.metrics import binary as metrics
+from kdutils import metrics, stats
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kdutils.losses import multiclass
-from kdutils.models import nets
+from kdutils import losses, models
 from kdutils.train import students
 from kdutils.train.students import Cell
 
@@ -54,7 +53,7 @@ def rows(side, labelled=1.0):
 def fresh(kind, seed=3):
     name, side, sizes = kind
     torch.manual_seed(seed)
-    return nets.build(name, side, K, **sizes)
+    return models.build(name, side, K, **sizes)
 
 
 def reference_loss(cell, z, t, y):
@@ -69,8 +68,7 @@ def reference_loss(cell, z, t, y):
     elif cell.method == "logit-mse":
         soft = F.mse_loss(z, t)
     else:
-        how = {"alpha": cell.alpha, "T": cell.T, "knob": cell.knob}
-        return multiclass.loss(cell.method, z, t, y, **how)
+        return losses.get(cell.method)(z, t, y, **cell.settings())
     return (1 - cell.alpha) * hard + cell.alpha * soft
 
 
@@ -97,7 +95,7 @@ def one_student(kind, X, y, targets, cell, *, epochs, batch, lr, seed, felt=None
             loss.backward()
             optimizer.step()
             schedule.step()
-    return nets.ask(net, X)
+    return models.predict(net, X)
 
 
 def away(found, expected):
@@ -123,7 +121,7 @@ def test_every_loss_equals_a_plain_loop(trained):
     assert found.shape == (len(CELLS), N, K) and found.dtype == np.float32
     for cell, z in zip(CELLS, found, strict=True):
         assert away(z, one_student(kind, *given, cell, **HOW)) < SAME, cell
-    start = nets.ask(fresh(kind), given[0])
+    start = models.predict(fresh(kind), given[0])
     apart = [away(z, other) for z in found for other in (start, *found)]
     assert sorted(apart)[len(CELLS)] > 10 * SAME  # each differs but from itself
 
@@ -133,7 +131,7 @@ def test_one_alone_equals_its_place_among_others(trained):
     for cell, z in zip(CELLS, found, strict=True):
         net = students.fit_one(fresh(kind), X, y, targets, cell, **HOW)
         assert not net.training
-        assert away(nets.ask(net, X), z) < SAME, cell
+        assert away(models.predict(net, X), z) < SAME, cell
 
 
 def test_how_many_are_together_changes_nothing(trained, monkeypatch):
@@ -167,10 +165,10 @@ def test_stacked_logits_are_those_of_each_net(kind):
 @pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
 def test_all_start_as_the_net_and_leave_it_alone(kind):
     net, given = fresh(kind), rows(kind[1])
-    start = nets.arrays(net)
+    start = models.arrays(net)
     still = students.fit_stacked(net, *given, CELLS[:3], **{**HOW, "lr": 0.0})
     other = students.fit_stacked(net, *given, CELLS[:3], **HOW)
-    for name, own in nets.arrays(net).items():
+    for name, own in models.arrays(net).items():
         assert np.array_equal(own, start[name])
         assert still[name].shape == (3, *own.shape)
         assert (still[name] == own).all() and (other[name] != own).any()
@@ -230,11 +228,11 @@ def test_a_hint_equals_a_plain_loop(kind):
     for hint in (0.0, 20.0):
         cell = Cell("kd", 0.9, 4.0, hint=hint)
         net = students.fit_one(fresh(kind), X, y, targets, cell, features=felt, **HOW)
-        found[hint] = nets.ask(net, X)
+        found[hint] = models.predict(net, X)
         expected = one_student(kind, X, y, targets, cell, felt=felt, **HOW)
         assert away(found[hint], expected) < SAME
     plain = students.fit_one(fresh(kind), X, y, targets, cell, **HOW)
-    assert away(nets.ask(plain, X), found[0.0]) < SAME
+    assert away(models.predict(plain, X), found[0.0]) < SAME
     assert away(found[20.0], found[0.0]) > 10 * SAME
 
 
@@ -247,7 +245,7 @@ def test_views_take_the_targets_place_crop_by_crop():
         net = students.fit_one(
             fresh(KINDS[1]), X, y, targets, cell, view_targets=views, **how
         )
-        return nets.ask(net, X)
+        return models.predict(net, X)
 
     same = fitted(np.stack([said] * 9), targets={})
     assert np.array_equal(same, fitted(None))
@@ -274,13 +272,19 @@ def test_a_temperature_that_is_not_above_0_is_refused(T):
 
 def test_any_net_without_batch_normalisation_trains_stacked():
     torch.manual_seed(2)
-    net, given, how = nets.Pooled(14, K, dropout=0.0), rows(14), {**HOW, "epochs": 2}
+    net, given, how = (
+        models.images.Pooled(14, K, dropout=0.0),
+        rows(14),
+        {**HOW, "epochs": 2},
+    )
     weights = students.fit_stacked(net, *given, CELLS[2:4], **how)
     found = students.predict_stacked(copy.deepcopy(net), weights, given[0])
     for cell, z in zip(CELLS[2:4], found, strict=True):
         one = students.fit_one(copy.deepcopy(net), *given, cell, **how)
-        assert away(nets.ask(one, given[0]), z) < 0.02, cell
-    dropped = students.fit_stacked(nets.Pooled(14, K), *given, CELLS[:2], **how)
+        assert away(models.predict(one, given[0]), z) < 0.02, cell
+    dropped = students.fit_stacked(
+        models.images.Pooled(14, K), *given, CELLS[:2], **how
+    )
     assert np.abs(dropped["last.weight"] - weights["last.weight"]).max() > 1e-3
 
 
@@ -288,7 +292,7 @@ def test_batch_normalisation_and_an_unknown_loss_are_refused():
     net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(196), nn.Linear(196, K))
     with pytest.raises(ValueError, match="with batch normalisation is trained one by"):
         students.fit_stacked(net, *rows(14), CELLS, **HOW)
-    with pytest.raises(ValueError, match="method 'kl' is none of hard, kd"):
+    with pytest.raises(ValueError, match="loss 'kl' is none of hard, kd"):
         stacked(KINDS[1], rows(9), [Cell("kl", 0.5, 2.0)])
     with pytest.raises(ValueError, match="smaller learning rate"):
         stacked(KINDS[1], rows(9), [Cell("logit-mse", 1.0)], lr=1e30)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from kdutils.losses import multiclass, subclass
+from kdutils import losses
+from kdutils.losses import subclass
 
 S = np.array([[2.0, 0.0, -1.0, 0.5], [0.0, 1.0, 3.0, -2.0], [1.0, -1.0, 0.0, 2.0]])
 TEACHER = np.array([[1.0, 3.0, 0.0, -1.0], [-2.0, 0.0, 1.0, 4.0], [0.0, 1.0, 2.0, 2.5]])
 Y = np.array([0, 1, 1])
+student_loss = partial(losses.kd, kind="subclass")
 
 
 def tensor(values):
@@ -96,12 +99,12 @@ def test_the_spread_of_constant_rows_is_finite():
 
 
 def test_the_teachers_loss():
-    how = {"labels": torch.tensor(Y), "classes": 2}
+    how = {"y": torch.tensor(Y), "classes": 2}
     expected = cross_entropy(S) + 0.5 * spread(S, 0.7)
-    found = subclass.teacher_loss(tensor(S), **how, beta=0.5, T=0.7).item()
+    found = subclass.hard_spread(tensor(S), **how, beta=0.5, T=0.7).item()
     assert found == pytest.approx(expected, rel=1e-5)
     assert found == pytest.approx(-0.1412, abs=1e-4)
-    plain = subclass.teacher_loss(tensor(S), **how, beta=0.0, smoothing=0.2)
+    plain = subclass.hard(tensor(S), **how, smoothing=0.2)
     logits = subclass.class_logits(tensor(S), 2)
     expected = F.cross_entropy(logits, torch.tensor(Y), label_smoothing=0.2)
     assert plain.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -110,13 +113,13 @@ def test_the_teachers_loss():
 def test_the_students_loss():
     labels = torch.tensor(Y)
     how = {"classes": 2, "alpha": 0.6, "T": 4.0}
-    found = subclass.student_loss(tensor(S), tensor(TEACHER), labels, **how).item()
+    found = student_loss(tensor(S), tensor(TEACHER), labels, **how).item()
     soft = divergence(S, TEACHER, 4.0)
     assert found == pytest.approx(0.4 * cross_entropy(S) + 0.6 * soft, rel=1e-5)
     assert found == pytest.approx(1.8579, abs=1e-4)
-    free = subclass.student_loss(tensor(S), tensor(TEACHER), **how).item()
+    free = student_loss(tensor(S), tensor(TEACHER), **how).item()
     assert free == pytest.approx(soft, rel=1e-5)
-    same = subclass.student_loss(tensor(S), tensor(S), **how).item()
+    same = student_loss(tensor(S), tensor(S), **how).item()
     assert same == pytest.approx(0, abs=1e-6)
 
 
@@ -124,16 +127,16 @@ def test_subclasses_tell_what_classes_do_not():
     """Moved within a class, the class logits stay and only the subclasses see it."""
     moved = tensor(S[:, [1, 0, 3, 2]])
     classes = [subclass.class_logits(a, 2) for a in (moved, tensor(S))]
-    assert multiclass.kd(*classes, alpha=1.0, T=4.0).item() < 1e-6
+    assert losses.kd(*classes, T=4.0).item() < 1e-6
     how = {"classes": 2, "alpha": 1.0, "T": 4.0}
-    assert subclass.student_loss(moved, tensor(S), **how).item() > 0.5
+    assert student_loss(moved, tensor(S), **how).item() > 0.5
 
 
 def test_rows_without_label():
     labels = torch.tensor([0, -100, 1])
     logits = subclass.class_logits(tensor(S), 2)[[0, 2]]
     expected = F.cross_entropy(logits, labels[[0, 2]]).item()
-    found = subclass.teacher_loss(tensor(S), labels, classes=2, beta=0.0)
+    found = subclass.hard_spread(tensor(S), labels, classes=2, beta=0.0)
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -141,26 +144,26 @@ def test_cells_are_independent():
     s = torch.stack([tensor(S), -tensor(S), tensor(TEACHER)])
     t, labels = tensor(TEACHER[::-1].copy()), torch.tensor(Y)
     T, other = torch.tensor([0.5, 1.0, 4.0]), torch.tensor([0.1, 0.5, 0.9])
-    teachers = subclass.teacher_loss(s, labels, classes=2, beta=other, T=T)
-    students = subclass.student_loss(s, t, labels, classes=2, alpha=other, T=T)
+    teachers = subclass.hard_spread(s, labels, classes=2, beta=other, T=T)
+    students = student_loss(s, t, labels, classes=2, alpha=other, T=T)
     assert teachers.shape == students.shape == (3,)
     for i in range(3):
         a, b = float(other[i]), float(T[i])
-        alone = subclass.teacher_loss(s[i], labels, classes=2, beta=a, T=b)
+        alone = subclass.hard_spread(s[i], labels, classes=2, beta=a, T=b)
         assert alone.item() == pytest.approx(teachers[i].item(), rel=1e-5)
-        alone = subclass.student_loss(s[i], t, labels, classes=2, alpha=a, T=b)
+        alone = student_loss(s[i], t, labels, classes=2, alpha=a, T=b)
         assert alone.item() == pytest.approx(students[i].item(), rel=1e-5)
 
 
 def test_the_order_of_rows_and_of_subclasses_does_not_matter():
     order, labels = [2, 0, 1], torch.tensor(Y)
     how = {"classes": 2, "T": 0.7}
-    expected = subclass.teacher_loss(tensor(S), labels, **how).item()
-    rows = subclass.teacher_loss(tensor(S[order]), labels[order], **how)
+    expected = subclass.hard_spread(tensor(S), labels, **how).item()
+    rows = subclass.hard_spread(tensor(S[order]), labels[order], **how)
     assert rows.item() == pytest.approx(expected, rel=1e-5)
-    columns = subclass.teacher_loss(tensor(S[:, [1, 0, 3, 2]]), labels, **how)
+    columns = subclass.hard_spread(tensor(S[:, [1, 0, 3, 2]]), labels, **how)
     assert columns.item() == pytest.approx(expected, rel=1e-5)
-    twice = subclass.teacher_loss(tensor(S).repeat(2, 1), labels.repeat(2), **how)
+    twice = subclass.hard_spread(tensor(S).repeat(2, 1), labels.repeat(2), **how)
     assert twice.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -171,6 +174,6 @@ def test_gradients_are_numeric_ones():
     check = torch.autograd.gradcheck
     assert check(lambda s: subclass.class_logits(s, 3), s)
     assert check(lambda s: subclass.spread(s, 0.6), s)
-    assert check(lambda s: subclass.teacher_loss(s, labels, classes=3, T=0.6), s)
+    assert check(lambda s: subclass.hard_spread(s, labels, classes=3, T=0.6), s)
     how = {"classes": 3, "alpha": 0.6, "T": 3.0}
-    assert check(lambda s: subclass.student_loss(s, t, labels, **how), s)
+    assert check(lambda s: student_loss(s, t, labels, **how), s)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdutils.metrics import binary as metrics
+from kdutils import metrics
 from kdutils.train import teachers
 
 

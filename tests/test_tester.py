@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from kdutils import metrics
 from kdutils.data import tables
 from kdutils.data.simulate import physics, tester
-from kdutils.metrics import binary as metrics
 
 
 @pytest.fixture(scope="module")

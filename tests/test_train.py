@@ -15,8 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as loss
 
-from kdutils import train
-from kdutils.models import mlp as models
+from kdutils import models, train
 
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-2)
 

@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from kdutils import train
+from kdutils import losses, metrics, models, train
 from kdutils.compress import convert
 from kdutils.data import symmetry, wafers
 from kdutils.data.simulate import wafersim
 from kdutils.losses import multilabel
-from kdutils.metrics import multilabel as marks
-from kdutils.models import nets, wafernets
 from kdutils.recipes import net_teachers, tasks, wafer_answers, wafer_students
 from kdutils.recipes.tasks import PARTS, WAFERS
 from kdutils.store import runs
@@ -62,7 +60,7 @@ LEARN = {**OURS, "T": 1.0, "seeds": 1}
 TAUGHT = {
     "published": {
         **OURS, "answers": "published", "turned": False, "seeds": 2, "alpha": 0.3,
-        "epochs": 8,
+        "epochs": 8, "loss": "mse-bce",
     },
     "real": {**LEARN, "answers": "published", "real": 40},
     "ours": {
@@ -195,11 +193,11 @@ def test_a_teachers_record_is_what_its_kept_answers_say(rows):
                 z, y = told[f"{name}{row['views']}"], getattr(parts, name).y
                 assert row[f"{name}_exact"] == ((z > 0) == (y == 1)).all(1).mean()
             z = told[f"test{row['views']}"]
-            assert row["macro_f1"] == marks.macro_f1(parts.test.y, z)
-            shares = marks.by_pattern(parts.test.y, z)
+            assert row["macro_f1"] == metrics.macro_f1(parts.test.y, z)
+            shares = metrics.by_label(parts.test.y, z)
             expected = tasks.flat(shares, wafers.classes())
             assert recorded_like(row, expected)
-            assert row["ece"] == marks.calibration(parts.test.y, z)["ece"]
+            assert row["ece"] == metrics.calibration(parts.test.y, z)["ece"]
 
 
 def test_kept_answers_are_those_of_the_kept_weights_turned_or_not(rows):
@@ -227,7 +225,7 @@ def test_a_teachers_settings_are_read():
         net = WAFERS.build(own["net"], own["sizes"], own["seed"])
         batches = WAFERS.batches(X, y, batch=16, seed=0, augment=own["turned"])
         net_teachers.fit(own, net, batches, multilabel.labelled)
-        return np.concatenate([a.ravel() for a in nets.arrays(net).values()])
+        return np.concatenate([a.ravel() for a in models.arrays(net).values()])
 
     found = [weights(), weights(lr=0.01), weights(decay=0.5), weights(epochs=1)]
     found += [weights(turned=False), weights(halved=True), weights(seed=1)]
@@ -247,7 +245,7 @@ def test_a_teachers_weights_are_those_of_its_training(rows, name, turned):
     how = {"batch": 8, "seed": config["seed"], "augment": turned}
     batches = WAFERS.batches(X, y, **how)
     net_teachers.fit(config, net, batches, multilabel.labelled)
-    assert equal(nets.arrays(net), run.arrays("weights"))
+    assert equal(models.arrays(net), run.arrays("weights"))
 
 
 def test_simulated_maps_are_learnt_from_beside_the_sites_own():
@@ -332,9 +330,9 @@ def test_answers_are_the_mean_of_every_teachers(rows):
             assert told[name].dtype == np.float32
         row = rows[wafer_answers].set_index("run").loc[run.id]
         for name in PARTS:
-            exact = marks.exact(getattr(parts, name).y, told[name])
+            exact = metrics.accuracy(getattr(parts, name).y, told[name])
             assert row[f"{name}_exact"] == exact
-        fitted = marks.calibration(parts.train.y, told["train"])
+        fitted = metrics.calibration(parts.train.y, told["train"])
         for key in ("ece", "entropy", "pseudo_error"):
             assert row[f"train_{key}"] == fitted[key]
 
@@ -429,29 +427,31 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
             said["turned8"], train.predict(small, X, augment=symmetry.turned, views=8)
         )
         y = parts.test.y
-        assert row["val_exact"] == marks.exact(parts.val.y, said["val"])
-        assert row["test_exact"] == marks.exact(y, said["test"])
-        assert row["int8_exact"] == marks.exact(y, said["test8"])
-        assert row["int8_views"] == marks.exact(y, said["turned8"])
+        assert row["val_exact"] == metrics.accuracy(parts.val.y, said["val"])
+        assert row["test_exact"] == metrics.accuracy(y, said["test"])
+        assert row["int8_exact"] == metrics.accuracy(y, said["test8"])
+        assert row["int8_views"] == metrics.accuracy(y, said["turned8"])
         for key, part in (("val", "val"), ("test", "test"), ("int8", "val8")):
             whose = told[part.removesuffix("8")] > 0
             same = (whose == (said[part] > 0)).all(axis=1).mean()
             assert row[f"{key}_fidelity"] == same
-        assert row["macro_f1"] == marks.macro_f1(y, said["test"])
+        assert row["macro_f1"] == metrics.macro_f1(y, said["test"])
         (first,) = recorded(wafer_students, row["run"])
-        expected = tasks.flat(marks.by_doubt(y, told["test"], said["test"]))
-        expected |= marks.follows(y, told["test"], said["test"])
-        shares = marks.by_pattern(y, said["test"])
+        expected = tasks.flat(metrics.by_teacher_entropy(y, told["test"], said["test"]))
+        expected |= metrics.errors_by_teacher(y, told["test"], said["test"])
+        shares = metrics.by_label(y, said["test"])
         expected |= tasks.flat(shares, wafers.classes())
         assert {key: first[key] for key in expected} == expected
     assert rows[wafer_students]["test_fidelity"].nunique() > 3
 
 
 LOSSES = {
-    "published": lambda z, t, y: multilabel.published(z, t, alpha=0.3, beta=0.5),
-    "real": lambda z, t, y: multilabel.soft(z, t),
-    "mixed": lambda z, t, y: (multilabel.soft(z, t) + multilabel.labelled(z, y)) / 2,
-    "labels": lambda z, t, y: multilabel.labelled(z, y),
+    "published": lambda z, t, y: losses.multilabel.mse_bce(
+        z, t, mse=0.3, threshold=0.5
+    ),
+    "real": lambda z, t, y: losses.multilabel.kd(z, t, T=1),
+    "mixed": lambda z, t, y: losses.kd(z, t, y, alpha=0.5, T=1),
+    "labels": lambda z, t, y: losses.multilabel.hard(z, y),
 }
 
 
@@ -465,7 +465,7 @@ def test_a_students_weights_are_those_of_its_training(rows, group):
     batches = WAFERS.batches(*data, **how)
     net_teachers.fit(config, net, batches, LOSSES[group])
     weights = run.arrays("weights")
-    for key, value in nets.arrays(net).items():
+    for key, value in models.arrays(net).items():
         assert np.allclose(value, weights[key], atol=1e-3), key
 
 
@@ -559,10 +559,12 @@ def test_answers_that_nobody_gave_are_refused(rows):
     assert str(error.value) == "group 'mine' asks answers that nobody gave"
 
 
-@pytest.mark.parametrize(("key", "value"), [("alpha", 2.0), ("beta", 1.0)])
-def test_a_loss_outside_its_ranges_is_refused(rows, key, value):
-    run = each(rows, wafer_students, "group", "real")[0]
-    with pytest.raises(ValueError, match=f"^{key} is {value}: expected"):
+@pytest.mark.parametrize(
+    ("key", "value", "name"), [("alpha", 2.0, "mse"), ("beta", 1.0, "threshold")]
+)
+def test_a_loss_outside_its_ranges_is_refused(rows, key, value, name):
+    run = each(rows, wafer_students, "group", "published")[0]
+    with pytest.raises(ValueError, match=f"^{name} is {value:g}, but must be"):
         again(wafer_students, {**run.config, key: value}, f"refused-{key}")
 
 
@@ -570,11 +572,12 @@ def test_plans_say_everything_that_a_run_needs(rows):
     plan = wafer_students.plan(rows[wafer_answers], groups=TAUGHT, **TRAINING)
     for config in plan:
         assert set(config) == {
-            "group", "site", "answers", "seed", *wafer_students.LOSS, "real", "net",
-            "sizes", "turned", "batch", "lr", "decay", "halved", "epochs",
+            "group", "site", "answers", "seed", "loss", "alpha", "beta", "labels",
+            "real", "net", "sizes", "turned", "batch", "lr", "decay", "halved",
+            "epochs", *(["T"] if config["loss"] == "kd" else []),
         }  # fmt: skip
         assert wafer_students.digest(config) == config["answers"]
-        assert config["net"] in wafernets.NETS
+        assert config["net"] in models.MODELS
         assert config["epochs"] == (8 if config["group"] == "published" else 10)
     plan = wafer_answers.plan(rows[net_teachers], sites=SITES, groups=ASKED)
     digests = {config["site"]: wafer_answers.digest(config) for config in plan}

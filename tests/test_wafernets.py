@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kdutils import models
 from kdutils.compress import convert
-from kdutils.models import nets, wafernets
 
 SMALL = {"widths": [3, 4, 5], "depth": 2, "head": 6}
 
@@ -21,7 +21,7 @@ def maps(n=5, side=52, seed=0):
 
 def made(name, side=52, patterns=8, seed=0, **sizes):
     torch.manual_seed(seed)
-    return wafernets.build(name, side, patterns, **sizes).eval()
+    return models.build(name, side, patterns, **sizes).eval()
 
 
 def say(net, x):
@@ -54,7 +54,7 @@ BASE = (25 * 2 * 8 + 2 * 8) + (9 * 8 * 16 + 2 * 16) + (9 * 16 * 24 + 2 * 24)
 )  # fmt: skip
 def test_shapes_and_parameters(name, side, patterns, sizes, count):
     net = made(name, side, patterns, **sizes)
-    assert nets.parameters(net) == count
+    assert models.parameters(net) == count
     z = say(net, maps(3, side))
     assert z.shape == (3, patterns) and z.dtype == torch.float32
     assert z.std(0).min() > 0 and z.std(1).min() > 0
@@ -76,7 +76,7 @@ def test_the_published_students_have_the_papers_convolutions():
 @pytest.mark.parametrize("planes", [1, 2, 3])
 def test_maps_become_planes(planes):
     X = torch.tensor([[[0, 1], [2, 1]], [[2, 2], [0, 0]]], dtype=torch.uint8)
-    x = wafernets.Reader(planes, nn.Identity())(X)
+    x = models.wafers.Reader(planes, nn.Identity())(X)
     grey = [[[0, 0.5], [1, 0.5]], [[1, 1], [0, 0]]]
     dies = [[[0, 1], [1, 1]], [[1, 1], [0, 0]]]
     fails = [[[0, 0], [1, 0]], [[1, 1], [0, 0]]]
@@ -94,7 +94,7 @@ def test_which_net_sees_which_planes_and_all_are_channels_last(name, planes):
     form = {"memory_format": torch.channels_last}
     for weight in net.parameters():
         assert weight.dim() < 4 or weight.is_contiguous(**form)
-    x = wafernets.Reader(2, nn.Identity())(maps())
+    x = models.wafers.Reader(2, nn.Identity())(maps())
     assert x.is_contiguous(**form)
 
 
@@ -106,7 +106,7 @@ def test_any_number_type_is_read(name):
         assert torch.equal(say(net, X.to(dtype)), z)
 
 
-@pytest.mark.parametrize("name", wafernets.NETS)
+@pytest.mark.parametrize("name", models.wafers.MODELS)
 def test_no_map_has_a_say_in_anothers_answer(name):
     net, X = made(name), maps(4)
     z = say(net, X)
@@ -190,9 +190,3 @@ def test_the_seed_is_the_initial_weights():
     pairs = zip(first.parameters(), again.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert not torch.equal(say(first, maps()), say(other, maps()))
-
-
-def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError) as error:
-        wafernets.build("lenet", 52, 8)
-    assert str(error.value) == f"net 'lenet' is none of {', '.join(wafernets.NETS)}"

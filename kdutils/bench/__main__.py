@@ -26,15 +26,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 from torch.nn.functional import kl_div, log_softmax, softmax
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
-from kdutils import train
+from kdutils import losses, metrics, models, train
 from kdutils.bench import Rows, cpu, device, keep, mean, taken, tester_rows
 from kdutils.compress import convert
 from kdutils.data import images, symmetry
 from kdutils.data.simulate import wafersim
-from kdutils.losses import multilabel
-from kdutils.metrics import multiclass as scores
-from kdutils.models import mlp as models
-from kdutils.models import nets, wafernets
 from kdutils.train import grid, students
 
 TOLERANCE = 0.001  # largest difference of validation AUC between the two ways
@@ -48,7 +44,8 @@ STUDENTS = {
 
 SHAPE = 52, len(wafersim.PATTERNS)  # side of a map, patterns
 TEACHER = {"widths": [24, 48, 96], "depth": 2}
-LOSS = partial(multilabel.published, alpha=0.5, beta=0.5)
+PUBLISHED = {"alpha": 1.0, "mse": 0.5, "threshold": 0.5}
+LOSS = losses.get("mse-bce").using(kind="multilabel", **PUBLISHED)
 RATE = 1e-3
 
 
@@ -85,7 +82,7 @@ class Pictures(Dataset):
 
 
 class MapImages(Dataset):
-    """Images as `wafernets.Reader` makes them, turned at random, and teacher logits."""
+    """Images as `Reader` makes them, turned at random, and teacher logits."""
 
     def __init__(self, X, t, planes: int) -> None:
         self.X, self.t, self.planes = X, t, planes
@@ -304,7 +301,7 @@ def stacked_student(
 
     def fresh() -> nn.Module:
         torch.manual_seed(0)
-        return nets.build(name, X.shape[1], t.shape[1], **sizes)
+        return models.build(name, X.shape[1], t.shape[1], **sizes)
 
     def stack(n: int, cells: list, epochs: int) -> dict:
         given = X[:n], y[:n], {"teacher": t[:n]}, cells
@@ -331,8 +328,8 @@ def stacked_student(
     mine = {k: w[chosen] for k, w in found["stacked"].items()}
     ours = students.predict_stacked(fresh(), mine, split.test.X)
     gap = [
-        scores.accuracy(split.test.y, a)
-        - scores.accuracy(split.test.y, nets.ask(b, split.test.X))
+        metrics.accuracy(split.test.y, a)
+        - metrics.accuracy(split.test.y, models.predict(b, split.test.X))
         for a, b in zip(ours, found["DataLoader loop"], strict=True)
     ]
     shared = {
@@ -397,7 +394,7 @@ def map_latency(
         took = taken(ways, rounds, calls)
     middle = {name: np.median(of, axis=1) for name, of in took.items()}
     return [
-        {"net": name, "params": nets.parameters(ready[name]), "bytes": held[name]}
+        {"net": name, "params": models.parameters(ready[name]), "bytes": held[name]}
         | {f"p{p}_ms": 1000 * np.percentile(of, p) for p in (50, 95, 99)}
         | mean("times", middle["resnet18"] / middle[name])
         | mean("ours_times", middle["our teacher"] / middle[name])
@@ -444,7 +441,7 @@ def map_rates(
     sizes = {"widths": widths, "depth": depth, "head": head}
     predict = partial(train.predict, augment=symmetry.turned, views=8)
     X, _ = wafersim.draw(drawn, seed=0)
-    teacher, (student, _) = nets.Halved(fresh(**TEACHER)), packed(sizes)
+    teacher, (student, _) = models.autocast(fresh(**TEACHER)), packed(sizes)
     ways = {
         "simulator": partial(wafersim.draw, drawn, seed=1),
         "our teacher, eight-fold": partial(predict, teacher, X),
@@ -460,7 +457,7 @@ def map_rates(
 def fresh(name: str = "compact", **sizes) -> nn.Module:
     """A net with the initial weights of seed 0."""
     torch.manual_seed(0)
-    return wafernets.build(name, *SHAPE, **sizes)
+    return models.build(name, *SHAPE, **sizes)
 
 
 def packed(sizes: dict) -> tuple[nn.Module, int]:

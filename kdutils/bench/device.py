@@ -24,11 +24,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from kdutils import paths
+from kdutils import models, paths
 from kdutils.bench import mean, tester_rows
 from kdutils.deploy.bundle import BundleError
 from kdutils.edge import model, simulate, verdicts
-from kdutils.models import mlp as models
 
 PERCENTILES = (50, 95, 99)
 WARMING = 10  # lots before those that count
@@ -68,7 +67,7 @@ student.judge(student.bundle.prepare.center[None])
 """
 TORCH = """
 import torch
-from kdutils.models.mlp import Student
+from kdutils.models import Student
 torch.set_num_threads(1)
 student = Student({d}, {h})
 student.load_state_dict(torch.load({path!r}))

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from kdutils.compress import quantize
 from kdutils.compress.prune import layers
 from kdutils.deploy import bundle
-from kdutils.models.wafernets import Reader, Residual
+from kdutils.models.wafers import Reader, Residual
 
 
 def folded(net: nn.Module) -> nn.Module:

@@ -3,9 +3,7 @@
 Müller, Kornblith & Hinton 2020, Subclass Distillation, arXiv 2002.03936, and the
 authors' notebook. Subclass logits s have shape (..., n, S); subclasses 0 .. S / K - 1
 belong to class 0, the next S / K to class 1, and so on, so that two classes have two
-class logits. Leading dimensions are independent cells; losses return (...), a mean over
-the n rows, and beta, alpha and T are numbers or tensors that broadcast to (...). Labels
-are classes, int64 (n,) or (..., n), -100 where a row has none.
+class logits. Labels y are classes, int64 (n,) or (..., n), -100 where a row has none.
 """
 
 from __future__ import annotations
@@ -46,24 +44,23 @@ def spread(s: Tensor, T=1.0) -> Tensor:
     return alike.logsumexp(-1).mean(-1) - 1 / T - math.log(n)
 
 
-def teacher_loss(
-    s: Tensor, labels: Tensor, *, classes: int, beta=1.0, T=1.0, smoothing=0.0
-) -> Tensor:
-    """Cross-entropy of the classes plus beta * `spread` at temperature T."""
-    hard = multiclass.hard(class_logits(s, classes), labels, smoothing=smoothing)
-    return hard + beta * spread(s, T)
+def hard(s: Tensor, y: Tensor, *, classes: int, smoothing=0.0) -> Tensor:
+    """Cross-entropy of the classes."""
+    logits = class_logits(s, classes).mT.contiguous()
+    return multiclass.hard(logits, y, smoothing=smoothing)
 
 
-def student_loss(
-    s: Tensor, t: Tensor, labels: Tensor | None = None, *, classes: int, alpha, T
-) -> Tensor:
-    """(1 - alpha) * cross-entropy of the classes + alpha * T^2 * KL of the subclasses.
+def hard_spread(s: Tensor, y: Tensor, *, classes: int, beta=1.0, T=1.0) -> Tensor:
+    """The teacher's: cross-entropy of the classes + beta * `spread` at T."""
+    return hard(s, y, classes=classes) + beta * spread(s, T)
 
-    s, t: subclass logits of student and teacher; labels=None is label-free. The authors
-    take the cross-entropy with the teacher, whose gradients are the same.
+
+def kd(s: Tensor, t: Tensor, *, T) -> Tensor:
+    """T^2 KL(teacher || student) of the subclasses at temperature T.
+
+    The authors take the cross-entropy, whose gradients are the same.
     """
-    soft = multiclass.kd(s, t, alpha=1.0, T=T)
-    if labels is None:
-        return soft
-    hard = multiclass.hard(class_logits(s, classes), labels)
-    return (1 - alpha) * hard + alpha * soft
+    return multiclass.kd(s.mT.contiguous(), t.mT.contiguous(), T=T)
+
+
+TERMS = {"hard": hard, "kd": kd}

@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kdutils import metrics
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
 from kdutils.deploy import bundle
-from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
 from kdutils.recipes.prune_quantize import Tune, Tuning, calibrated

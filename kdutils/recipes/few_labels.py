@@ -14,8 +14,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
+from kdutils import metrics, models
 from kdutils.recipes import net_teachers
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.tasks import IMAGES
@@ -68,8 +67,8 @@ def compute(config: dict, run) -> dict:
         found = run.step(f"labels-{labels}", partial(work, device=run.device))
         for arm in (*LABELLED, *EVERY, "teacher"):
             row = {"arm": arm, "labels": labels, **shared}
-            row |= scores.summary(y, found[arm])
-            row["gain"] = row["test_acc"] - scores.accuracy(y, found["label-only"])
+            row |= metrics.summary(y, found[arm])
+            row["gain"] = row["test_acc"] - metrics.accuracy(y, found["label-only"])
             rows.append(row | paired(y, found[arm], found["label-only"]))
     return {"rows": rows}
 
@@ -87,10 +86,10 @@ def arms(
     own = {"widths": config["teacher_widths"], "batch": config["batch"], "seed": seed}
     own["epochs"] = epochs(config["teacher_steps"], len(first), config)
     teacher = net_teachers.teach(taught | own, X[first], y[first], device=device)
-    targets = {"own": nets.ask(teacher, X), "full": full.astype(np.float32)}
+    targets = {"own": models.predict(teacher, X), "full": full.astype(np.float32)}
     known = np.full(len(X), -100)
     known[first] = y[first]
-    found = {"teacher": nets.ask(teacher, parts.test.X)}
+    found = {"teacher": models.predict(teacher, parts.test.X)}
     for names, rows in ((LABELLED, first), (EVERY, np.arange(len(X)))):
         named = "perceptron", {"widths": config["widths"]}
         net = IMAGES.build(*named, seed, X.shape[1], full.shape[1])

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdutils import stats
+from kdutils import metrics, stats
 from kdutils.data import Split, tables
 from kdutils.deploy.prepare import Prepare
-from kdutils.metrics import binary as metrics
 
 PARTS = ("train", "val", "test")
 
@@ -105,10 +104,12 @@ def rows(shared: dict, y: list[np.ndarray], logits: list[np.ndarray]) -> list[di
     all folds together, so they are the same in every fold's row.
     """
     verdicts, scores = np.concatenate(y), np.concatenate(logits).astype(float)
-    p = 1 / (1 + np.exp(-scores))
     auc, low, high = stats.auc_interval(verdicts, scores)
     pooled = {"pooled_auc": auc, "ci_low": low, "ci_high": high}
-    pooled |= {"ece": metrics.ece(verdicts, p), "brier": metrics.brier(verdicts, p)}
+    pooled |= {
+        "ece": metrics.ece(verdicts, scores),
+        "brier": metrics.brier(verdicts, scores),
+    }
     return [
         {**shared, **pooled, "fold": number, "test_auc": float(metrics.auc(*pair))}
         for number, pair in enumerate(zip(y, logits, strict=True))

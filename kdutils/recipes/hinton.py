@@ -14,9 +14,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from kdutils import stats
-from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
+from kdutils import metrics, models, stats
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import IMAGES
 from kdutils.store.config import Count, Natural, Positive, Share, Taught, following
@@ -92,7 +90,7 @@ def compute(config: dict, run) -> dict:
     for name, logits in outputs.items():
         base = BASES.get(name)
         row = {"system": name, "base": base, **shared}
-        row |= scores.summary(y, logits, told["test"] if base else None)
+        row |= metrics.summary(y, logits, told["test"] if base else None)
         row |= paired(y, logits, outputs[base]) if base else {}
         if name in OMITTED:
             told_apart = run.arrays(name)
@@ -125,8 +123,8 @@ def student(config: dict, system: dict, parts, views: np.ndarray, **how) -> dict
         bf16=config["halved"],
         **how,
     )
-    found = {"test": nets.ask(net, parts.test.X)}
-    return found | ({"train": nets.ask(net, X)} if "omit" in system else {})
+    found = {"test": models.predict(net, parts.test.X)}
+    return found | ({"train": models.predict(net, X)} if "omit" in system else {})
 
 
 def paired(y: np.ndarray, logits: np.ndarray, base: np.ndarray) -> dict:
@@ -149,19 +147,19 @@ def corrected(omitted: list[int], parts, train: np.ndarray, test: np.ndarray) ->
     row = {
         "omitted": " ".join(map(str, omitted)),
         "n_omitted": int(gone.sum()),
-        "errors_omitted": scores.errors(y[gone], test[gone]),
+        "errors_omitted": metrics.errors(y[gone], test[gone]),
     }
     for prefix, truth, logits in (
         ("corrected", parts.train.y, train),
         ("best", y, test),
     ):
-        wrong = [scores.errors(truth, biased(logits, omitted, b)) for b in BIASES]
+        wrong = [metrics.errors(truth, biased(logits, omitted, b)) for b in BIASES]
         bias = float(BIASES[int(np.argmin(wrong))])
         after = biased(test, omitted, bias)
         row |= {
             f"{prefix}_bias": bias,
-            f"{prefix}_errors": scores.errors(y, after),
-            f"{prefix}_omitted": scores.errors(y[gone], after[gone]),
+            f"{prefix}_errors": metrics.errors(y, after),
+            f"{prefix}_omitted": metrics.errors(y[gone], after[gone]),
         }
     return row
 

@@ -18,8 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
+from kdutils import metrics, models
 from kdutils.recipes import hinton, net_teachers
 from kdutils.recipes.tasks import IMAGES, Sizes
 from kdutils.store.config import (
@@ -118,8 +117,8 @@ def compute(config: dict, run) -> dict:
         val, test = said["val"][number], said["test"][number]
         row = {"method": method, "alpha": cell.alpha, "T": cell.T}
         row |= {"knob": cell.hint or cell.knob or None, **shared}
-        row |= scores.summary(parts.test.y, test, told["test"])
-        row["val_acc"] = scores.accuracy(parts.val.y, val)
+        row |= metrics.summary(parts.test.y, test, told["test"])
+        row["val_acc"] = metrics.accuracy(parts.val.y, val)
         first = rows[0] if rows else row
         row["gain"] = row["test_acc"] - first["test_acc"]
         row["gain_val"] = row["val_acc"] - first["val_acc"]
@@ -138,7 +137,7 @@ def untrained(config: dict, parts, name: str = "") -> torch.nn.Module:
 
 def size(config: dict, parts) -> int:
     """How many numbers the student holds."""
-    return nets.parameters(untrained(config, parts))
+    return models.parameters(untrained(config, parts))
 
 
 def fitting(config: dict) -> dict:
@@ -152,7 +151,7 @@ def assistant(config: dict, parts, targets: dict, **training) -> np.ndarray:
     cell = Cell("kd", config["assistant_alpha"], config["assistant_T"])
     net, X, y = untrained(config, parts, "assistant"), parts.train.X, parts.train.y
     how = fitting(config) | {"lr": config["assistant_lr"]} | training
-    return nets.ask(students.fit_one(net, X, y, targets, cell, **how), X)
+    return models.predict(students.fit_one(net, X, y, targets, cell, **how), X)
 
 
 def alone(config: dict, parts, targets: dict, **training) -> np.ndarray:
@@ -222,11 +221,11 @@ def with_hints(
             **fitting(config) | {"bf16": False, "device": device},
         )
         for name, part in (("val", parts.val), ("test", parts.test)):
-            said[name].append(nets.ask(net, part.X))
+            said[name].append(models.predict(net, part.X))
     return {name: np.stack(logits) for name, logits in said.items()}
 
 
 def features(source, X: np.ndarray) -> np.ndarray:
     """The teacher's last hidden layer on images X: float16 (n, d)."""
     model = net_teachers.trained(source)
-    return nets.ask(model, X, features=True).astype(np.float16)
+    return models.predict(model, X, features=True).astype(np.float16)

@@ -17,7 +17,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from kdutils.metrics import binary as metrics
+from kdutils import metrics
 from kdutils.recipes import folds
 from kdutils.recipes import teachers as teachers_recipe
 from kdutils.store.config import (
@@ -242,5 +242,5 @@ def fidelity(y: np.ndarray, teacher: np.ndarray, scores: np.ndarray) -> dict:
     own, theirs = np.quantile(scores, share), np.quantile(teacher, share)
     return {
         "agreement": metrics.agreement(scores, teacher, own, theirs),
-        "kl": metrics.kl_bernoulli(teacher, scores),
+        "kl": metrics.kl(teacher, scores),
     }

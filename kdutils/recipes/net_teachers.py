@@ -21,16 +21,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdutils import train
+from kdutils import metrics, models, train
 from kdutils.compress import convert
 from kdutils.data import Split, wafers
-from kdutils.metrics import multiclass as scores
-from kdutils.metrics import multilabel as marks
-from kdutils.models import nets
-from kdutils.models.maxnorm import MaxNorm
 from kdutils.recipes import tasks
 from kdutils.recipes.tasks import IMAGES, PARTS, WAFERS, Site, Sizes
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
+from kdutils.train.maxnorm import MaxNorm
 
 
 @dataclass(frozen=True)
@@ -127,13 +124,13 @@ def trained(run) -> nn.Module:
     weights, side = run.arrays("weights"), 52
     if tasks.of(run.config) is IMAGES:
         side = round(weights["body.1.weight"].shape[1] ** 0.5)
-    net = nets.load(untrained(run.config, side), weights)
+    net = models.load(untrained(run.config, side), weights)
     return net.to(memory_format=torch.channels_last)
 
 
 def asked(run) -> nn.Module:
     """The net of a finished run, with products in bfloat16 if it was trained so."""
-    return nets.Halved(trained(run)) if run.config["halved"] else trained(run)
+    return models.autocast(trained(run), run.config["halved"])
 
 
 def fit(config: dict, net: nn.Module, batches, loss, **how) -> None:
@@ -184,7 +181,7 @@ def compute(config: dict, run) -> dict:
     parts = task.load(config)
     how = run.training("weights")
     run.step(
-        "weights", lambda: nets.arrays(teach(config, *labelled(config, parts), **how))
+        "weights", lambda: models.arrays(teach(config, *labelled(config, parts), **how))
     )
     rows = image_rows if task is IMAGES else wafer_rows
     return {"rows": rows(config, run, parts, trained(run))}
@@ -202,9 +199,9 @@ def image_rows(config: dict, run, parts: Split, model: nn.Module) -> list[dict]:
 
     told = run.step("logits", logits)
     row = {"system": "teacher", **IMAGES.facts(config, parts), "n_val": len(parts.val)}
-    row |= scores.summary(parts.test.y, told["test"])
-    val = scores.accuracy(parts.val.y, told["val"]) if len(parts.val) else None
-    size = nets.parameters(model)
+    row |= metrics.summary(parts.test.y, told["test"])
+    val = metrics.accuracy(parts.val.y, told["val"]) if len(parts.val) else None
+    size = models.parameters(model)
     return [{**row, "val_acc": val, "params": size, "file_bytes": 4 * size}]
 
 
@@ -223,7 +220,7 @@ def wafer_rows(config: dict, run, parts: Split, net: nn.Module) -> list[dict]:
     told = run.step("answers", logits)
     shared = WAFERS.facts(config, parts) | {
         "model": tasks.called(config["net"], config["sizes"]),
-        "params": nets.parameters(net),
+        "params": models.parameters(net),
         "torch_bytes": convert.torch_bytes(net),
     }
     rows = []
@@ -237,9 +234,9 @@ def judged(parts: Split, said: dict[str, np.ndarray]) -> dict:
     """Exact match on every part; of the test part what else there is to know."""
     y, z = parts.test.y, said["test"]
     row = {
-        f"{name}_exact": marks.exact(getattr(parts, name).y, said[name])
+        f"{name}_exact": metrics.accuracy(getattr(parts, name).y, said[name])
         for name in PARTS
     }
-    row |= {"macro_f1": marks.macro_f1(y, z)}
-    row |= tasks.flat(marks.by_pattern(y, z), wafers.classes())
-    return row | tasks.flat(marks.calibration(y, z))
+    row |= {"macro_f1": metrics.macro_f1(y, z)}
+    row |= tasks.flat(metrics.by_label(y, z), wafers.classes())
+    return row | tasks.flat(metrics.calibration(y, z))

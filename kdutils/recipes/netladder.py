@@ -20,13 +20,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdutils import train
+from kdutils import losses, metrics, models, train
 from kdutils.compress import convert, quantize
 from kdutils.compress import prune as compress
 from kdutils.data import Split
-from kdutils.losses import multiclass, multilabel
-from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
 from kdutils.recipes import (
     kd_images,
     net_teachers,
@@ -213,7 +210,7 @@ def descend(config: dict, student: Student, device: str) -> dict[str, np.ndarray
         small = deployed(net, step.bits)
         held = sum(int(p.count_nonzero()) for p in small.parameters())
         weighs = compress.weight_bytes(small, bits=step.bits)
-        numbers = [weighs, nets.parameters(small), held, spent[step.name]]
+        numbers = [weighs, models.parameters(small), held, spent[step.name]]
         kept[f"{step.name}-numbers"] = np.array(numbers)
         for part in PARTS:
             X = getattr(student.parts, part).X
@@ -278,13 +275,13 @@ def image(config: dict, run) -> Student:
         return {name: one[0] for name, one in weights.items()}
 
     def loss(z, labels, t):
-        own = {"alpha": cell.alpha, "T": cell.T, "knob": cell.knob}
-        return multiclass.loss(cell.method, z, t, labels, **own)
+        distil = losses.get(cell.method)
+        return distil(z, t, labels, kind="multiclass", **cell.settings())
 
     t = torch.as_tensor(targets[cell.target]).float()
     return Student(
         task=IMAGES,
-        net=nets.load(net, run.step("weights", learn)),
+        net=models.load(net, run.step("weights", learn)),
         batches=lambda seed: IMAGES.batches(X, y, t, batch=how["batch"], seed=seed),
         loss=loss,
         parts=parts,
@@ -309,7 +306,7 @@ def chosen(methods: list[str], sweep, parts) -> tuple:
     kept = [sweep.arrays(f"cells-{at}") for at in range(0, len(every), many)]
     said = {part: np.concatenate([one[part] for one in kept]) for part in PARTS}
     right = {
-        number: scores.accuracy(parts.val.y, said["val"][number])
+        number: metrics.accuracy(parts.val.y, said["val"][number])
         for number, (method, _) in enumerate(every)
         if method in methods
     }
@@ -334,13 +331,14 @@ def wafer(config: dict, run) -> Student:
         task=WAFERS,
         net=net,
         batches=lambda seed: WAFERS.batches(*tensors, seed=seed, **how),
-        loss=multilabel.loss(**{key: own[key] for key in wafer_students.LOSS}),
+        loss=wafer_students.loss(own),
         parts=parts,
         teacher={part: told[part] for part in PARTS},
         alone=alone and {part: alone.arrays("answers")[part] for part in PARTS},
         teacher_bytes=sum(map(compress.weight_bytes, whole)),
         lr=own["lr"],
         decay=own["decay"],
-        cell="label-free, α {alpha:g}, β {beta:g}, T {T:g}".format(**own),
+        cell="label-free, α {alpha:g}, β {beta:g}".format(**own)
+        + (f", T {own['T']:g}" if "T" in own else ""),
         facts=WAFERS.facts(source.config, parts),
     )

@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from kdutils import losses, metrics
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
 from kdutils.deploy import bundle
 from kdutils.deploy.runtime import Int8
-from kdutils.losses import binary as losses
-from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
 from kdutils.store.config import Count, Positive, Share, Taught, following
@@ -319,10 +318,11 @@ class Tune:
         cell = kd_tabular.as_cell(self.cell, self.sweep_config)
         val_X, val_y = self.fold.X["val"], self.fold.y["val"]
 
+        distil = losses.get(cell.method, "binary")
+        given = {key: getattr(cell, key) for key in distil.settings["binary"]}
+
         def loss(logits, rows):
-            return losses.binary(
-                cell.method, logits, teacher[rows], y[rows], alpha=cell.alpha, T=cell.T
-            )
+            return distil(logits, teacher[rows], y[rows], kind="binary", **given)
 
         return quantize.qat(
             arrays,

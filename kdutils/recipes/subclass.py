@@ -17,18 +17,16 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from kdutils import train
+from kdutils import losses, metrics, models, train
 from kdutils.data.simulate import tester as simulator
-from kdutils.losses import multiclass, subclass
-from kdutils.metrics import binary as metrics
-from kdutils.metrics import multiclass as scores
-from kdutils.models import nets
+from kdutils.losses import subclass
 from kdutils.recipes import folds, tasks
 from kdutils.recipes.hinton import paired
 from kdutils.recipes.tasks import Images, Net
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 
 CLASSES = 2
+hard = partial(losses.get("hard"), kind="multiclass")
 TEACHERS = ("teacher", "teacher-plain")
 AUTHORS = {
     "teacher": {"name": "pooled", "sizes": {}},
@@ -198,9 +196,9 @@ def compute(config: dict, run) -> dict:
     rows = []
     for name, z in logits.items():
         row = {"part": "model", "model": name, **data.facts}
-        row |= scores.summary(y, z, logits["teacher"])
+        row |= metrics.summary(y, z, logits["teacher"])
         row["test_auc"] = metrics.auc(y, z[:, 1] - z[:, 0])
-        row["gain"] = row["test_acc"] - scores.accuracy(y, logits["student-kd"])
+        row["gain"] = row["test_acc"] - metrics.accuracy(y, logits["student-kd"])
         row["auc_gain"] = row["test_auc"] - _auc(y, logits["student-kd"])
         row |= paired(y, z, logits["student-kd"])
         if name == "teacher":
@@ -242,12 +240,10 @@ def teacher(config: dict, data: Material, name: str, **training) -> dict:
     plain = name == "teacher-plain"
     outputs = CLASSES if plain else config["subclasses"]
     model = data.build(config["teacher"], outputs, config["seed"])
-    how = {"beta": config["beta"], "T": config["spread_T"]}
+    how = {"beta": config["beta"], "T": config["spread_T"], "classes": CLASSES}
 
     def loss(s: Tensor, y: Tensor) -> Tensor:
-        if plain:
-            return multiclass.hard(s, y)
-        return subclass.teacher_loss(s, y, classes=CLASSES, **how)
+        return hard(s, y=y) if plain else subclass.hard_spread(s, y, **how)
 
     y, epochs = data.y["train"], config["teacher_epochs"]
     _fit(config, data, model, name, loss, y, epochs, **training)
@@ -275,9 +271,9 @@ def student(config: dict, data: Material, name: str, told: dict, **training) -> 
 
     def loss(s: Tensor, y: Tensor, t: Tensor | None = None) -> Tensor:
         if t is None:
-            return multiclass.hard(s, y)
-        how = {"alpha": config["alpha"], "T": config["T"]}
-        return subclass.student_loss(s, t.float(), y, classes=CLASSES, **how)
+            return hard(s, y=y)
+        how = {"alpha": config["alpha"], "T": config["T"], "classes": CLASSES}
+        return losses.kd(s, t.float(), y, kind="subclass", **how)
 
     epochs = config["student_epochs"]
     _fit(config, data, model, name, loss, y, epochs, views, **training)
@@ -299,17 +295,17 @@ def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> di
     """
     used, each = s.argmax(-1), config["subclasses"] // CLASSES
     row = {
-        "used": scores.effective(np.bincount(used, minlength=config["subclasses"])),
+        "used": metrics.effective(np.bincount(used, minlength=config["subclasses"])),
         "ari": None,
     }
     if data.truth is None:
         return row
     truth = data.truth["test"]
-    row |= {"ari": scores.ari(truth, used), "nmi": scores.nmi(truth, used)}
-    row["ari_class"] = scores.ari(truth, used // each)
+    row |= {"ari": metrics.ari(truth, used), "nmi": metrics.nmi(truth, used)}
+    row["ari_class"] = metrics.ari(truth, used // each)
     if "none" in data.names:
         bad = truth != data.names.index("none")
-        row["ari_defects"] = scores.ari(truth[bad], used[bad])
+        row["ari_defects"] = metrics.ari(truth[bad], used[bad])
     if plain is None:
         return row
     side, clusters = plain["test"].argmax(-1), np.zeros(len(truth), int)
@@ -318,7 +314,7 @@ def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> di
         if len(rows) > each:
             own = KMeans(each, n_init=3, random_state=config["seed"])
             clusters[rows] = k * each + own.fit_predict(plain["features"][rows])
-    return row | {"ari_kmeans": scores.ari(truth, clusters)}
+    return row | {"ari_kmeans": metrics.ari(truth, clusters)}
 
 
 def groups(config: dict, data: Material, s: np.ndarray) -> list[dict]:
@@ -365,4 +361,4 @@ def _fit(config, data, model, name, loss, y, epochs, views=None, **training):
 
 
 def _halved(config: dict, model):
-    return nets.Halved(model) if config["halved"] else model
+    return models.autocast(model, config["halved"])

@@ -14,12 +14,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from kdutils import train
+from kdutils import losses, metrics, models, train
 from kdutils.data import Split, images, symmetry, tables, wafers
 from kdutils.data.simulate import wafersim
-from kdutils.losses import multilabel as losses
-from kdutils.metrics import multiclass, multilabel
-from kdutils.models import nets, wafernets
 from kdutils.store.config import Count, Natural, Share
 
 PARTS = ("train", "val", "test")
@@ -59,9 +56,8 @@ class Site:
 class Images:
     """Images of one class each, augmented by shifts of at most so many pixels."""
 
-    quality, score = "accuracy", staticmethod(multiclass.accuracy)
+    quality, score = "accuracy", staticmethod(metrics.accuracy)
     augment, loss = "reach", staticmethod(cross_entropy)  # augment: its key in a config
-    registry = nets
 
     def digest(self, config: dict) -> str:
         """The content of the source's files."""
@@ -96,7 +92,7 @@ class Images:
     def build(self, name: str, sizes: dict, seed: int, side: int, outputs: int):
         """The net for inputs of side x side, with the initial weights of the seed."""
         torch.manual_seed(seed)
-        return self.registry.build(name, side, outputs, **sizes)
+        return models.build(name, side, outputs, **sizes)
 
     def batches(
         self, X, *targets, batch: int, seed: int, augment: int = 0, views=None
@@ -107,7 +103,7 @@ class Images:
 
     def predict(self, net: nn.Module, X, *, features: bool = False) -> np.ndarray:
         """Logits (n, K), or features."""
-        return nets.ask(net, X, features=features)
+        return models.predict(net, X, features=features)
 
     def views(self, net: nn.Module, X, augment: int) -> np.ndarray:
         """Logits float16 (V, n, K) of every view that `batches` may show."""
@@ -125,7 +121,7 @@ class Readings(Images):
     def build(self, name: str, sizes: dict, seed: int, side: int, outputs: int):
         """A perceptron of `side` readings."""
         torch.manual_seed(seed)
-        return nets.Perceptron(side, outputs, **sizes)
+        return models.Perceptron(side, outputs, **sizes)
 
     def batches(
         self, X, *targets, batch: int, seed: int, augment: int = 0, views=None
@@ -149,9 +145,8 @@ class Readings(Images):
 class Wafers(Images):
     """Wafer maps of any set of patterns, augmented by the symmetries of a square."""
 
-    quality, score = "exact match", staticmethod(multilabel.exact)
-    augment, loss = "turned", staticmethod(losses.labelled)
-    registry = wafernets
+    quality, score = "exact match", staticmethod(metrics.accuracy)
+    augment, loss = "turned", staticmethod(losses.multilabel.hard)
 
     def digest(self, config: dict) -> str:
         """The content of the source's file, or the simulator's options."""

@@ -15,9 +15,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
+from kdutils import metrics
 from kdutils.data import tables
 from kdutils.data.simulate import synthetic
-from kdutils.metrics import binary as metrics
 from kdutils.recipes import folds
 from kdutils.store.config import Count, Natural
 from kdutils.train import teachers
@@ -204,7 +204,7 @@ def _rows(name: str, config: dict, every: list[folds.Fold], models: list) -> lis
         if logits:
             p = 1 / (1 + np.exp(-np.concatenate(logits)))
             row[f"{key}_auc"] = metrics.auc(truth, p)
-            row[f"{key}_sure"] = metrics.sure(p)
+            row[f"{key}_sure"] = metrics.near_certain(p)
             row[f"{key}_fail_p"] = float(p[truth == 1].mean())
     y, test = [fold.y["test"] for fold in every], [model["test"] for model in models]
     return folds.rows(row, y, test)

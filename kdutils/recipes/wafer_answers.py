@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdutils.metrics import multilabel as marks
+from kdutils import metrics
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import PARTS, WAFERS, Site
 from kdutils.store.config import Count, Natural
@@ -83,7 +83,7 @@ def compute(config: dict, run) -> dict:
     told = run.step("answers", ask)
     row = {**WAFERS.facts(config, parts), "members": len(config["teachers"])}
     row |= net_teachers.judged(parts, told)
-    train = marks.calibration(parts.train.y, told["train"])
+    train = metrics.calibration(parts.train.y, told["train"])
     row |= {f"train_{key}": train[key] for key in ("ece", "entropy", "pseudo_error")}
     return {"rows": [row]}
 

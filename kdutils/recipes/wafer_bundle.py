@@ -11,11 +11,10 @@ import base64
 from dataclasses import dataclass
 from operator import itemgetter
 
+from kdutils import metrics, models
 from kdutils.compress import convert
 from kdutils.data import wafers
 from kdutils.deploy import bundle
-from kdutils.metrics import multilabel as marks
-from kdutils.models import nets
 from kdutils.recipes import net_teachers, tasks, wafer_answers, wafer_students
 from kdutils.recipes.tasks import WAFERS
 from kdutils.store.config import Natural
@@ -65,12 +64,12 @@ def compute(config: dict, run) -> dict:
         **WAFERS.facts(source.config, parts),
         "net": own["net"],
         "model": tasks.called(own["net"], own["sizes"]),
-        "params": nets.parameters(net),
+        "params": models.parameters(net),
         "model_bytes": bundle.model_bytes(shipped.student),
         "bundle_bytes": len(file),
-        "fp32_exact": marks.exact(y, told),
-        "test_exact": marks.exact(y, said),
-        "same_verdicts": marks.fidelity(told, said),
+        "fp32_exact": metrics.accuracy(y, told),
+        "test_exact": metrics.accuracy(y, said),
+        "same_verdicts": metrics.fidelity(told, said),
         "bundle": base64.b64encode(file).decode(),
     }
     return {"rows": [row]}

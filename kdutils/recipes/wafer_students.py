@@ -10,26 +10,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Literal
 
 import numpy as np
 
+from kdutils import losses, metrics, models
 from kdutils.compress import convert
 from kdutils.data import wafers
-from kdutils.losses import multilabel
-from kdutils.metrics import multilabel as marks
-from kdutils.models import nets
 from kdutils.recipes import net_teachers, tasks, wafer_answers
 from kdutils.recipes.tasks import WAFERS
-from kdutils.store.config import Natural, NotNegative, Share
+from kdutils.store.config import Natural, NotNegative, Positive, Share
 
-LOSS = ("alpha", "beta", "T", "labels")
-DEFAULTS = {"alpha": 0.5, "beta": 0.5, "T": 0.0, "labels": 0.0, "real": None}
+DEFAULTS = {"loss": "kd", "alpha": 0.5, "beta": 0.5, "labels": 0.0, "real": None}
 digest = itemgetter("answers")  # the data are the answers': their id names them
 
 
 @dataclass(frozen=True)
 class Config(net_teachers.WaferTraining):
-    """One seed of one net; T 0: the published loss, with α and β."""
+    """One seed of one net; alpha and beta are those of 'mse-bce', T that of 'kd'."""
 
     group: str
     site: str
@@ -37,9 +35,10 @@ class Config(net_teachers.WaferTraining):
     seed: Natural
     alpha: Share
     beta: NotNegative
-    T: NotNegative
     labels: Share
     real: Natural | None
+    loss: Literal["kd", "mse-bce"]
+    T: Positive | None = None
 
 
 def plan(answers, *, groups: dict, **settings) -> list[dict]:
@@ -63,6 +62,20 @@ def plan(answers, *, groups: dict, **settings) -> list[dict]:
     return configs
 
 
+def loss(config: dict):
+    """(z, t, y) -> a config's loss, which reads no label or no teacher if so weighed.
+
+    labels: the labels' weight, the teacher has the rest. alpha and beta are the paper's
+    own, of the loss 'mse-bce'; T is that of 'kd'.
+    """
+    own = {"mse": "alpha", "threshold": "beta"}
+    method = losses.get(config["loss"], "multilabel")
+    how = {"alpha": 1 - config["labels"]}
+    for name in method.settings["multilabel"][1:]:
+        how[name] = config[own.get(name, name)]
+    return method.using(kind="multilabel", **how)
+
+
 def compute(config: dict, run) -> dict:
     """Train, pack into eight bits, ask both; one row.
 
@@ -77,9 +90,8 @@ def compute(config: dict, run) -> dict:
         X, t, y = transfer(config, source, parts)
         how = {"batch": config["batch"], "seed": config["seed"]}
         batches = WAFERS.batches(X, t, y, augment=config["turned"], **how)
-        loss = multilabel.loss(**{key: config[key] for key in LOSS})
-        net_teachers.fit(config, net, batches, loss, **run.training("weights"))
-        return nets.arrays(net)
+        net_teachers.fit(config, net, batches, loss(config), **run.training("weights"))
+        return models.arrays(net)
 
     run.step("weights", learn)
     net = net_teachers.trained(run)
@@ -100,21 +112,21 @@ def compute(config: dict, run) -> dict:
     row = {
         **WAFERS.facts(source.config, parts),
         "model": tasks.called(config["net"], config["sizes"]),
-        "params": nets.parameters(net),
+        "params": models.parameters(net),
         "torch_bytes": convert.torch_bytes(net),
         "int8_bytes": len(file),
-        "teacher_exact": marks.exact(y, told["test"]),
-        "val_exact": marks.exact(parts.val.y, said["val"]),
-        "val_fidelity": marks.fidelity(told["val"], said["val"]),
-        "test_exact": marks.exact(y, z),
-        "test_fidelity": marks.fidelity(told["test"], z),
-        "int8_exact": marks.exact(y, said["test8"]),
-        "int8_views": marks.exact(y, said["turned8"]),
-        "int8_fidelity": marks.fidelity(told["val"], said["val8"]),
-        "macro_f1": marks.macro_f1(y, z),
-        **tasks.flat(marks.by_pattern(y, z), wafers.classes()),
-        **marks.follows(y, told["test"], z),
-        **tasks.flat(marks.by_doubt(y, told["test"], z)),
+        "teacher_exact": metrics.accuracy(y, told["test"]),
+        "val_exact": metrics.accuracy(parts.val.y, said["val"]),
+        "val_fidelity": metrics.fidelity(told["val"], said["val"]),
+        "test_exact": metrics.accuracy(y, z),
+        "test_fidelity": metrics.fidelity(told["test"], z),
+        "int8_exact": metrics.accuracy(y, said["test8"]),
+        "int8_views": metrics.accuracy(y, said["turned8"]),
+        "int8_fidelity": metrics.fidelity(told["val"], said["val8"]),
+        "macro_f1": metrics.macro_f1(y, z),
+        **tasks.flat(metrics.by_label(y, z), wafers.classes()),
+        **metrics.errors_by_teacher(y, told["test"], z),
+        **tasks.flat(metrics.by_teacher_entropy(y, told["test"], z)),
     }
     return {"rows": [row]}
 

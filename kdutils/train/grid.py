@@ -2,7 +2,7 @@
 
 Initial weights, batch order, loss, AdamW and schedule are those of one student trained
 after another; only rounding differs. Where the speed comes from: `Stack` needs two
-matrix products a step for all students of a seed, `losses.binary_gradient` no autograd,
+matrix products a step for all students of a seed, `losses.gradient` no autograd,
 and `auc` one sort.
 """
 
@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdutils.losses import binary as losses
-from kdutils.models import mlp as models
+from kdutils import losses, models
 
 UNITS = 2**20  # hidden units x rows at a time: hides overhead, stays in the cache
 AXES = {"W1": 4, "b1": 3, "w2": 3, "b2": 2}  # of the stacked arrays
@@ -27,7 +26,7 @@ SETTINGS = ("alpha", "T", "smoothing")
 
 @dataclass(frozen=True)
 class Cell:
-    """One student: a method of losses.METHODS, the teacher's weight, a temperature.
+    """One student: a binary loss of `losses`, the teacher's weight, a temperature.
 
     'hard' reads smoothing only, 'logit-mse' alpha only, the others alpha and T.
     """
@@ -154,7 +153,7 @@ def _gradient(cells: Sequence[Cell]):
         start += len(group)
 
     def gradient(z: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        found = [losses.binary_gradient(m, z[at], t, y, **own) for m, at, own in parts]
+        found = [losses.gradient(m, z[at], t, y, **own) for m, at, own in parts]
         return found[0] if len(found) == 1 else torch.cat(found)
 
     return gradient

@@ -16,15 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from kdutils.losses import multiclass
-from kdutils.models import nets
+from kdutils import losses, models
 from kdutils.train.batches import Batches, shifts
 from kdutils.train.fit import fit
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One student: a loss of `multiclass.METHODS`, its settings, whose logits it reads.
+    """One student: a loss of `losses`, its settings, whose logits it reads.
 
     knob: what a loss has of its own, such as label smoothing or the beta of dkd.
     target: a key of the targets that `fit_stacked` is given; hint: the hint loss's
@@ -39,7 +38,15 @@ class Cell:
     hint: float = 0.0
 
     def __post_init__(self) -> None:
-        multiclass.check(self.alpha, self.T)
+        losses.check(alpha=self.alpha, T=self.T)
+
+    def settings(self) -> dict[str, float]:
+        """What the loss reads, by its name for it: what is its own is the knob."""
+        names = losses.get(self.method, "multiclass").settings["multiclass"]
+        return {
+            name: float(getattr(self, name if name in ("alpha", "T") else "knob"))
+            for name in names
+        }
 
 
 class Stacked(nn.Module):
@@ -77,7 +84,7 @@ class Stacked(nn.Module):
 
 
 class Perceptrons(Stacked):
-    """Copies of `nets.Perceptron`: the first layers of all are one matrix."""
+    """Copies of `models.Perceptron`: the first layers of all are one matrix."""
 
     together = 64
 
@@ -91,7 +98,7 @@ class Perceptrons(Stacked):
 
 
 class Convolutionals(Stacked):
-    """Copies of `nets.Convolutional`: patches are cut once, for all first layers.
+    """Copies of `Convolutional`: patches are cut once, for all first layers.
 
     A convolution is a product of its filters with the patches it meets (Chellapilla et
     al. 2006). Patches are cut in the order (place in a 2 x 2 block, block, image): then
@@ -124,9 +131,9 @@ def blocks(x: Tensor) -> Tensor:
 
 def stacked(net: nn.Module) -> type[Stacked]:
     """The class whose instances hold copies of a net, the fastest there is."""
-    if isinstance(net, nets.Perceptron) and not _dropout(net):
+    if isinstance(net, models.Perceptron) and not _dropout(net):
         return Perceptrons
-    return Convolutionals if isinstance(net, nets.Convolutional) else Stacked
+    return Convolutionals if isinstance(net, models.images.Convolutional) else Stacked
 
 
 def fit_stacked(
@@ -168,7 +175,7 @@ def predict_stacked(net: nn.Module, weights: dict[str, np.ndarray], X) -> np.nda
     """Logits (C, n, K) of stacked copies of `net` for uint8 images (n, H, W)."""
     number = len(next(iter(weights.values())))
     every = [{k: w[c] for k, w in weights.items()} for c in range(number)]
-    return np.stack([nets.ask(nets.load(net, own), X) for own in every])
+    return np.stack([models.predict(models.load(net, own), X) for own in every])
 
 
 class Hinted(nn.Module):
@@ -216,7 +223,9 @@ def fit_one(
         if features is None:
             return one(out[None], seen[0].float() if seen else None, y).sum()
         (z, guess), (t, felt) = out, seen
-        return one(z[None], t, y).sum() + cell.hint * multiclass.hint(guess, felt)
+        return one(z[None], t, y).sum() + cell.hint * losses.multiclass.hint(
+            guess, felt
+        )
 
     shown = {"augment": shifts(max_shift), "view_targets": view_targets}
     fit(
@@ -257,12 +266,10 @@ def _together(cells: list[Cell], names: list[str]):
 
 def _loss(cells: list[Cell]):
     """(z (C, n, K), t (n, K), labels (n,)) -> (C,) of cells with one method."""
-    own = {
-        name: torch.tensor([float(getattr(cell, name)) for cell in cells])
-        for name in ("alpha", "T", "knob")
-    }
-    return lambda z, t, y: multiclass.loss(
-        cells[0].method, z, t, y, **{k: v.to(z.device) for k, v in own.items()}
+    every, one = [cell.settings() for cell in cells], losses.get(cells[0].method)
+    own = {name: torch.tensor([given[name] for given in every]) for name in every[0]}
+    return lambda z, t, y: one(
+        z, t, y, kind="multiclass", **{k: v.to(z.device) for k, v in own.items()}
     )
 
 

@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from kdutils.metrics import binary as metrics
-from kdutils.models import mlp as models
+from kdutils import metrics, models
 from kdutils.train.batches import Batches, predict
 from kdutils.train.fit import fit as fit_net
 

@@ -1,7 +1,8 @@
-"""nets: image networks by name and width; nothing about training.
+"""images: networks for images and tables; nothing about training.
 
-Every net takes float32 images (n, H, W) between 0 and 1 and returns logits (n, K);
-`features` are the activations that its last layer reads.
+A net for images takes (n, H, W), bytes or float32 between 0 and 1, and returns logits
+(n, K); `features` are the activations that its last layer reads. A net for tables takes
+float32 (n, d) and returns one logit a row, (n,), in nats: its sigmoid is P(fail).
 """
 
 from __future__ import annotations
@@ -12,8 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdutils.models import net
 
-class Perceptron(nn.Module):
+ARRAYS = ("W1", "b1", "w2", "b2")  # a tabular student's weights outside torch
+
+
+class Net(nn.Module):
+    """body, then the layer `last`; bytes become numbers between 0 and 1."""
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.body(x.float().div_(255) if x.dtype == torch.uint8 else x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.features(x))
+
+
+class Perceptron(Net):
     """inputs -> widths -> K, rectified units, with dropout of the hidden ones.
 
     Hinton et al. 2015, section 3: widths (1200, 1200) with dropout is the teacher,
@@ -29,18 +44,53 @@ class Perceptron(nn.Module):
         self.body = nn.Sequential(*layers)
         self.last = nn.Linear(sizes[-1], classes)
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.body(x)
+
+class MLP(nn.Module):
+    """A teacher of tables: `depth` hidden layers of `width` units with dropout."""
+
+    def __init__(self, d: int, width: int = 256, depth: int = 2, dropout: float = 0.0):
+        super().__init__()
+        hidden = [
+            nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout))
+            for a, b in pairwise([d] + [width] * depth)
+        ]
+        self.hidden = nn.Sequential(*hidden)
+        self.last = nn.Linear(width if depth else d, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.body(x))
+        return self.last(self.hidden(x)).squeeze(-1)
 
 
-class Convolutional(nn.Module):
+class Student(nn.Module):
+    """The deployable net: d readings -> `hidden` rectified units -> one logit."""
+
+    def __init__(self, d: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.first = nn.Linear(d, hidden)
+        self.last = nn.Linear(hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x))).squeeze(-1)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Copies as float32: W1 (hidden, d), b1 (hidden,), w2 (hidden,), b2 ()."""
+        W1, b1, w2, b2 = net.arrays(self).values()
+        return dict(zip(ARRAYS, (W1, b1, w2[0], b2.reshape(())), strict=True))
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Student:
+        """The student whose `arrays()` these are."""
+        W1, b1, w2, b2 = (np.asarray(arrays[name]) for name in ARRAYS)
+        student = cls(W1.shape[1], len(W1))
+        own = W1, b1, w2[None], b2.reshape(1)
+        return net.load(student, dict(zip(student.state_dict(), own, strict=True)))
+
+
+class Convolutional(Net):
     """Two convolutions and one linear layer: a few thousand weights and no pooling.
 
-    5 x 5 at every second pixel, then 2 x 2 blocks that do not overlap, so that a whole
-    crowd of them is a few matrix products.
+    5 x 5 at every second pixel, then 2 x 2 blocks that do not overlap, so that many
+    of them at once are a few matrix products.
     """
 
     def __init__(self, side: int, classes: int, channels: int = 8) -> None:
@@ -56,14 +106,8 @@ class Convolutional(nn.Module):
         )
         self.last = nn.Linear(2 * channels * corner * corner, classes)
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.body(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.body(x))
-
-
-class Pooled(nn.Module):
+class Pooled(Net):
     """The teacher of Müller, Kornblith & Hinton 2020, as their notebook for MNIST has
     it: 3 x 3 convolutions of 32 and 64 channels, unpadded, each with 2 x 2 maximum
     pooling, a layer of 128 units, dropout of a half before and after it.
@@ -88,12 +132,6 @@ class Pooled(nn.Module):
         )
         self.last = nn.Linear(128, classes)
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.body(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.body(x))
-
 
 class ByteDropout(nn.Module):
     """Inverted dropout (Srivastava et al. 2014) whose mask costs one byte a unit.
@@ -116,52 +154,15 @@ class ByteDropout(nn.Module):
         return x * keep.to(x.device, x.dtype).mul_(256 / (256 - self.below))
 
 
-class Halved(nn.Module):
-    """A net whose products run in bfloat16; weights and logits stay float32.
-
-    On a processor with bfloat16 instructions a step takes half as long or less.
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16):
-            logits = self.net(x)
-        return logits.float()
+def perceptron(side: int, classes: int, **sizes) -> Perceptron:
+    """A `Perceptron` for images of side x side."""
+    return Perceptron(side * side, classes, **sizes)
 
 
-NETS = {"perceptron": Perceptron, "convolutional": Convolutional, "pooled": Pooled}
-
-
-def build(name: str, side: int, classes: int, **sizes) -> nn.Module:
-    """The net called `name` for images of side x side, with torch's initial weights."""
-    if name not in NETS:
-        raise ValueError(f"net '{name}' is none of {', '.join(NETS)}")
-    return NETS[name](side * side if name == "perceptron" else side, classes, **sizes)
-
-
-def parameters(net: nn.Module) -> int:
-    """How many numbers a net holds."""
-    return sum(p.numel() for p in net.parameters())
-
-
-def arrays(net: nn.Module) -> dict[str, np.ndarray]:
-    """Copies of a net's weights as float32, by their names."""
-    return {k: v.detach().cpu().numpy().copy() for k, v in net.state_dict().items()}
-
-
-def load(net: nn.Module, weights: dict[str, np.ndarray]) -> nn.Module:
-    """The net with the weights that `arrays` gave, ready to be asked."""
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    return net.eval()
-
-
-def ask(net: nn.Module, X, *, rows: int = 1000, features: bool = False) -> np.ndarray:
-    """Logits (n, K), or features, of uint8 images (n, H, W), some rows at a time."""
-    say = net.features if features else net
-    net.eval()
-    with torch.no_grad():
-        parts = torch.as_tensor(X).split(rows)
-        return torch.cat([say(x.float().div_(255)).float() for x in parts]).numpy()
+MODELS = {
+    "student": Student,
+    "mlp": MLP,
+    "perceptron": perceptron,
+    "convolutional": Convolutional,
+    "pooled": Pooled,
+}

@@ -1,4 +1,4 @@
-"""wafernets: networks for wafer maps by name and width; nothing about training.
+"""wafers: networks for wafer maps; nothing about training.
 
 Every net takes maps (n, H, W) of {0: off the wafer, 1: pass, 2: fail}, of any number
 type, and returns a logit for each of the patterns, (n, patterns).
@@ -22,6 +22,7 @@ class Reader(nn.Module):
     def __init__(self, planes: int, body: nn.Module) -> None:
         super().__init__()
         self.planes, self.body = planes, body
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, maps: Tensor) -> Tensor:
         if self.planes == 2:
@@ -32,7 +33,7 @@ class Reader(nn.Module):
 
 
 class Residual(nn.Sequential):
-    """Layers whose input is added to what they say."""
+    """Layers whose input is added to their output."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
@@ -52,19 +53,11 @@ def student1(side: int, patterns: int) -> nn.Module:
     and layers of 120 and 84, as in LeNet-5, meet both numbers, so they are ours.
     """
     left = (((side - 4) // 2 - 4) // 2 - 4) // 2
-    return Reader(
-        1,
-        nn.Sequential(
-            *_lenet(1, 6, 2),
-            *_lenet(6, 16, 2),
-            *_lenet(16, 32, 2),
-            nn.Flatten(),
-            nn.Linear(32 * left**2, 120),
-            nn.ReLU(inplace=True),
-            nn.Linear(120, 84),
-            nn.ReLU(inplace=True),
-            nn.Linear(84, patterns),
-        ),
+    return _chain(
+        *_lenet(1, 6, 2),
+        *_lenet(6, 16, 2),
+        *_lenet(16, 32, 2),
+        *_dense(32 * left**2, 120, 84, patterns),
     )
 
 
@@ -75,15 +68,7 @@ def student2(side: int, patterns: int) -> nn.Module:
     linear layer meet them.
     """
     left = ((side - 4) // 3 - 4) // 3
-    return Reader(
-        1,
-        nn.Sequential(
-            *_lenet(1, 6, 3),
-            *_lenet(6, 16, 3),
-            nn.Flatten(),
-            nn.Linear(16 * left**2, patterns),
-        ),
-    )
+    return _chain(*_lenet(1, 6, 3), *_lenet(6, 16, 3), *_dense(16 * left**2, patterns))
 
 
 def takeshi(side: int, patterns: int) -> nn.Module:
@@ -93,17 +78,11 @@ def takeshi(side: int, patterns: int) -> nn.Module:
     widths 16, 32, 64 and 128, for maps of 52 x 52, are ours.
     """
     left = side // 2 // 2 // 2
-    return Reader(
-        1,
-        nn.Sequential(
-            *_padded(1, 16, 5),
-            *_padded(16, 32, 5),
-            *_padded(32, 64, 5),
-            nn.Flatten(),
-            nn.Linear(64 * left**2, 128),
-            nn.ReLU(inplace=True),
-            nn.Linear(128, patterns),
-        ),
+    return _chain(
+        *_padded(1, 16, 5),
+        *_padded(16, 32, 5),
+        *_padded(32, 64, 5),
+        *_dense(64 * left**2, 128, patterns),
     )
 
 
@@ -114,17 +93,13 @@ def kiryong(side: int, patterns: int) -> nn.Module:
     each. The widths 16, 32 and 64 are ours.
     """
     left = side // 2 // 2
-    return Reader(
-        1,
-        nn.Sequential(
-            *_padded(1, 16, 3),
-            *_padded(16, 32, 3),
-            nn.Flatten(),
-            nn.Linear(32 * left**2, 64),
-            nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
-            nn.Linear(64, patterns),
-        ),
+    return _chain(
+        *_padded(1, 16, 3),
+        *_padded(16, 32, 3),
+        *_dense(32 * left**2, 64),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.5),
+        nn.Linear(64, patterns),
     )
 
 
@@ -165,6 +140,16 @@ def separable(
     return Reader(2, nn.Sequential(*layers, *pooled))
 
 
+def _chain(*layers: nn.Module) -> Reader:
+    """Layers that read a map's grey values."""
+    return Reader(1, nn.Sequential(*layers))
+
+
+def _dense(*sizes: int) -> list[nn.Module]:
+    layers = [(nn.Linear(a, b), nn.ReLU(inplace=True)) for a, b in pairwise(sizes)]
+    return [nn.Flatten(), *(layer for pair in layers for layer in pair)][:-1]
+
+
 def _lenet(a: int, b: int, pool: int) -> list[nn.Module]:
     return [nn.Conv2d(a, b, 5), nn.ReLU(inplace=True), nn.MaxPool2d(pool)]
 
@@ -184,15 +169,7 @@ def _normed(a: int, b: int, k: int, stride: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
 
 
-NETS = {
+MODELS = {
     net.__name__: net
     for net in (resnet18, student1, student2, takeshi, kiryong, compact, separable)
 }
-
-
-def build(name: str, side: int, patterns: int, **sizes) -> nn.Module:
-    """The net called `name` for maps of side x side, channels last, initial weights."""
-    if name not in NETS:
-        raise ValueError(f"net '{name}' is none of {', '.join(NETS)}")
-    net = NETS[name](side, patterns, **sizes)
-    return net.to(memory_format=torch.channels_last)
