@@ -12,7 +12,6 @@ from kdutils.views import (
     answers,
     cells,
     figures,
-    imagefigures,
     images,
     style,
     subclass,
@@ -350,15 +349,15 @@ def drawn():
     return {
         "heatmap": figures.gain_heatmap(sweep, unit=style.POINTS),
         "methods": figures.methods(chosen, style.POINTS),
-        "fidelity": imagefigures.fidelity(chosen),
-        "calibration": imagefigures.calibration(sweep),
-        "hinton": imagefigures.hinton(images.hinton(hinton_rows()), hinton_rows()),
-        "unseen": imagefigures.unseen(images.hinton(hinton_rows())),
-        "labels": imagefigures.few_labels(images.few_labels(label_rows())),
-        "contingency": imagefigures.contingency(
+        "fidelity": figures.fidelity(chosen),
+        "calibration": figures.calibration(sweep),
+        "hinton": figures.hinton(images.hinton(hinton_rows()), hinton_rows()),
+        "unseen": figures.unseen(images.hinton(hinton_rows())),
+        "labels": figures.few_labels(images.few_labels(label_rows())),
+        "contingency": figures.contingency(
             subclass.contingency(found), subclass.discovered(found)
         ),
-        "models": imagefigures.models(models),
+        "models": figures.models(models),
     }
 
 
@@ -398,7 +397,7 @@ def test_heatmap_of_accuracy_is_drawn_in_points():
 
 def test_published_marks_are_drawn_beside_mnist_alone():
     for rows, marks in ((hinton_rows(), 3), (hinton_rows(source="digits"), 0)):
-        ax = imagefigures.hinton(images.hinton(rows), rows).axes[0]
+        ax = figures.hinton(images.hinton(rows), rows).axes[0]
         diamonds = [line for line in ax.lines if line.get_marker() == "D"]
         assert len(diamonds) == marks
         said = " ".join(text.get_text() for text in ax.figure.texts)
@@ -407,16 +406,14 @@ def test_published_marks_are_drawn_beside_mnist_alone():
 
 @pytest.mark.parametrize("source, said", [("mnist", True), ("digits", False)])
 def test_a_published_mark_is_explained_only_where_there_is_one(source, said):
-    figure = imagefigures.models(subclass.models(subclass_rows(source, "real")))
+    figure = figures.models(subclass.models(subclass_rows(source, "real")))
     told = {text.get_text() for text in figure.legends[0].get_texts()}
     assert ("as published, one training" in told) == said
 
 
 def test_contingency_puts_subclasses_where_their_groups_are():
     rows = subclass_rows()
-    figure = imagefigures.contingency(
-        subclass.contingency(rows), subclass.discovered(rows)
-    )
+    figure = figures.contingency(subclass.contingency(rows), subclass.discovered(rows))
     ax = figure.axes[0]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "1", "2", "3"]
     assert [t.get_text() for t in ax.get_yticklabels()][1] == "a, 20"
