@@ -9,10 +9,10 @@ from matplotlib.patches import Rectangle
 
 from kdutils import paths, stats
 from kdutils.views import (
-    answers,
     cells,
     figures,
     images,
+    scoreboard,
     style,
     subclass,
     tables,
@@ -310,7 +310,7 @@ mnist-halves/student,accuracy,0.9853
 
 
 def board(hinton, halves):
-    claimed, more = pd.read_csv(io.StringIO(CLAIMED)), answers.images(hinton, halves)
+    claimed, more = pd.read_csv(io.StringIO(CLAIMED)), scoreboard.images(hinton, halves)
     return tables.scoreboard(claimed, None, None, None, {"mnist": "make it"}, more)
 
 
@@ -334,8 +334,8 @@ def test_scoreboard_answers_with_systems_fixed_beforehand():
 def test_no_other_data_answers_a_claim_on_mnist():
     generated = hinton_rows(kind="generated")
     for rows in (generated, hinton_rows(source="digits"), hinton_rows(n_test=400)):
-        assert answers.images(rows, subclass_rows()) is None
-    assert answers.images(None, None) is None
+        assert scoreboard.images(rows, subclass_rows()) is None
+    assert scoreboard.images(None, None) is None
     assert (board(generated, None)["verdict"] == "not-run").all()
 
 

@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from kdutils.views.summary import SETTING, average, delta, holm, spread, summarise
+from kdutils.views.summary import (
+    SETTING,
+    average,
+    delta,
+    favourite,
+    holm,
+    picked,
+    spread,
+    summarise,
+)
 
 OFFICIAL = 10_000  # MNIST's test images: only there may an error count meet a claim
 PUBLISHED = {  # Hinton et al. 2015 (arXiv 1503.02531), section 3: test errors of 10,000
@@ -47,8 +56,7 @@ def sweep(rows: pd.DataFrame) -> pd.DataFrame:
     p_holm adjusts for all cells of one source and student, whatever their method.
     """
     by, means = ["student", "method", *CELL], (*MEANS, "gain_val")
-    frame = summarise(rows, by, QUALITY, means, p={"gain": "p"})
-    return holm(frame, [*SETTING, "student"])
+    return holm(summarise(rows, by, QUALITY, means, p={"gain": "p"}), [*SETTING, by[0]])
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
@@ -62,13 +70,11 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     """
 
     def cell(group: pd.DataFrame) -> dict:
-        cells = group[CELL].astype(float).value_counts(dropna=False)
-        line = dict(zip(CELL, cells.index[0], strict=True))
-        return line | {"chosen_in": cells.iloc[0] / len(group), **mcnemar(group)}
+        return favourite(group, CELL) | mcnemar(group)
 
-    by = ["student", "method"]
-    how = {"p": {"gain": "p"}, "extra": cell}
-    return holm(summarise(_picked(rows), by, QUALITY, MEANS, **how), [*SETTING, by[0]])
+    by, how = ["student", "method"], {"p": {"gain": "p"}, "extra": cell}
+    best = picked(rows, by, "val_acc")
+    return holm(summarise(best, by, QUALITY, MEANS, **how), [*SETTING, "student"])
 
 
 def versus(rows: pd.DataFrame, base: str = "kd") -> pd.DataFrame:
@@ -77,11 +83,11 @@ def versus(rows: pd.DataFrame, base: str = "kd") -> pd.DataFrame:
     One line per source, student and other method; p_holm adjusts for the methods of one
     source and student.
     """
-    picked, same = _picked(rows), [*SETTING, "student", "seed"]
-    theirs = picked[picked["method"] == base]
-    mine = picked[picked["method"] != base]
-    mine = mine.assign(gain=delta(mine, theirs, "test_acc", same))
-    frame = summarise(mine, ["student", "method"], ["gain"], p={"gain": "p"})
+    by = ["student", "method"]
+    best = picked(rows, by, "val_acc")
+    mine, theirs = best[best["method"] != base], best[best["method"] == base]
+    mine = mine.assign(gain=delta(mine, theirs, "test_acc", by[:1]))
+    frame = summarise(mine, by, ["gain"], p={"gain": "p"})
     return holm(frame.assign(over=base), [*SETTING, "student"])
 
 
@@ -93,9 +99,8 @@ def hinton(rows: pd.DataFrame) -> pd.DataFrame:
     bias chosen without a test image (corrected_), with the best one on the test images
     (best_, as published). Published counts stand beside real MNIST alone.
     """
-    same = [*SETTING, "base", "seed"]
     base = rows.assign(base=rows["system"])
-    rows = rows.assign(fewer=-delta(rows, base, "errors", same))
+    rows = rows.assign(fewer=-delta(rows, base, "errors", ["base"]))
 
     def beside(group: pd.DataFrame) -> dict:
         first = group.iloc[0]
@@ -194,10 +199,3 @@ def official(group: pd.DataFrame) -> bool:
     return (first["source"], first["kind"]) == ("mnist", "real") and (
         group["n_test"] == OFFICIAL
     ).all()
-
-
-def _picked(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the cells that each seed chooses, one per method."""
-    rows = rows.reset_index(drop=True)
-    keys = [*SETTING, "student", "method", "seed"]
-    return rows.loc[rows.groupby(keys, sort=False)["val_acc"].idxmax()]
