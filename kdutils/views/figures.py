@@ -20,11 +20,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kdutils.views import style
-from kdutils.views.images import binomial
-from kdutils.views.names import NAMES, TEACHERS
+from kdutils.views.images import BY_AUC, binomial
+from kdutils.views.names import NAMES, START, TEACHERS
 from kdutils.views.style import called
 from kdutils.views.style import save as save
-from kdutils.views.subclass import BY_AUC
 
 ARMS, FAMILIES, STUDENTS, WAYS = (
     NAMES[column] for column in ("arm", "family", "student", "way")
@@ -333,7 +332,7 @@ def _beside(ax, group, column, scale, name, listed, kind, kinds, gap) -> None:
 def models(table: pd.DataFrame) -> Figure:
     """Quality of each model and way with its interval; published values beside it.
 
-    table: `subclass.models`. One panel per source: AUC for the tester, else accuracy.
+    table: `images.models`. One panel per source: AUC for the tester, else accuracy.
     """
     title = []
     for source, _, group in style.sources(table):
@@ -359,7 +358,6 @@ def models(table: pd.DataFrame) -> Figure:
     return figure
 
 
-STUDENT = "student fp32"  # the ladder's first step: distilled, neither pruned nor int8
 TICKS = (-50, -2, 2, 50)  # thousandths of AUC
 LINEAR = 2.0  # the axis is linear up to ±2 thousandths, logarithmic beyond
 
@@ -712,7 +710,7 @@ CLASSES = {
 def contingency(table: pd.DataFrame, found: pd.DataFrame) -> Figure:
     """Where the test rows of each hidden group go: one panel per source and way.
 
-    table: `subclass.contingency`; found: `subclass.discovered`. Columns of one class
+    table: `images.contingency`; found: `images.discovered`. Columns of one class
     stand together, in the order of the groups that they hold.
     """
     keys = ["source", "way"]
@@ -833,7 +831,7 @@ def pareto(
 
 def path(steps: pd.DataFrame) -> list[pd.Series]:
     """fp32 student → best pruned → + int8 → + 4 bits, chosen on validation AUC."""
-    first = steps[steps["step"] == STUDENT]
+    first = steps[steps["step"] == START]
     ours = steps[(steps["family"] == "ours") & (steps["sparsity"] > 0)]
     chain = [first.iloc[0]] if len(first) else [steps.sort_values("order").iloc[0]]
     for precision in ("fp32", "int8", "int4"):

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from kdutils import stats
-from kdutils.views.names import TEACHERS
+from kdutils.views.images import OFFICIAL
+from kdutils.views.names import START, TEACHERS
 from kdutils.views.summary import mean
 
 COLUMNS = ["seed", "system", "metric", "claimed", "measured", "ci_low", "ci_high", "n"]
@@ -25,7 +26,6 @@ COLUMNS += ["data", "verdict", "command", "basis", "reason"]
 LESS_IS_MORE = ("bytes", "errors")
 SAME_BYTES = 0.01  # sizes within 1 % are the same size
 
-STUDENT = "student fp32"  # the ladder's first step: distilled, neither pruned nor int8
 AGAIN = "/as-published"
 AS_PUBLISHED = {  # the ladder's step that repeats a published recipe to the letter
     "tester/student-kd": "published: distilled",
@@ -37,7 +37,6 @@ OURS = {  # which steps of ours may answer a claim: its kind of student, not its
     "tester/student-pruned": lambda steps: steps["sparsity"] > 0,
     "tester/student-int8": lambda steps: steps["precision"] == "int8",
 }
-OFFICIAL = 10_000  # MNIST's test images
 IMAGES = {  # which of our systems answers, fixed before any was measured; as published
     "mnist/teacher": ("teacher", "teacher"),
     "mnist/student": ("student-jitter", "student"),
@@ -234,7 +233,7 @@ class Yardstick:
 def _best(system: str, ladder: pd.DataFrame, yardstick: Yardstick) -> Found:
     """Our step of the best mean validation AUC within the bytes, else the smallest."""
     limit = yardstick.claims[system, "bytes"]
-    ours = ladder[(ladder["family"] == "ours") | (ladder["step"] == STUDENT)]
+    ours = ladder[(ladder["family"] == "ours") | (ladder["step"] == START)]
     candidates = []
     for step, rows in ours[OURS[system](ours)].groupby("step", sort=False):
         size = "bundle_bytes" if rows["bundle_bytes"].notna().all() else "file_bytes"

@@ -10,6 +10,7 @@ import functools
 import numpy as np
 import pandas as pd
 
+# ruff: noqa: F401 (what notebooks find here too)
 from kdutils.views.cells import Plain, claimed, maybe, read, show, text, write
 from kdutils.views.scoreboard import scoreboard
 from kdutils.views.summary import (
@@ -25,24 +26,6 @@ from kdutils.views.summary import (
 FIDELITY = ("gain_val", "ece", "brier", "agreement", "kl")
 SIZES = ("params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
 SIZES += ("model_bytes", "bundle_bytes")
-
-__all__ = [
-    "Plain",
-    "chosen",
-    "claimed",
-    "contrast",
-    "labels",
-    "ladder",
-    "maybe",
-    "read",
-    "recommendation",
-    "scoreboard",
-    "show",
-    "sweep",
-    "teachers",
-    "text",
-    "write",
-]
 
 
 def teachers(rows: pd.DataFrame) -> pd.DataFrame:
