@@ -148,30 +148,28 @@ def tester(
     ladder: pd.DataFrame | None,
 ) -> Found:
     """The tester's rows: AUC kept from the best teacher, bytes."""
+    none = pd.DataFrame(columns=["source", "model", "method", "step"])
     teachers, sweep, ladder = (
-        pd.DataFrame() if rows is None else rows[rows["source"] == "tester"]
+        none if rows is None else rows[rows["source"] == "tester"]
         for rows in (teachers, sweep, ladder)
     )
-    teachers = teachers[teachers["model"].isin(TEACHERS)] if len(teachers) else teachers
+    teachers = teachers[teachers["model"].isin(TEACHERS)]
     if teachers.empty:
         return {}
     yardstick, found = Yardstick(claimed, teachers), {}
-    for model in TEACHERS[:3]:
-        rows = teachers[teachers["model"] == model]
-        if len(rows):
+    for model, rows in teachers.groupby("model"):
+        if model in TEACHERS[:3]:
             what = f"our {model}, tuned on validation"
             found |= yardstick.both(f"tester/{model}", rows, "bytes", what)
-    for system, step in AS_PUBLISHED.items():
-        rows = ladder[ladder["step"] == step] if len(ladder) else ladder
+    published = sweep[sweep["method"] == "published"]
+    if len(published):
+        system = "tester/student-kd" + AGAIN
+        found |= yardstick.quality(system, published, "method 'published'")
+    for system, step in AS_PUBLISHED.items() if len(ladder) else ():
+        rows, what = ladder[ladder["step"] == step], f"step {step!r}"
         if len(rows):
-            what = f"step {step!r}"
             found |= yardstick.both(system + AGAIN, rows, "file_bytes", what)
-        elif system == "tester/student-kd" and len(sweep):
-            rows = sweep[sweep["method"] == "published"]
-            if len(rows):
-                found |= yardstick.quality(system + AGAIN, rows, "method 'published'")
-        if len(ladder):
-            found |= _best(system, ladder, yardstick)
+        found |= _best(system, ladder, yardstick)
     return found
 
 

@@ -96,9 +96,6 @@ def page(
     return figure, figure.subplots(rows, columns, squeeze=False, **subplots)
 
 
-Panels = list[tuple[Axes, str, pd.DataFrame]]
-
-
 def across(
     table: pd.DataFrame,
     height: float,
@@ -108,7 +105,7 @@ def across(
     axis: str = "",
     between: str = "\n",
     **subplots: object,
-) -> tuple[Page, Panels]:
+) -> tuple[Page, list[tuple[Axes, str, pd.DataFrame]]]:
     """A page with a panel per source, and (axes, source, lines) of each.
 
     rows: names of the rows of a panel, the first on top; axis: what x is.
