@@ -15,26 +15,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from kdutils import paths
-from kdutils.bench import mean, tester_rows
+from kdutils import bench, paths
+from kdutils.bench import Way, tester_rows, timed
 from kdutils.deploy.bundle import BundleError
 from kdutils.edge import model, simulate, verdicts
 from kdutils.models import mlp as models
 
-PERCENTILES = (50, 95, 99)
 WARMING = 10  # lots before those that count
 SHOWN = re.compile(r'verdict "([^"]+)".* ms \((.*)\)$')
-
-
 RAPL = Path("/sys/class/powercap")
 FIRST = "numpy int8, bundle"
 REPEATED = 100  # C answers faster than a clock: so many calls are timed at once
@@ -47,18 +43,15 @@ int main(int argc, char **argv) {
     volatile float sink, zero = 0.0f;
     float x[KD_FEATURES] = {0};
     struct timespec a, b;
-    for (long n = argc > 1 ? atol(argv[1]) : 1; n > 0; n--) {
+    for (long n = atol(argv[1]); n > 0; n--) {
         clock_gettime(CLOCK_MONOTONIC, &a);
-        for (int k = 0; k < REPEATED; k++) {
+        for (int k = 0; k < REPEATED; k++, sink = kd_logit(x))
             x[k % KD_FEATURES] += zero;
-            sink = kd_logit(x);
-        }
         clock_gettime(CLOCK_MONOTONIC, &b);
         double s = (b.tv_sec - a.tv_sec) + 1e-9 * (b.tv_nsec - a.tv_nsec);
         printf("%.9e\\n", s / REPEATED);
     }
     (void)sink;
-    return 0;
 }
 """
 PLAIN = """
@@ -79,21 +72,11 @@ HIGHEST = """
 lines = open("/proc/self/status").readlines()
 print(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 """
-Way = Callable[[int], np.ndarray]  # calls -> seconds of each
-
-
-class Watching(NamedTuple):
-    """A watcher at work: its inbox, the lines that it logs, its process, its start."""
-
-    inbox: Path
-    lines: Iterator[str]
-    pid: int
-    said: str
 
 
 @contextmanager
-def watching(path: str, folder: str) -> Iterator[Watching]:
-    """A watcher's process over new folders; ValueError if it does not start."""
+def watching(path: str, folder: str) -> Iterator[tuple]:
+    """A watcher's inbox, its process, its first line; ValueError if there is none."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         inbox, outbox = Path(place, "inbox"), Path(place, "outbox")
         inbox.mkdir()
@@ -103,7 +86,7 @@ def watching(path: str, folder: str) -> Iterator[Watching]:
                 said = child.stdout.readline()
                 if " watching " not in said:
                     raise ValueError(f"no watcher: {child.stderr.read().strip()}")
-                yield Watching(inbox, child.stdout, child.pid, said)
+                yield inbox, child, said
             finally:
                 child.terminate()
                 child.communicate()
@@ -112,7 +95,8 @@ def watching(path: str, folder: str) -> Iterator[Watching]:
 def latency(
     path: str, folder: str, *, lots: int = 400, rate: float = 40.0
 ) -> list[dict]:
-    """A row for the whole way, for each part, for the fsyncs, for what is `above` them.
+    """Milliseconds from a closed lot to its durable verdict: the watcher, part by part.
+    Baseline: the same disk's fsyncs alone; `above` is what is above them.
 
     whole: from just before a lot of one row is closed until the watcher's line that its
     verdict is durable comes out of a pipe. event: until it is claimed; rest: what the
@@ -121,60 +105,57 @@ def latency(
     whole less fsyncs, by percentile.
     """
     student, rng, took = model.load(path), np.random.default_rng(0), []
-    with watching(path, folder) as at:
-        own = at.inbox.parent / "own"
+    with watching(path, folder) as (inbox, child, said):
+        own = inbox.parent / "own"
         own.mkdir()
         begin = time.perf_counter()
         for number in range(WARMING + lots):
             time.sleep(max(0.0, begin + number / rate - time.perf_counter()))
             content = simulate.joined(simulate.content(student, rng, 1))
-            start = put(at.inbox / f"{number}.csv", content)
-            parts = verdict(at.lines, f"{number}.csv")
+            start = put(inbox / f"{number}.csv", content)
+            parts = verdict(child.stdout, f"{number}.csv")
             whole = time.perf_counter() - start
             parts["rest"] = whole - sum(parts.values())
             took.append({"whole": whole, **parts, "fsyncs": fsyncs(own, content)})
     how = {"lots": lots, "rate": rate, "disk": disk(folder)}
-    how["events"] = "watchdog" if "watchdog" in at.said else "timer"
+    how["events"] = "watchdog" if "watchdog" in said else "timer"
     found = {
-        part: 1000 * np.percentile([one[part] for one in took[WARMING:]], PERCENTILES)
+        part: bench.percentiles([one[part] for one in took[WARMING:]])
         for part in took[0]
     }
-    found["above"] = found["whole"] - found["fsyncs"]
-    return [
-        {"part": part}
-        | {f"p{p}_ms": v for p, v in zip(PERCENTILES, values, strict=True)}
-        | how
-        for part, values in found.items()
-    ]
+    whole, own = found["whole"], found["fsyncs"]
+    found["above"] = {key: whole[key] - own[key] for key in whole}
+    return [{"part": part, **values, **how} for part, values in found.items()]
 
 
 def throughput(
     path: str, folder: str, *, files: int = 50, rows: int = 1000, rounds: int = 10
 ) -> list[dict]:
-    """One row: rows a second, of wall and of CPU time; the watcher keeps to one core.
+    """Rows a second of wall and of CPU time: the watcher, kept to one core.
+    No baseline.
 
     The files are there before a round begins and are renamed into the inbox.
     """
     student, rng, took = model.load(path), np.random.default_rng(0), []
-    with watching(path, folder) as at:
+    with watching(path, folder) as (inbox, child, _):
         core = {max(os.sched_getaffinity(0))}
-        for task in os.listdir(f"/proc/{at.pid}/task"):
+        for task in os.listdir(f"/proc/{child.pid}/task"):
             os.sched_setaffinity(int(task), core)
         for number in range(rounds + 1):  # the first one warms
             names = [f"{number}-{i}.csv" for i in range(files)]
             for name in names:
                 content = simulate.joined(simulate.content(student, rng, rows))
-                put(at.inbox / f".{name}", content)
-            start = time.perf_counter(), spent(at.pid)
+                put(inbox / f".{name}", content)
+            start = time.perf_counter(), spent(child.pid)
             for name in names:
-                os.rename(at.inbox / f".{name}", at.inbox / name)
+                os.rename(inbox / f".{name}", inbox / name)
             for _ in names:
-                verdict(at.lines)
-            end = time.perf_counter(), spent(at.pid)
+                verdict(child.stdout)
+            end = time.perf_counter(), spent(child.pid)
             took.append(np.subtract(end, start))
     wall, cpu = files * rows / np.array(took[1:]).T
     how = {"files": files, "rows": rows, "rounds": rounds, "disk": disk(folder)}
-    return [mean("per_second", wall) | mean("per_cpu_second", cpu) | how]
+    return [bench.mean("per_second", wall) | bench.mean("per_cpu_second", cpu) | how]
 
 
 def put(path: Path, content: bytes) -> float:
@@ -240,60 +221,63 @@ def shipped() -> str:
 def answers(
     path: str, folder: str, *, rounds: int = 10, calls: int = 200, watts: float = 15.0
 ) -> list[dict]:
-    """A row for each way; times: as fast as the numpy bundle, which reads raw readings.
+    """Microseconds for one device: the student in numpy, torch, ONNX and C; XGBoost.
+    Baseline (`times`): the numpy bundle, which reads raw readings.
 
     energy: microjoules a call, of the processor's own counter (RAPL) where it may be
     read; otherwise the time times `watts`, which ranks nothing that time does not.
     """
-    took, joules = {}, {}
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        found = ways(path, Path(place))
-        for number in range(rounds + 1):  # the first one warms
-            for name, (_, way) in found.items():
-                before = energy()
-                seconds = way(calls)
-                spent = energy() - before
-                if number:
-                    took.setdefault(name, []).append(seconds)
-                    joules.setdefault(name, []).append(spent / calls)
-    first = np.median(took[FIRST], axis=1)
+        reads, found = {}, {}
+        for name, (what, way) in ways(path, Path(place)).items():
+            reads[name], found[name] = what, way
+        both = bench.turns(found, rounds, calls, energy)
+    took = {name: seconds for name, (seconds, _) in both.items()}
     rows = []
-    for name, seconds in took.items():
-        row = {"way": name, "reads": found[name][0]}
-        row |= {f"p{p}_us": 1e6 * np.percentile(seconds, p) for p in (50, 99)}
-        row |= mean("times", first / np.median(seconds, axis=1))
-        joule, known = np.median(joules[name]), "measured, RAPL"
+    for name, row in bench.latency(took, "us", times=FIRST).items():
+        joule, known = np.median(both[name][1]) / calls, "measured, RAPL"
         if np.isnan(joule):
-            joule, known = np.median(seconds) * watts, f"estimated, {watts:g} W stated"
-        row |= {"energy_uj": 1e6 * joule, "energy": known}
-        rows.append(row | {"rounds": rounds, "calls": calls})
+            joule, known = (
+                np.median(took[name]) * watts,
+                f"estimated, {watts:g} W stated",
+            )
+        row = {"way": name, "reads": reads[name], **row, "energy_uj": 1e6 * joule}
+        rows.append(row | {"energy": known, "rounds": rounds, "calls": calls})
     return rows
 
 
 def start(path: str, folder: str, *, starts: int = 10) -> list[dict]:
-    """A row for each way: seconds from nothing to a first verdict, peak memory."""
+    """Seconds from a new process to a first verdict, and peak memory: numpy bundle.
+    Baseline (`times`): eager torch.
+    """
     d, h = shape(model.load(path).bundle)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         weights = str(Path(place, "weights"))
         torch.save(models.Student(d, h).state_dict(), weights)
         codes = {"numpy bundle": PLAIN.format(path=path)}
         codes["torch eager"] = TORCH.format(path=weights, d=d, h=h)
-        took = {name: np.empty((starts + 1, 2)) for name in codes}
-        for number in range(starts + 1):  # the first one warms
-            for name, code in codes.items():
-                begin = time.perf_counter()
-                child = python("-c", code + HIGHEST)
-                said, wrong = child.communicate()
-                if child.returncode:
-                    raise ValueError(f"{name}: {wrong.strip().splitlines()[-1]}")
-                took[name][number] = time.perf_counter() - begin, int(said) / 1000
-    seconds = {name: of[1:, 0] for name, of in took.items()}
+        way = {name: partial(began, name, code) for name, code in codes.items()}
+        took = {name: both[0][:, 0] for name, both in bench.turns(way, starts).items()}
+    seconds = {name: of[:, 0] for name, of in took.items()}
     return [
-        {"way": name, "peak_mb": np.median(took[name][1:, 1]), "starts": starts}
-        | mean("seconds", of)
-        | mean("times", seconds["torch eager"] / of)
+        {"way": name, "peak_mb": np.median(took[name][:, 1]), "starts": starts}
+        | bench.mean("seconds", of)
+        | bench.mean("times", seconds["torch eager"] / of)
         for name, of in seconds.items()
     ]
+
+
+def began(name: str, code: str, calls: int) -> np.ndarray:
+    """Seconds of a Python process that runs the code, and its peak MB: (1, 2)."""
+    seconds, (said, wrong, failed) = bench.clock(
+        lambda: (
+            *(child := python("-c", code + HIGHEST)).communicate(),
+            child.returncode,
+        )
+    )
+    if failed:
+        raise ValueError(f"{name}: {wrong.strip().splitlines()[-1]}")
+    return np.array([[seconds, int(said) / 1000]])
 
 
 def ways(path: str, folder: Path) -> dict[str, tuple[str, Way]]:
@@ -323,20 +307,6 @@ def shape(student) -> tuple[int, int]:
     weights = student.student
     W1 = weights["W1"] if isinstance(weights, dict) else weights.W1
     return W1.shape[1], W1.shape[0]
-
-
-def timed(call: Callable, *given) -> Way:
-    """The seconds of each call of a function."""
-
-    def way(calls: int) -> np.ndarray:
-        took = np.empty(calls)
-        for i in range(calls):
-            start = time.perf_counter()
-            call(*given)
-            took[i] = time.perf_counter() - start
-        return took
-
-    return way
 
 
 def onnx(student, x: np.ndarray) -> Way:
