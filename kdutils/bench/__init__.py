@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections import namedtuple
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -95,20 +95,14 @@ def keep(rows: list[dict], what: str) -> str:
     return str(path)
 
 
-class Rows(NamedTuple):
-    """X float32 (n, d), y (n,), teacher logits (n,); validation rows."""
-
-    X: np.ndarray
-    y: np.ndarray
-    teacher: np.ndarray
-    X_val: np.ndarray
-    y_val: np.ndarray
+Rows = namedtuple("Rows", "X y teacher X_val y_val")
 
 
 def tester_rows(n: int, seed: int = 0) -> Rows:
     """About n training and n / 3 validation rows of the simulated tester, whole lots.
 
-    The teacher knows the truth, the logit of P(fail | x): none has to be trained.
+    X: float32 (n, d), prepared; y: (n,), 0 or 1; teacher: float32 (n,), the truth, the
+    logit of P(fail | x): none has to be trained.
     """
     from kdutils.data.simulate import tester
     from kdutils.deploy.prepare import Prepare

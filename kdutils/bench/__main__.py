@@ -313,7 +313,7 @@ LOOPS = {
 
 
 def map_latency(
-    *, bundle="", widths=(8, 16, 24), depth=2, head=0, rounds: int = 10, calls=100
+    *, bundle="", widths=(8, 16, 24), depth=2, head=0, rounds=10, calls=100
 ) -> list[dict]:
     """Milliseconds for one wafer map, of each net: p50, p95 and p99, batch 1.
     Baselines: ResNet-18, the published teacher (`times`), and ours (`ours_times`).

@@ -92,9 +92,7 @@ def watching(path: str, folder: str) -> Iterator[tuple]:
                 child.communicate()
 
 
-def latency(
-    path: str, folder: str, *, lots: int = 400, rate: float = 40.0
-) -> list[dict]:
+def latency(path: str, folder: str, *, lots=400, rate=40.0) -> list[dict]:
     """Milliseconds from a closed lot to its durable verdict: the watcher, part by part.
     Baseline: the same disk's fsyncs alone; `above` is what is above them.
 
@@ -128,9 +126,7 @@ def latency(
     return [{"part": part, **values, **how} for part, values in found.items()]
 
 
-def throughput(
-    path: str, folder: str, *, files: int = 50, rows: int = 1000, rounds: int = 10
-) -> list[dict]:
+def throughput(path, folder: str, *, files=50, rows=1000, rounds=10) -> list[dict]:
     """Rows a second of wall and of CPU time: the watcher, kept to one core.
     No baseline.
 
@@ -182,23 +178,18 @@ def fsyncs(folder: Path, content: bytes) -> float:
     """Seconds that a verdict's fsyncs take here: of a new file, then of its folder."""
     fd = os.open(folder / "part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.write(fd, content)
-    start = time.perf_counter()
-    os.fsync(fd)
-    end = time.perf_counter()
+    first, _ = bench.clock(os.fsync, fd)
     os.close(fd)
     verdicts.link(folder / "part", folder / f"{time.monotonic_ns()}")
     os.unlink(folder / "part")
-    again = time.perf_counter()
-    verdicts.sync(folder)
-    return end - start + time.perf_counter() - again
+    return first + bench.clock(verdicts.sync, folder)[0]
 
 
 def disk(folder: str) -> str:
     """The kind of file system that a folder lies on, such as ext4."""
     at = os.path.realpath(folder)
-    mounts = [
-        line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()
-    ]
+    lines = Path("/proc/mounts").read_text().splitlines()
+    mounts = [line.split()[1:3] for line in lines]
     over = [pair for pair in mounts if f"{at}/".startswith(pair[0].rstrip("/") + "/")]
     return max(over, key=lambda pair: len(pair[0]))[1]
 
@@ -218,9 +209,7 @@ def shipped() -> str:
     raise ValueError(f"no bundle in {paths.ship()}: run make 06_prune_quantize first")
 
 
-def answers(
-    path: str, folder: str, *, rounds: int = 10, calls: int = 200, watts: float = 15.0
-) -> list[dict]:
+def answers(path, folder: str, *, rounds=10, calls=200, watts=15.0) -> list[dict]:
     """Microseconds for one device: the student in numpy, torch, ONNX and C; XGBoost.
     Baseline (`times`): the numpy bundle, which reads raw readings.
 
@@ -228,20 +217,16 @@ def answers(
     read; otherwise the time times `watts`, which ranks nothing that time does not.
     """
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        reads, found = {}, {}
-        for name, (what, way) in ways(path, Path(place)).items():
-            reads[name], found[name] = what, way
-        both = bench.turns(found, rounds, calls, energy)
-    took = {name: seconds for name, (seconds, _) in both.items()}
-    rows = []
+        found = ways(path, Path(place))
+        own = {name: way for name, (_, way) in found.items()}
+        both = bench.turns(own, rounds, calls, energy)
+    took, rows = {name: seconds for name, (seconds, _) in both.items()}, []
     for name, row in bench.latency(took, "us", times=FIRST).items():
         joule, known = np.median(both[name][1]) / calls, "measured, RAPL"
         if np.isnan(joule):
-            joule, known = (
-                np.median(took[name]) * watts,
-                f"estimated, {watts:g} W stated",
-            )
-        row = {"way": name, "reads": reads[name], **row, "energy_uj": 1e6 * joule}
+            joule = np.median(took[name]) * watts
+            known = f"estimated, {watts:g} W stated"
+        row = {"way": name, "reads": found[name][0], **row, "energy_uj": 1e6 * joule}
         rows.append(row | {"energy": known, "rounds": rounds, "calls": calls})
     return rows
 
@@ -269,13 +254,11 @@ def start(path: str, folder: str, *, starts: int = 10) -> list[dict]:
 
 def began(name: str, code: str, calls: int) -> np.ndarray:
     """Seconds of a Python process that runs the code, and its peak MB: (1, 2)."""
-    seconds, (said, wrong, failed) = bench.clock(
-        lambda: (
-            *(child := python("-c", code + HIGHEST)).communicate(),
-            child.returncode,
-        )
-    )
-    if failed:
+    begin = time.perf_counter()
+    child = python("-c", code + HIGHEST)
+    said, wrong = child.communicate()
+    seconds = time.perf_counter() - begin
+    if child.returncode:
         raise ValueError(f"{name}: {wrong.strip().splitlines()[-1]}")
     return np.array([[seconds, int(said) / 1000]])
 
@@ -317,9 +300,8 @@ def onnx(student, x: np.ndarray) -> Way:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        onnxfile.exact(student), options, providers=["CPUExecutionProvider"]
-    )
+    own = {"sess_options": options, "providers": ["CPUExecutionProvider"]}
+    session = onnxruntime.InferenceSession(onnxfile.exact(student), **own)
     return timed(session.run, None, {session.get_inputs()[0].name: x})
 
 
@@ -349,11 +331,9 @@ def compiled(student, folder: Path) -> Way:
     if done.returncode:
         raise OSError(f"{compiler} refused the header: {done.stderr.splitlines()[0]}")
 
-    def way(calls: int) -> np.ndarray:
-        said = subprocess.check_output([str(folder / "timed"), str(calls)], text=True)
-        return np.array(said.split(), float)
-
-    return way
+    program = str(folder / "timed")
+    run = partial(subprocess.check_output, text=True)
+    return lambda calls: np.array(run([program, str(calls)]).split(), float)
 
 
 def python(*words: str) -> subprocess.Popen:
