@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import inspect
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -157,9 +158,10 @@ def compared(name: str, one, many, items, total, n, epochs, batch) -> tuple:
     def loop(memory: bool, n: int, epochs: int) -> list:
         return [one(memory, item, n, epochs) for item in items]
 
-    ways = {"DataLoader loop": partial(loop, False), "in-memory loop": partial(loop, 1)}
-    students = dict.fromkeys(ways, len(items)) | {name: total}
-    for way in (ways := ways | {name: many}).values():
+    loops = {"DataLoader loop": False, "in-memory loop": True}
+    ways = {way: partial(loop, memory) for way, memory in loops.items()} | {name: many}
+    students = dict.fromkeys(loops, len(items)) | {name: total}
+    for way in ways.values():
         way(2 * batch, 1)
     took = {way: clock(call, n, epochs) for way, call in ways.items()}
     each = {way: students[way] / seconds for way, (seconds, _) in took.items()}
@@ -332,12 +334,8 @@ def map_latency(
     ways = {name: partial(net, torch.from_numpy(maps)) for name, net in ready.items()}
     shipped = bundles.load(bundle) if bundle else None
     if shipped and not shipped.features:
-        name = "shipped, numpy"
-        ways[name], held[name] = (
-            partial(shipped.score, maps),
-            Path(bundle).stat().st_size,
-        )
-        arrays = [a for step in shipped.steps for a in (step.W, step.b)]
+        name, arrays = "shipped, numpy", [a for s in shipped.steps for a in (s.W, s.b)]
+        ways[name], held[name] = partial(shipped.score, maps), os.stat(bundle).st_size
         params[name] = sum(a.size for a in arrays if a is not None)
     with torch.inference_mode():
         took = taken(ways, rounds, calls)
