@@ -240,15 +240,6 @@ def test_a_folder_that_cannot_be_written_is_named(official, tmp_path):
         registry.find("secom", str(tmp_path / "file"))
 
 
-def test_a_miniature_never_replaces_real_files(official, tmp_path):
-    real = tmp_path / "real" / "secom"
-    real.mkdir(parents=True)
-    (real / readers.SECOM[0]).write_bytes((official / readers.SECOM[0]).read_bytes())
-    with pytest.raises(SourceError, match="holds real files"):
-        miniatures.write(str(tmp_path / "real"), "secom")
-    assert left(real) == [readers.SECOM[0]]
-
-
 # --- every data set ---------------------------------------------------------------
 
 

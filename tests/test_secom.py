@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from kdutils.data import divide, readers, registry, tables
 from kdutils.data.simulate import miniatures
-from kdutils.deploy.prepare import Prepare
 
 REAL = registry.folder("secom")
 real = pytest.mark.skipif(
@@ -133,15 +129,6 @@ def test_folds_partition_the_rows_and_keep_the_share_of_fails(mini):
         assert split.train.X.shape == (256, len(split.features))
 
 
-def test_the_seed_moves_the_folds_and_repeats_them(mini):
-    first, again, other = (
-        [r for split in tables.splits("secom", seed=s, root=mini) for r in rows(split)]
-        for s in (1, 1, 2)
-    )
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not any(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
-
-
 def test_the_time_order_is_one_split_whatever_the_seed(mini):
     (split,) = tables.splits("secom", seed=1, root=mini, order="time")
     (again,) = tables.splits("secom", seed=2, root=mini, order="time")
@@ -181,13 +168,6 @@ def test_a_part_without_a_fail_is_named(mini, monkeypatch):
         list(tables.splits("secom", seed=0, order="time"))
 
 
-def test_more_folds_than_fails_are_refused(mini):
-    with pytest.raises(
-        divide.TableError, match="100 fails are fewer than the 101 folds"
-    ):
-        list(tables.splits("secom", seed=0, root=mini, folds=101))
-
-
 def test_an_unknown_order_is_named():
     with pytest.raises(
         ValueError, match="order is 'oldest': expected 'random' or 'time'"
@@ -217,45 +197,3 @@ def test_a_spoilt_file_is_named_with_its_row(mini, file, line, text, sentence):
     path.write_text("\n".join(lines))
     with pytest.raises(ValueError, match=sentence):
         registry.read("secom", mini)
-
-
-# --- its miniature ----------------------------------------------------------------
-
-
-def test_the_miniature_has_the_official_layout(tmp_path):
-    (folder,) = miniatures.write(str(tmp_path), "secom")
-    data, labels = ((folder / name).read_text() for name in readers.SECOM)
-    rows = [line.split(" ") for line in data.splitlines()]
-    assert {len(row) for row in rows} == {60} and len(rows) == 400
-    assert all(re.fullmatch(r"NaN|-?\d+\.\d{4}", cell) for row in rows for cell in row)
-    lines = labels.splitlines()
-    form = re.compile(r'-?1 "\d\d/\d\d/2008 \d\d:\d\d:\d\d"')
-    assert all(form.fullmatch(line) for line in lines if line)
-    assert sum(line.startswith("1 ") for line in lines) == 100
-    X = np.loadtxt(folder / readers.SECOM[0])
-    assert (np.nanmax(X, axis=0) == np.nanmin(X, axis=0)).sum() == 6
-    assert (np.isnan(X).mean(axis=0) > 0.5).sum() == 5
-    assert "not secom" in (folder / "GENERATED").read_text()
-    assert tables.kind("secom", root=str(tmp_path)) == "generated"
-
-
-def test_the_miniature_repeats_by_seed_and_so_does_its_digest(tmp_path):
-    digests = []
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        miniatures.write(str(tmp_path / name), "secom", seed=seed)
-        digests.append(tables.digest("secom", root=str(tmp_path / name)))
-    assert digests[0] == digests[1] != digests[2]
-    assert registry.DATASETS["secom"].sha256[0] not in digests
-    miniatures.write(str(tmp_path / "a"), "secom", seed=2)
-    assert tables.digest("secom", root=str(tmp_path / "a")) == digests[2]
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_majority_class_model_would_fail_the_miniature(tmp_path, seed):
-    miniatures.write(str(tmp_path), "secom", seed=seed)
-    for split in tables.splits("secom", root=str(tmp_path), seed=0, folds=3):
-        prepare = Prepare.fit(split.train.X, split.train.y, split.features)
-        model = LogisticRegression(C=0.1)
-        model.fit(prepare.transform(split.train.X), split.train.y)
-        score = model.decision_function(prepare.transform(split.test.X))
-        assert roc_auc_score(split.test.y, score) > 0.68

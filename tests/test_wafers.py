@@ -9,51 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_data import parts, put, rewrite, sentence
 
 from kdutils.data import PARTS, readers, registry, symmetry, wafers
 from kdutils.data.registry import SourceError
-from kdutils.data.simulate import miniatures, wafersim
+from kdutils.data.simulate import wafersim
 
 NAMES = {"mixedwm38": "MixedWM38.npz", "wm811k": "wm811k_subset.npz"}
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    root = tmp_path_factory.mktemp("miniatures")
-    miniatures.write(str(root), *NAMES)
-    return root
-
-
-@pytest.fixture
-def root(written, tmp_path):
-    """A folder of miniatures to spoil."""
-    shutil.copytree(written, tmp_path / "data")
-    return tmp_path / "data"
-
-
 def path(root, source):
     return root / source / NAMES[source]
-
-
-def rewrite(file, key, change):
-    """The file with one array changed, or left out where `change` gives None."""
-    arrays = dict(np.load(file))
-    arrays[key] = change(arrays.get(key))
-    np.savez(file, **{k: a for k, a in arrays.items() if a is not None})
-
-
-def put(index, value):
-    """A change: the array with `value` at `index`."""
-
-    def change(array):
-        array[index] = value
-        return array
-
-    return change
-
-
-def parts(split):
-    return split.train, split.val, split.test
 
 
 # --- what is read -----------------------------------------------------------------
@@ -294,11 +260,7 @@ def test_the_real_files_where_they_are_here(source, sizes, across, differ):
 
 
 def refused(source, root):
-    with pytest.raises(ValueError) as error:
-        wafers.split(source, seed=0, root=str(root))
-    said = str(error.value)
-    assert "\n" not in said
-    return said
+    return sentence(wafers.split, source, seed=0, root=str(root))
 
 
 WRONG = [
@@ -393,47 +355,3 @@ def test_unknown_sources_and_options_are_refused(root):
     for rows in (None, (1, 2), (1, 0, 1), ("1", 1, 1), 5):
         with pytest.raises(ValueError, match="expected three numbers above 0"):
             wafers.split("simulated", seed=0, rows=rows)
-
-
-# --- miniatures -------------------------------------------------------------------
-
-
-def test_a_miniature_has_the_layout_of_the_file_and_says_so(written):
-    for source, keys in (
-        ("mixedwm38", {"arr_0", "arr_1", "split", "orig_index"}),
-        ("wm811k", {"flat", "shape", "failure_type", "split", "orig_index"}),
-    ):
-        assert set(np.load(path(written, source))) == keys
-        split = wafers.split(source, seed=0, root=str(written))
-        assert split.kind == wafers.kind(source, str(written)) == "generated"
-        text = (written / source / "GENERATED").read_text()
-        assert text.endswith(f"not {source}.\n")
-        for part in parts(split):
-            assert part.y.any(axis=0).all() and not part.y.any(axis=1).all()
-    test = wafers.split("mixedwm38", seed=0, root=str(written)).test
-    assert len(np.unique(wafers.combination(test.y))) == 38
-
-
-def test_a_miniature_repeats_by_seed_byte_by_byte(written, tmp_path):
-    for folder, seed in (("same", 0), ("other", 1)):
-        miniatures.write(str(tmp_path / folder), *NAMES, seed=seed)
-    for source in NAMES:
-        one, same, other = (
-            path(root, source).read_bytes()
-            for root in (written, tmp_path / "same", tmp_path / "other")
-        )
-        assert one == same and one != other
-    miniatures.write(
-        str(tmp_path / "same"), *NAMES, seed=1
-    )  # a miniature may be replaced
-    assert path(tmp_path / "same", "wm811k").read_bytes() == other
-
-
-def test_a_miniature_never_replaces_real_files(root):
-    (root / "wm811k" / "GENERATED").unlink()
-    shutil.rmtree(root / "mixedwm38")
-    before = path(root, "wm811k").read_bytes()
-    with pytest.raises(SourceError, match="wm811k holds real files"):
-        miniatures.write(str(root), *NAMES, seed=5)
-    assert path(root, "wm811k").read_bytes() == before
-    assert not (root / "mixedwm38").exists()
