@@ -5,16 +5,11 @@ import os
 
 import numpy as np
 import pytest
-from toy_edge import HEADER, Place, save
+from toy_edge import HEADER, Place
 
 from kdutils.edge import growing, model, rows
 
 NAME = "grow.csv"
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture

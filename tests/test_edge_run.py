@@ -29,11 +29,6 @@ runpy.run_module("kdutils.edge", run_name="__main__")
 LIMIT = 120.0
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("bundle"))
-
-
 @pytest.fixture
 def start(tmp_path, path):
     """Start watchers; what still runs at the end is killed."""

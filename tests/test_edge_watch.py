@@ -7,20 +7,10 @@ import resource
 import stat
 
 import pytest
-from toy_edge import HEADER, Place, lot, save
+from toy_edge import HEADER, Place, lot
 
 from kdutils.edge import claim, reader, simulate, verdicts, watcher
 from kdutils.edge.reader import Limits
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture
-def place(tmp_path, path):
-    return Place(tmp_path, path)
 
 
 def test_a_lot_becomes_one_verdict_and_is_kept(place):
