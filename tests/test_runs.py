@@ -38,18 +38,12 @@ def traced(tmp_path):
     return path.read_text().split() if path.exists() else []
 
 
-def one_by_one(recipe, configs):
-    for config in configs:
-        id, *made_of = runs.identify(STAGE, recipe, config)
-        runs._execute(recipe.__name__, runs.Run(STAGE, id, config), *made_of)
-
-
 def test_a_finished_run_is_found_not_repeated(toy, tmp_path):
     configs = [{"seed": seed} for seed in range(3)]
-    one_by_one(toy, configs)
+    runs.map(STAGE, toy, configs, workers=1)
     rows = runs.map(STAGE, toy, configs)
     assert rows["value"].tolist() == [0, 1, 4]
-    one_by_one(toy, configs)
+    runs.map(STAGE, toy, configs, workers=1)
     assert traced(tmp_path) == ["0", "1", "2"]
 
 
@@ -117,7 +111,7 @@ def test_a_run_without_done_is_resumed_from_its_steps(toy, tmp_path):
     run.step("value", lambda: calls.append(2) or {"value": 8})
     assert calls == [1]
     assert not run.done
-    one_by_one(toy, [config])
+    runs.map(STAGE, toy, [config], workers=1)
     assert run.done
     assert runs.map(STAGE, toy, [config])["value"].tolist() == [9]
 
@@ -160,7 +154,7 @@ def test_what_make_does_not_run_has_a_report_of_its_own(monkeypatch):
 def test_the_ledger_rebuilds_rows_without_computing(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KD_REPORT", "paper")
     configs = [{"seed": seed} for seed in (5, 6)]
-    one_by_one(toy, configs)
+    runs.map(STAGE, toy, configs, workers=1)
     before = runs.map(STAGE, toy, configs)
     for file in sorted(paths.runs(STAGE).rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()
@@ -175,7 +169,7 @@ def test_the_ledger_rebuilds_rows_without_computing(toy, tmp_path, monkeypatch):
 
 def test_fresh_ignores_the_ledger(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KD_REPORT", "paper")
-    one_by_one(toy, [{"seed": 1}])
+    runs.map(STAGE, toy, [{"seed": 1}], workers=1)
     runs.map(STAGE, toy, [{"seed": 1}])
     monkeypatch.setenv("KD_FRESH", "01_teachers")
     assert len(ledger.read(STAGE)) == 1
@@ -200,11 +194,9 @@ def test_kill_9_repeats_at_most_one_run(tmp_path):
         f"paths.ROOT = Path({str(tmp_path)!r})\n"
         "code.digest = lambda name: 'toy'\n"
         "import toy_recipe\n"
-        "configs = [{'seed': s, 'seconds': 0.4} for s in range(6)]\n"
-        "for c in configs:\n"
-        "    id, *made_of = runs.identify('00_toy', toy_recipe, c)\n"
-        "    runs._execute('toy_recipe', runs.Run('00_toy', id, c), *made_of)\n"
-        "print(runs.map('00_toy', toy_recipe, configs)['value'].tolist())\n"
+        "configs = [{'seed': s, 'seconds': 0.15} for s in range(6)]\n"
+        "rows = runs.map('00_toy', toy_recipe, configs, workers=1)\n"
+        "print(rows['value'].tolist())\n"
     )
     env = {**os.environ, "TOY_TRACE": str(tmp_path / "trace"), "KD_REPORT": "toy"}
     env["PYTHONPATH"] = str(TESTS.parent)
