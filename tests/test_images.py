@@ -10,7 +10,7 @@ import pytest
 from toy_data import parts, put, rewrite, sentence
 
 from kdutils.data import download, images, readers, registry
-from kdutils.data.registry import DATASETS, SourceError
+from kdutils.data.registry import DATASETS
 
 TRAIN = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 TEST = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
@@ -233,14 +233,6 @@ def test_missing_files_without_a_network_say_what_to_do(official):
 def test_a_miniature_is_never_completed_with_real_files(root):
     (root / "mnist" / TEST[0]).unlink()
     assert f"is a generated miniature without {TEST[0]}" in refused("mnist", root)
-
-
-def test_an_unknown_source_is_named():
-    for function in (images.classes, images.digest, images.kind):
-        with pytest.raises(
-            SourceError, match=r"set 'mnits' is unknown: expected .*mnist"
-        ):
-            function("mnits")
 
 
 @pytest.mark.parametrize(

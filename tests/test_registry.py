@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from kdutils.data import __main__ as every
-from kdutils.data import download, images, readers, registry
+from kdutils.data import download, images, readers, registry, wafers
 from kdutils.data.registry import DATASETS, SourceError
 from kdutils.data.simulate import miniatures
 
@@ -254,8 +254,14 @@ def test_kd_data_is_where_data_lives_unless_a_root_is_given(tmp_path, monkeypatc
 
 
 def test_an_unknown_data_set_is_named():
-    with pytest.raises(SourceError, match=r"'secon' is unknown: expected .*secom"):
-        registry.find("secon")
+    for functions, name in (
+        ([registry.find], "secom"),
+        ([images.classes, images.digest, images.kind], "mnist"),
+        ([wafers.kind, wafers.digest, wafers.duplicates], "mixedwm38"),
+    ):
+        for function in functions:
+            with pytest.raises(SourceError, match=f"'x' is unknown: expected .*{name}"):
+                function("x")
 
 
 def test_every_data_set_states_its_terms():

@@ -343,11 +343,6 @@ def test_two_files_of_one_source_are_not_chosen_between(root):
 
 
 def test_unknown_sources_and_options_are_refused(root):
-    for function in (wafers.kind, wafers.digest, wafers.duplicates):
-        with pytest.raises(
-            SourceError, match=r"set 'wafer' is unknown: expected .*mixedwm38"
-        ):
-            function("wafer")
     with pytest.raises(SourceError, match="no files: it is simulated"):
         wafers.duplicates("simulated")
     with pytest.raises(ValueError, match="mixedwm38 is read as it is"):
