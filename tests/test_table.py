@@ -205,10 +205,6 @@ def test_a_relative_path_is_the_working_folders_or_the_projects(
 # -- what is refused, in one sentence
 
 
-def without(name):
-    return plain().drop(columns=name)
-
-
 REFUSED = [
     case("", "my.csv is empty: expected a header and rows"),
     case("\n \n", "my.csv is empty"),
