@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdutils import bench, paths
+from kdutils import bench, models, paths
 from kdutils.bench import Way, tester_rows, timed
 from kdutils.deploy.bundle import BundleError
 from kdutils.edge import model, simulate, verdicts
