@@ -63,7 +63,7 @@ def test_a_verdict_moves_with_the_interval_and_by_nothing_else(short_by, verdict
         [{"system": "mnist-halves/student", "metric": "accuracy", "claimed": claim}]
     )
     values = claim - short_by + np.array([-1, -0.5, 0, 0.5, 1]) * 1.3e-3
-    rows = pd.DataFrame({"value": values, "seed": range(5), "data": "", "basis": ""})
+    rows = pd.DataFrame({"value": values, "seed": range(5), "kind": "", "basis": ""})
     rows = rows.assign(system="mnist-halves/student", metric="accuracy")
     board = tables.scoreboard(claimed, None, None, None, {}, rows)
     line = board.set_index("system").loc["mnist-halves/student"]
