@@ -1,3 +1,4 @@
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,3 +17,36 @@ def apart(tmp_path_factory):
         patch.setenv("KD_REPORT", "tiny")
         patch.delenv("KD_FRESH", raising=False)
         yield paths.ROOT
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """A folder with the miniature of every data set; to be read only."""
+    from kdutils.data.simulate import miniatures
+
+    root = tmp_path_factory.mktemp("miniatures")
+    names = ("secom", "mnist", "pneumoniamnist", "mixedwm38", "wm811k")
+    miniatures.write(str(root), *names)
+    return root
+
+
+@pytest.fixture
+def root(written, tmp_path):
+    """A folder of image and wafer miniatures to spoil."""
+    return shutil.copytree(written, tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def path(tmp_path_factory):
+    """The bundle of a student of three readings."""
+    from toy_edge import save
+
+    return save(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def place(tmp_path, path):
+    """A watcher whose scans the test calls."""
+    from toy_edge import Place
+
+    return Place(tmp_path, path)

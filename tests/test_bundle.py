@@ -17,6 +17,7 @@ from kdutils.compress import prune as compress
 from kdutils.compress import quantize
 from kdutils.data import usertable
 from kdutils.data.divide import TableError
+from kdutils.data.simulate import physics
 from kdutils.deploy import __main__ as deploy
 from kdutils.deploy import bundle, container, readings, runtime
 from kdutils.deploy.prepare import Prepare
@@ -104,10 +105,7 @@ def rounded(prepare, student):
     return replace(prepare, scale=scale)
 
 
-@pytest.mark.parametrize(
-    "name",
-    STUDENTS,
-)
+@pytest.mark.parametrize("name", STUDENTS)
 @pytest.mark.parametrize("large", [1, 1e6])
 def test_round_trip(tmp_path, students, prepare, schema, X, name, large):
     path = tmp_path / "student.kdb"
@@ -128,18 +126,18 @@ def test_round_trip(tmp_path, students, prepare, schema, X, name, large):
     else:
         np.testing.assert_array_equal(scores, expected)
     np.testing.assert_array_equal(back.predict(X), scores > -0.125)
+    alone = [back.score(X[i : i + 1])[0] for i in range(20)]
+    fixed = getattr(students[name], "s_in", None) is not None
+    assert not fixed or alone == scores[:20].tolist()
     again = tmp_path / "again.kdb"
     bundle.save(again, back.student, back.prepare, back.threshold, back.schema)
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_nothing_but_readings_names_and_weights_must_be_said(students, prepare):
+def test_bytes_and_what_need_not_be_said(students, prepare, schema):
     back = bundle.loads(bundle.packed(students["static"], prepare, 0.0), "a file")
     assert back.units == ("",) * 28 and np.isnan(back.ranges).all()
     assert back.classes == ("pass", "fail") and back.id == ""
-
-
-def test_bytes(students, prepare, schema):
     calm = replace(prepare, scale=np.full(28, 0.1, np.float32))
 
     def model(name):
@@ -155,18 +153,10 @@ def test_bytes(students, prepare, schema):
     fp32 = 28 * 8 + 8 + 4 * (64 * 28 + 64 + 64)
     assert model("fp32") == fp32
     assert model("pruned") == fp32 - 2 * 64 * 28 + 64 * 28 // 8
-
-
-def test_the_whole_file_of_the_simulated_tester_s_student(students, prepare, schema):
-    from kdutils.data.simulate import physics
-
-    named = replace(prepare, names=physics.NAMES, scale=np.full(28, 0.1, np.float32))
-    known = replace(schema, units=physics.UNITS, classes=("pass", "fail"))
-    whole = [
-        len(bundle.packed(students[name], named, 0.1, known))
-        for name in ("static", "pruned static")
-    ]
-    assert whole[0] <= 3600 and whole[1] <= 2900
+    names, known = physics.NAMES, replace(schema, units=physics.UNITS)
+    for name, most in (("static", 3600), ("pruned static", 2900)):
+        own = replace(calm, names=names), 0.1, replace(known, classes=("pass", "fail"))
+        assert len(bundle.packed(students[name], *own)) <= most
 
 
 def test_the_safetensors_library_opens_it(saved, students):
@@ -230,12 +220,6 @@ def test_inspect_says_what_is_inside(saved, capsys):
     saved.write_bytes(saved.read_bytes()[:-1])
     assert deploy.main(["inspect", str(saved)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_a_row_s_score_does_not_depend_on_its_batch(saved, X):
-    student = bundle.load(saved)
-    alone = [student.score(X[i : i + 1])[0] for i in range(20)]
-    np.testing.assert_array_equal(student.score(X)[:20], alone)
 
 
 def test_every_flipped_bit_is_noticed(saved):
@@ -438,15 +422,16 @@ def test_both_readers_read_a_decimal_comma(tmp_path, sep):
     np.testing.assert_array_equal(X[:, 2], [-50, np.nan, 0.75, 4])
 
 
-def test_both_readers_know_the_same_words_for_a_missing_cell(tmp_path):
+def test_both_readers_know_the_same_missing_cells(tmp_path):
     words = ["NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "None"]
     words += ["<NA>", "#NA", "#N/A", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN"]
     words += ["-1.#QNAN", "", " "]
     rows = [f"{word}|{i * i % 7}|pass" for i, word in enumerate(words)]
-    lines = ["a|b|verdict", "5|9|pass", "3|8|fail", *rows]
+    lines = ["a|b|verdict", "5|9|pass", "||", "3|8|fail", "", *rows]
     study, X = both(tmp_path / "table.csv", lines)
-    np.testing.assert_array_equal(X.astype(np.float32), study.X)
-    assert np.isnan(X[2:, 0]).all() and len(X) == 22
+    np.testing.assert_array_equal(np.delete(X, 1, 0).astype(np.float32), study.X)
+    assert np.isnan(X[1]).all(), "a line of separators keeps its place on the device"
+    assert np.isnan(X[3:, 0]).all() and len(X) == 23
 
 
 @pytest.mark.parametrize(
@@ -478,21 +463,11 @@ def test_both_readers_refuse_the_same_cell(tmp_path, cell, sep):
         assert structure or f"{cell.strip(chr(34))!r} is not a number" in sentence
 
 
-def test_a_line_of_separators_keeps_its_place_on_the_device(tmp_path):
-    lines = ["a|b|verdict", "1|2.5|pass", "||", "5|4|fail", "", "3|8|pass"]
-    study, X = both(tmp_path / "table.csv", lines)
-    np.testing.assert_array_equal(X[[0, 2, 3]].astype(np.float32), study.X)
-    assert np.isnan(X[1]).all()
-
-
 @pytest.mark.parametrize("name", ["static", "pruned static", "six bits", "coarse"])
 def test_one_row_at_a_time_gives_the_same_logits(students, prepare, X, name):
     coarse = replace(students["static"], s_in=np.float32(0.01))
     student = {**students, "coarse": coarse}[name]
     Z, one = prepare.transform(X), student.one()
     assert [one(z) for z in Z] == student.logits(Z).tolist()
-
-
-def test_one_row_at_a_time_needs_fixed_scales(students):
     with pytest.raises(ValueError, match="needs a static student"):
         students["weight-only"].one()

@@ -54,12 +54,7 @@ def test_folds_of_a_real_table_share_rows_and_simulated_seeds_do_not(fold):
 
 @pytest.mark.parametrize(
     ("short_by", "verdict"),
-    [
-        (0.004, "short"),
-        (0.0005, "reproduced"),
-        (-0.0005, "reproduced"),
-        (-0.004, "beaten"),
-    ],
+    [(4e-3, "short"), (5e-4, "reproduced"), (-5e-4, "reproduced"), (-4e-3, "beaten")],
 )
 def test_a_verdict_moves_with_the_interval_and_by_nothing_else(short_by, verdict):
     """Five accuracies with an interval of ± .0013 around the claim or beside it."""
@@ -68,7 +63,7 @@ def test_a_verdict_moves_with_the_interval_and_by_nothing_else(short_by, verdict
         [{"system": "mnist-halves/student", "metric": "accuracy", "claimed": claim}]
     )
     values = claim - short_by + np.array([-1, -0.5, 0, 0.5, 1]) * 1.3e-3
-    rows = pd.DataFrame({"value": values, "seed": range(5), "data": "", "basis": ""})
+    rows = pd.DataFrame({"value": values, "seed": range(5), "kind": "", "basis": ""})
     rows = rows.assign(system="mnist-halves/student", metric="accuracy")
     board = tables.scoreboard(claimed, None, None, None, {}, rows)
     line = board.set_index("system").loc["mnist-halves/student"]

@@ -13,11 +13,6 @@ from kdutils.edge.reader import Limits
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
 def student(path):
     return model.load(path)
 

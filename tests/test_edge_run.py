@@ -14,7 +14,7 @@ from toy_edge import QUOTED, lot, save
 
 from kdutils.deploy import readings
 from kdutils.edge import __main__ as command
-from kdutils.edge import alarm, model, simulate, status
+from kdutils.edge import alarm, model, simulate, status, watcher
 
 ROOT = Path(__file__).parents[1]
 DEVICE = """
@@ -27,11 +27,6 @@ sys.argv = ["kdutils.edge", *sys.argv[1:]]
 runpy.run_module("kdutils.edge", run_name="__main__")
 """
 LIMIT = 120.0
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture
@@ -112,23 +107,10 @@ def test_a_whole_life(start, tmp_path, events):
 def test_a_student_of_quoted_names_is_served_by_its_own_tester(start, tmp_path, capsys):
     """Also a growing file, whose columns are another lot's, in another order."""
     quoted = save(tmp_path, names=QUOTED)
-    student, inbox, out = (
-        model.load(quoted, id="unit no"),
-        tmp_path / "in",
-        tmp_path / "out",
-    )
-    words = [
-        "simulate",
-        "--bundle",
-        quoted,
-        "--inbox",
-        inbox,
-        "--files",
-        3,
-        "--rate",
-        0,
-    ]
-    assert command.main([*map(str, words), "--id", "unit no"]) == 0
+    student, inbox = model.load(quoted, id="unit no"), tmp_path / "in"
+    out, words = tmp_path / "out", ["simulate", "--bundle", quoted, "--inbox", inbox]
+    words += ["--files", 3, "--rate", 0, "--id", "unit no"]
+    assert command.main([*map(str, words)]) == 0
     head, *rows = simulate.content(student, np.random.default_rng(0), 4)
     cells = [["note, if any", *head[::-1]], *(["a, b", *row[::-1]] for row in rows)]
     (inbox / "grow.csv").write_bytes(simulate.joined(cells))
@@ -155,14 +137,6 @@ def test_a_burst_keeps_memory_below_100_mb(start, tmp_path):
         time.sleep(0.1)
     assert len(listed(out / "done")) == len(listed(out / "verdicts")) == count + 1
     assert memory(child) < 100
-
-
-def test_a_second_watcher_is_refused_in_one_sentence(start, tmp_path):
-    first = start("--timer")
-    until(lambda: (tmp_path / "out" / "health.json").exists(), "the first one")
-    second = start("--timer")
-    assert second.wait(LIMIT) == 2 and first.poll() is None
-    assert "another watcher is at work on" in (tmp_path / "log").read_text()
 
 
 def test_kill_9_loses_doubles_and_garbles_nothing(path):
@@ -195,6 +169,10 @@ def test_what_cannot_be_served_is_said_in_one_sentence(tmp_path, path, capsys):
     assert "not a student bundle" in one_sentence(capsys, *watch, junk)
     inside = ("watch", "--inbox", inbox, "--outbox", inbox / "out", "--bundle", path)
     assert "must not be inside" in one_sentence(capsys, *inside)
+    out.mkdir()
+    held = watcher.lock(out / "lock")
+    assert "another watcher is at work on" in one_sentence(capsys, *watch, path)
+    os.close(held)
     for names in (["a/b"], ["a", "a"], ["grow", "grow.csv"]):
         grow = [word for name in names for word in ("--grow", name)]
         assert "no path, once" in one_sentence(capsys, *watch, path, *grow)

@@ -159,11 +159,18 @@ def run(model: bytes, X: np.ndarray, level: str = "ORT_ENABLE_ALL") -> list[np.n
 
 
 @pytest.mark.parametrize("n", [1, 3, 1000])
-@pytest.mark.parametrize("name", ["fp32", "weight-only"])
-def test_float_activations_are_float_arithmetic_on_raw_readings(name, n):
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("fp32", onnxfile.exact),
+        ("weight-only", onnxfile.exact),
+        ("weight-only", onnxfile.qdq),
+    ],
+)
+def test_float_activations_are_float_arithmetic_on_raw_readings(name, write, n):
     made = bundled(STUDENTS[name])
     X = readings(made, 1000, seed=7)[-n:]
-    logit, fail = run(onnxfile.exact(made), X)
+    logit, fail = run(write(made), X)
     assert (logit.dtype, fail.dtype) == (np.float32, np.bool_)
     expected = floats(made.student, made.prepared(X))
     np.testing.assert_allclose(logit, expected, rtol=0, atol=1e-5)
@@ -199,13 +206,6 @@ def test_qdq_is_int8_arithmetic_but_for_a_step(name, level):
     np.testing.assert_array_equal(fail[sure], (expected > made.threshold)[sure])
     alone = [run(onnxfile.qdq(made), X[i : i + 1], level)[0][0] for i in (0, 1, 9)]
     np.testing.assert_allclose(alone, logit[[0, 1, 9]], rtol=0, atol=1e-5)
-
-
-def test_qdq_of_a_weight_only_student():
-    made = bundled(STUDENTS["weight-only"])
-    X = readings(made, 300, seed=9)
-    logit, _ = run(onnxfile.qdq(made), X)
-    np.testing.assert_allclose(logit, made.score(X), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("write", [onnxfile.exact, onnxfile.qdq])
@@ -259,11 +259,15 @@ def test_c_gives_the_same_bits(tmp_path, name, optimise):
     assert 0.05 < rows["fail"].mean() < 0.95
 
 
-def test_c_sees_a_wrong_golden_vector(tmp_path):
+def test_c_refuses_a_wrong_golden_vector_and_fast_math(tmp_path):
     made = bundled(static())
     X, z = made.golden
     made.golden = (X, np.nextafter(z, np.float32(9)))
     assert subprocess.run(compiled(tmp_path, made, DRIVER), input=b"").returncode == 1
+    with pytest.raises(subprocess.CalledProcessError):
+        compiled(tmp_path, bundled(static()), DRIVER, "-ffast-math")
+    text = cheader.header(bundled(static(), golden=None))
+    assert "#define KD_GOLDEN 0\n" in text and "KD_GOLDEN_X[" not in text
 
 
 @pytest.mark.parametrize(("d", "hidden"), [(1, 1), (3, 5), (6, 17)])
@@ -284,11 +288,6 @@ def test_c_spells_hostile_names(tmp_path):
     pairs = zip(HOSTILE, made.units, strict=True)
     listed = "".join(f"{text.split(chr(0))[0]}|" for pair in pairs for text in pair)
     assert said == f"{HOSTILE[0]}\0{HOSTILE[3]}\0{listed}"
-
-
-def test_c_refuses_fast_math(tmp_path):
-    with pytest.raises(subprocess.CalledProcessError):
-        compiled(tmp_path, bundled(static()), DRIVER, "-ffast-math")
 
 
 def test_the_kernel_is_short_and_the_header_needs_two_headers():
@@ -314,12 +313,6 @@ def test_a_student_that_is_not_for_c(student, words):
     made.student = student
     with pytest.raises(ValueError, match=words):
         cheader.header(made)
-
-
-def test_a_student_without_golden_vectors():
-    made = bundled(static(), golden=None)
-    text = cheader.header(made)
-    assert "#define KD_GOLDEN 0\n" in text and "KD_GOLDEN_X[" not in text
 
 
 @pytest.fixture
@@ -380,16 +373,12 @@ def test_the_command_line_says_no(tmp_path, stored, capsys, to, out, words):
 
 @pytest.mark.parametrize("content", [None, b"", b"not a student at all" * 9])
 def test_a_file_that_is_no_student(tmp_path, capsys, content):
-    path = tmp_path / "some.file"
+    path, out = tmp_path / "some.file", tmp_path / "o.h"
     if content is not None:
         path.write_bytes(content)
-    assert (
-        deploy.main(["export", str(path), "--to", "c", "-o", str(tmp_path / "o.h")])
-        == 2
-    )
+    assert deploy.main(["export", str(path), "--to", "c", "-o", str(out)]) == 2
     said = capsys.readouterr().err
-    assert str(path) in said and said.count("\n") == 1
-    assert not (tmp_path / "o.h").exists()
+    assert str(path) in said and said.count("\n") == 1 and not out.exists()
 
 
 def test_c_needs_numpy_alone():

@@ -125,6 +125,26 @@ def test_the_device_needs_no_training_library():
         assert not packages(path) & {"torch", "sklearn", "pandas", "scipy"}, path
 
 
+def test_a_recipe_reaches_what_its_results_depend_on_and_no_view():
+    for recipe in ("teachers", "kd_tabular", "kd_labels", "prune_quantize"):
+        reached = code.reached(f"kdutils.recipes.{recipe}")
+        assert not {name for name in reached if name.startswith("kdutils.views")}
+        assert "kdutils.data.simulate.tester" in reached
+    reached = code.reached("kdutils.recipes.teachers")
+    others = {"kdutils.train.grid", "kdutils.compress", "kdutils.compress.quantize"}
+    assert not reached & others
+    assert {"train.teachers", "train", "deploy.prepare"} <= {
+        name.removeprefix("kdutils.") for name in reached
+    }
+
+
+def test_substance_is_what_python_runs_and_no_comment_or_docstring():
+    bare = "def f(x):\n    return x + 1"
+    dressed = '"""D."""\n\n# c\ndef f(x):\n    """M.\n\n    W."""\n\n    return x + 1\n'
+    assert code.substance(dressed) == code.substance(bare)
+    assert code.substance("x = 1") != code.substance("x = 2")
+
+
 def test_losses_metrics_and_stats_touch_nothing():
     for path in modules("losses", "metrics", "stats"):
         assert not packages(path) & {"os", "pathlib", "io", "shutil", "tempfile"}, path

@@ -9,13 +9,11 @@ from matplotlib.patches import Rectangle
 
 from kdutils import paths, stats
 from kdutils.views import (
-    answers,
     cells,
     figures,
-    imagefigures,
     images,
+    scoreboard,
     style,
-    subclass,
     tables,
 )
 
@@ -213,10 +211,10 @@ def test_hinton_counts_fewer_errors_than_its_pair():
 def test_a_published_count_stands_beside_mnists_own_test_images_only(other):
     assert images.hinton(hinton_rows())["published_errors"].notna().any()
     assert images.hinton(hinton_rows(**other))["published_errors"].isna().all()
-    theirs = subclass.models(subclass_rows("mnist", "real"))["published_acc"]
+    theirs = images.models(subclass_rows("mnist", "real"))["published_acc"]
     assert theirs.notna().any()
     more = {"source": "mnist", "kind": "real"} | other
-    assert subclass.models(subclass_rows(**more))["published_acc"].isna().all()
+    assert images.models(subclass_rows(**more))["published_acc"].isna().all()
 
 
 def test_hintons_teacher_and_student_cannot_be_told_apart():
@@ -243,17 +241,17 @@ def test_teachers_have_a_line_for_each_choice_of_rows():
 
 def test_found_has_a_line_for_each_way_and_pairs_with_kmeans():
     rows = subclass_rows()
-    row = subclass.discovered(rows).set_index("way").loc["ours"]
+    row = images.discovered(rows).set_index("way").loc["ours"]
     assert row["subclasses"] == 4 and row["more"] == pytest.approx(0.1)
     assert row["ari_class"] == pytest.approx(0.1) and np.isnan(row["ari_defects"])
     unknown = rows[rows["part"] == "model"].drop(columns=["ari", "ari_kmeans"])
-    table = subclass.discovered(unknown.assign(ari=None))
+    table = images.discovered(unknown.assign(ari=None))
     assert table["ari"].isna().all() and (table["n"] == 3).all()
-    assert subclass.contingency(unknown).empty
+    assert images.contingency(unknown).empty
 
 
 def test_contingency_shows_the_seed_of_the_median():
-    table = subclass.contingency(subclass_rows())
+    table = images.contingency(subclass_rows())
     assert set(table["seed"]) == {0} and len(table) == 2 * 3 * 4
     shares = table.groupby(["way", "truth"])["share"].sum()
     assert shares.tolist() == pytest.approx([1] * 6)
@@ -265,12 +263,12 @@ def test_tables_are_the_same_from_the_rows_file():
     rows = subclass_rows()
     tables.write(rows.assign(run="a"), "rows")
     pd.testing.assert_frame_equal(
-        subclass.contingency(tables.read("rows")), subclass.contingency(rows)
+        images.contingency(tables.read("rows")), images.contingency(rows)
     )
 
 
 def test_models_of_mnist_stand_beside_the_published():
-    table = subclass.models(subclass_rows("mnist", "real"))
+    table = images.models(subclass_rows("mnist", "real"))
     row = table.set_index(["way", "model"]).loc["ours", "student-subclass"]
     assert row["published_acc"] == 0.9901 and row["mcnemar_seeds"] == 3
     assert row["gain"] == pytest.approx(np.mean([0.005, 0.004, 0.005]))
@@ -311,7 +309,7 @@ mnist-halves/student,accuracy,0.9853
 
 
 def board(hinton, halves):
-    claimed, more = pd.read_csv(io.StringIO(CLAIMED)), answers.images(hinton, halves)
+    claimed, more = pd.read_csv(io.StringIO(CLAIMED)), scoreboard.images(hinton, halves)
     return tables.scoreboard(claimed, None, None, None, {"mnist": "make it"}, more)
 
 
@@ -327,7 +325,7 @@ def test_scoreboard_answers_with_systems_fixed_beforehand():
     halves = frame.loc["mnist-halves/student-subclass"]
     assert halves["measured"] == pytest.approx(0.98766667) and halves["n"] == 3
     assert "way 'published'" in halves["basis"]
-    table = subclass.models(rows).set_index(["way", "model"])
+    table = images.models(rows).set_index(["way", "model"])
     shown = table.loc[("published", "student-subclass"), ["acc_low", "acc_high"]]
     assert halves[["ci_low", "ci_high"]].tolist() == shown.tolist()
 
@@ -335,8 +333,8 @@ def test_scoreboard_answers_with_systems_fixed_beforehand():
 def test_no_other_data_answers_a_claim_on_mnist():
     generated = hinton_rows(kind="generated")
     for rows in (generated, hinton_rows(source="digits"), hinton_rows(n_test=400)):
-        assert answers.images(rows, subclass_rows()) is None
-    assert answers.images(None, None) is None
+        assert scoreboard.images(rows, subclass_rows()) is None
+    assert scoreboard.images(None, None) is None
     assert (board(generated, None)["verdict"] == "not-run").all()
 
 
@@ -346,19 +344,19 @@ def test_no_other_data_answers_a_claim_on_mnist():
 def drawn():
     rows = pd.concat([sweep_rows(), sweep_rows("cnn")])
     sweep, chosen = images.sweep(rows), images.chosen(rows)
-    found, models = subclass_rows(), subclass.models(subclass_rows("mnist", "real"))
+    found, models = subclass_rows(), images.models(subclass_rows("mnist", "real"))
     return {
         "heatmap": figures.gain_heatmap(sweep, unit=style.POINTS),
         "methods": figures.methods(chosen, style.POINTS),
-        "fidelity": imagefigures.fidelity(chosen),
-        "calibration": imagefigures.calibration(sweep),
-        "hinton": imagefigures.hinton(images.hinton(hinton_rows()), hinton_rows()),
-        "unseen": imagefigures.unseen(images.hinton(hinton_rows())),
-        "labels": imagefigures.few_labels(images.few_labels(label_rows())),
-        "contingency": imagefigures.contingency(
-            subclass.contingency(found), subclass.discovered(found)
+        "fidelity": figures.fidelity(chosen),
+        "calibration": figures.calibration(sweep),
+        "hinton": figures.hinton(images.hinton(hinton_rows()), hinton_rows()),
+        "unseen": figures.unseen(images.hinton(hinton_rows())),
+        "labels": figures.few_labels(images.few_labels(label_rows())),
+        "contingency": figures.contingency(
+            images.contingency(found), images.discovered(found)
         ),
-        "models": imagefigures.models(models),
+        "models": figures.models(models),
     }
 
 
@@ -398,7 +396,7 @@ def test_heatmap_of_accuracy_is_drawn_in_points():
 
 def test_published_marks_are_drawn_beside_mnist_alone():
     for rows, marks in ((hinton_rows(), 3), (hinton_rows(source="digits"), 0)):
-        ax = imagefigures.hinton(images.hinton(rows), rows).axes[0]
+        ax = figures.hinton(images.hinton(rows), rows).axes[0]
         diamonds = [line for line in ax.lines if line.get_marker() == "D"]
         assert len(diamonds) == marks
         said = " ".join(text.get_text() for text in ax.figure.texts)
@@ -407,16 +405,14 @@ def test_published_marks_are_drawn_beside_mnist_alone():
 
 @pytest.mark.parametrize("source, said", [("mnist", True), ("digits", False)])
 def test_a_published_mark_is_explained_only_where_there_is_one(source, said):
-    figure = imagefigures.models(subclass.models(subclass_rows(source, "real")))
+    figure = figures.models(images.models(subclass_rows(source, "real")))
     told = {text.get_text() for text in figure.legends[0].get_texts()}
     assert ("as published, one training" in told) == said
 
 
 def test_contingency_puts_subclasses_where_their_groups_are():
     rows = subclass_rows()
-    figure = imagefigures.contingency(
-        subclass.contingency(rows), subclass.discovered(rows)
-    )
+    figure = figures.contingency(images.contingency(rows), images.discovered(rows))
     ax = figure.axes[0]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "1", "2", "3"]
     assert [t.get_text() for t in ax.get_yticklabels()][1] == "a, 20"

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from toy_data import parts, put, rewrite, sentence
 
 from kdutils.data import download, images, readers, registry
-from kdutils.data.registry import DATASETS, SourceError
-from kdutils.data.simulate import miniatures
+from kdutils.data.registry import DATASETS
 
 TRAIN = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 TEST = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 NAMES = "mnist", "pneumoniamnist"
 CLOSED = "http://127.0.0.1:9/{}"
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    root = tmp_path_factory.mktemp("miniatures")
-    miniatures.write(str(root), *NAMES)
-    return root
-
-
-@pytest.fixture
-def root(written, tmp_path):
-    """A folder of miniatures to spoil."""
-    shutil.copytree(written, tmp_path / "data")
-    return tmp_path / "data"
 
 
 @pytest.fixture
@@ -47,22 +32,14 @@ def official(root, monkeypatch):
     return root
 
 
-def refused(source, root, val=100):
-    with pytest.raises(ValueError) as error:
-        images.split(source, seed=0, val=val, root=str(root))
-    said = str(error.value)
-    assert "\n" not in said
-    return said
-
-
 def equal(a, b):
     return all(
         np.array_equal(getattr(a, name), getattr(b, name)) for name in ("X", "y", "row")
     )
 
 
-def parts(split):
-    return split.train, split.val, split.test
+def refused(source, root, val=100):
+    return sentence(images.split, source, seed=0, val=val, root=str(root))
 
 
 # --- what is read -----------------------------------------------------------------
@@ -258,14 +235,6 @@ def test_a_miniature_is_never_completed_with_real_files(root):
     assert f"is a generated miniature without {TEST[0]}" in refused("mnist", root)
 
 
-def test_an_unknown_source_is_named():
-    for function in (images.classes, images.digest, images.kind):
-        with pytest.raises(
-            SourceError, match=r"set 'mnits' is unknown: expected .*mnist"
-        ):
-            function("mnits")
-
-
 @pytest.mark.parametrize(
     ("source", "val", "most"),
     [("mnist", 1200, 1199), ("mnist", -1, 1199), ("digits", 1258, 1257)],
@@ -276,49 +245,29 @@ def test_val_leaves_an_image_to_train(root, source, val, most):
     assert len(images.split(source, seed=0, val=most, root=str(root)).train) == 1
 
 
-def rewrite(path, key, change):
-    arrays = dict(np.load(path))
-    arrays[key] = change(arrays[key])
-    np.savez(path, **arrays)
+SPOILT = [
+    ("val_labels", lambda y: None, " has no val_labels"),
+    ("test_images", lambda X: X.astype(object), " holds no plain arrays (Object arr"),
+    (
+        "test_images",
+        lambda X: X / 255,
+        ": test_images is float64 (120, 28, 28) where uint8 (n, 28, 28) were",
+    ),
+    ("val_labels", lambda y: y[:-1], ": val_images has 60 rows but val_labels 59"),
+    (
+        "val_labels",
+        lambda y: np.hstack((y, y)),
+        ": val_labels is uint8 (60, 2) where whole numbers",
+    ),
+    ("train_labels", put((6, 0), 2), ": train_labels, row 7: value 2"),
+]
 
 
-def test_a_spoilt_archive_is_named(root):
+@pytest.mark.parametrize(("key", "change", "said"), SPOILT)
+def test_a_spoilt_archive_is_named(root, key, change, said):
     path = root / "pneumoniamnist" / "pneumoniamnist.npz"
-    whole, source = path.read_bytes(), "pneumoniamnist"
-
-    path.write_bytes(whole[:-500])
-    assert refused(source, root) == f"{path} is not a whole npz archive"
-
-    path.write_bytes(whole[:5000] + b"spoilt" + whole[5006:])
-    assert refused(source, root).startswith(f"{path} holds no plain arrays (")
-
-    path.write_bytes(whole)
-    arrays = dict(np.load(path))
-    del arrays["val_labels"]
-    np.savez(path, **arrays)
-    assert refused(source, root) == f"{path} has no val_labels"
-
-    path.write_bytes(whole)
-    rewrite(path, "test_images", lambda X: X.astype(object))
-    assert "holds no plain arrays (Object arrays cannot be" in refused(source, root)
-
-    path.write_bytes(whole)
-    rewrite(path, "test_images", lambda X: X / 255)
-    said = f"{path}: test_images is float64 (120, 28, 28) where uint8 (n, 28, 28) were"
-    assert refused(source, root).startswith(said)
-
-    path.write_bytes(whole)
-    rewrite(path, "val_labels", lambda y: y[:-1])
-    said = f"{path}: val_images has 60 rows but val_labels 59"
-    assert refused(source, root) == said
-
-    path.write_bytes(whole)
-    rewrite(path, "val_labels", lambda y: np.hstack((y, y)))
-    assert "val_labels is uint8 (60, 2) where whole numbers" in refused(source, root)
-
-    path.write_bytes(whole)
-    rewrite(path, "train_labels", lambda y: y + np.eye(300, 1, -6, np.uint8) * 2)
-    assert f"{path}: train_labels, row 7: value " in refused(source, root)
+    rewrite(path, key, change)
+    assert refused("pneumoniamnist", root).startswith(f"{path}{said}")
 
 
 def test_an_archive_of_other_images_is_not_official(official):
@@ -326,62 +275,3 @@ def test_an_archive_of_other_images_is_not_official(official):
     rewrite(path, "test_labels", lambda y: 1 - y)
     said = refused("pneumoniamnist", official)
     assert "does not hold the official content of https://zenodo.org" in said
-
-
-# --- miniatures -------------------------------------------------------------------
-
-
-def test_a_miniature_has_the_official_layout_and_says_so(written):
-    for name, sizes in (
-        ("mnist", [1100, 100, 400]),
-        ("pneumoniamnist", [300, 60, 120]),
-    ):
-        split = images.split(name, seed=0, val=100, root=str(written))
-        assert [len(part) for part in parts(split)] == sizes
-        assert split.kind == images.kind(name, str(written)) == "generated"
-        assert split.train.X.shape[1:] == (28, 28)
-        counts = np.bincount(split.test.y)
-        assert len(counts) == images.classes(name) and counts.min() > 0
-        assert (written / name / "GENERATED").read_text().endswith(f"not {name}.\n")
-
-
-def test_a_miniature_repeats_by_seed_byte_by_byte(written, tmp_path):
-    for folder, seed in (("same", 0), ("other", 1)):
-        miniatures.write(str(tmp_path / folder), *NAMES, seed=seed)
-    for name in ("mnist", "pneumoniamnist"):
-        for path in (written / name).iterdir():
-            assert (tmp_path / "same" / name / path.name).read_bytes() == (
-                path.read_bytes()
-            )
-        digests = [
-            images.digest(name, str(root))
-            for root in (written, tmp_path / "same", tmp_path / "other", tmp_path)
-        ]
-        assert digests[0] == digests[1] and len(set(digests)) == 3
-    miniatures.write(str(tmp_path / "same"), *NAMES, seed=1)
-    assert images.digest("mnist", str(tmp_path / "same")) == images.digest(
-        "mnist", str(tmp_path / "other")
-    )
-
-
-def test_a_miniature_never_replaces_real_files(official):
-    shutil.rmtree(official / "mnist")
-    before = (official / "pneumoniamnist" / "pneumoniamnist.npz").read_bytes()
-    with pytest.raises(SourceError, match="pneumoniamnist holds real files"):
-        miniatures.write(str(official), *NAMES, seed=5)
-    assert not (official / "mnist").exists()
-    assert (official / "pneumoniamnist" / "pneumoniamnist.npz").read_bytes() == before
-
-
-def test_a_miniature_can_be_learned_but_not_perfectly(written):
-    """Nearest class mean: far above chance, and the mixed images are lost to it."""
-    for name, low in (("mnist", 0.5), ("pneumoniamnist", 0.62)):
-        split = images.split(name, seed=0, val=0, root=str(written))
-        X, x = (
-            p.X.reshape(len(p), -1).astype(float) for p in (split.train, split.test)
-        )
-        means = np.array(
-            [X[split.train.y == c].mean(0) for c in range(images.classes(name))]
-        )
-        guess = np.linalg.norm(x[:, None] - means, axis=2).argmin(axis=1)
-        assert low < (guess == split.test.y).mean() < 0.97

@@ -74,6 +74,7 @@ print(os.environ["KD_FRESH"])"""
 WHERE = 'test "$1" = lab && echo "works on $KD_REPORT"'
 TABLE = "print(table.upper(), repr([target, group, time, drop, fail]))"
 ASKED = ("table", "target", "group", "time", "drop", "fail")
+STAGES = ["00_overview", "01_teachers", "02_kd_tabular"]
 EMPTY = "".join(f'{key}: ""\n' for key in ASKED)
 
 
@@ -106,7 +107,7 @@ def built(tmp_path_factory) -> Path:
         file.write_text(f"alphas: [0.5]\n{EMPTY}")
     run = make(here, "report", "-j2")
     assert run.returncode == 0, run.stderr
-    assert sorted(executed(run)) == ["00_overview", "01_teachers", "02_kd_tabular"]
+    assert sorted(executed(run)) == STAGES
     assert "half way" in run.stdout, "progress must reach the terminal"
     return here
 
@@ -115,6 +116,25 @@ def built(tmp_path_factory) -> Path:
 def project(built, tmp_path) -> Path:
     """A copy of the built project, times of the files kept."""
     return shutil.copytree(built, tmp_path / "a copy", symlinks=True)
+
+
+@pytest.fixture(scope="module")
+def kept(built, tmp_path_factory) -> Path:
+    """The project with stages 01 and 02 that keep runs, made once."""
+    here = tmp_path_factory.mktemp("kept") / "project"
+    shutil.copytree(built, here, symlinks=True)
+    for stage, cell in (("01_teachers", "seed = 0"), ("02_kd_tabular", "alphas = []")):
+        keys = re.sub(r": (.*)", r" = \1", EMPTY) if stage.startswith("02") else ""
+        text = RUNS.replace("STAGE", stage)
+        notebook(here / f"notebooks/{stage}.ipynb", f"{cell}\n{keys}", text)
+    assert executed(make(here, "report")) == ["01_teachers", "02_kd_tabular"]
+    return here
+
+
+@pytest.fixture
+def trained(kept, tmp_path) -> Path:
+    """A copy of the project that keeps runs."""
+    return shutil.copytree(kept, tmp_path / "trained", symlinks=True)
 
 
 def make(here: Path, *words: str) -> subprocess.CompletedProcess:
@@ -152,7 +172,7 @@ def test_parameters_environment_pages_and_readme_arrive(built):
     assert (report / "tables/numbers.csv").read_text() == "name,value\nseed,1\n"
     assert "| seed | 1 |" in (built / "README.md").read_text()
     assert {p.name for p in report.glob("*.html")} == {
-        *(f"{stage}.html" for stage in ("00_overview", "01_teachers", "02_kd_tabular")),
+        *(f"{stage}.html" for stage in STAGES),
         "index.html",
     }
     assert "tables/numbers.csv" in (report / "SHA256SUMS").read_text()
@@ -183,19 +203,9 @@ def test_the_look_of_the_pages_reruns_no_notebook(project):
     assert "teal" in (project / "reports/default/01_teachers.html").read_text()
 
 
-@pytest.fixture
-def trained(project) -> Path:
-    """The project with stages 01 and 02 that keep runs, made once."""
-    for stage, cell in (("01_teachers", "seed = 0"), ("02_kd_tabular", "alphas = []")):
-        keys = re.sub(r": (.*)", r" = \1", EMPTY) if stage.startswith("02") else ""
-        text = RUNS.replace("STAGE", stage)
-        notebook(project / f"notebooks/{stage}.ipynb", f"{cell}\n{keys}", text)
-    assert make(project, "report").returncode == 0
-    return project
-
-
-def test_fresh_of_a_stage_forgets_the_runs_of_that_stage_alone(trained):
+def test_runs_are_forgotten_stage_by_stage_and_computed_again(trained):
     runs = trained / "reports/default/runs"
+    assert executed(make(trained, "report")) == []
     for stage in ("01_teachers", "02_kd_tabular"):
         (runs / stage / "old").write_text("")
     run = make(trained, "02_kd_tabular", "FRESH=1")
@@ -203,25 +213,25 @@ def test_fresh_of_a_stage_forgets_the_runs_of_that_stage_alone(trained):
     assert output(trained, "02_kd_tabular") == "02_kd_tabular\n"
     assert (runs / "01_teachers/old").exists()
     assert not (runs / "02_kd_tabular/old").exists()
-    run = make(trained, "report", "FRESH=1")
-    assert sorted(executed(run)) == ["00_overview", "01_teachers", "02_kd_tabular"]
+    assert make(trained, "clean-runs").returncode == 0
+    assert executed(make(trained, "report")) == ["01_teachers", "02_kd_tabular"]
+    assert (runs / "01_teachers/toy.json").exists()
+    (runs / "01_teachers/old").write_text("")
+    run = make(trained, "report", "FRESH=1", "-j2")
+    assert sorted(executed(run)) == STAGES
     assert not (runs / "01_teachers/old").exists()
 
 
-def test_runs_that_are_gone_are_computed_again(trained):
-    assert executed(make(trained, "report")) == []
-    assert make(trained, "clean-runs").returncode == 0
-    assert executed(make(trained, "report")) == ["01_teachers", "02_kd_tabular"]
-    assert (trained / "reports/default/runs/01_teachers/toy.json").exists()
-
-
-@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("a\n")])
-def test_a_table_that_is_not_the_reports_own_is_noticed(project, spoil):
+def test_a_table_that_is_not_the_reports_own_is_noticed(project):
     table = project / "reports/default/tables/numbers.csv"
-    spoil(table)
-    run = make(project, "report")
+    table.unlink()
+    gone = make(project, "-n", "report").stdout
+    assert "tables/numbers.csv" in gone.splitlines()[0]
+    assert sorted(re.findall(r'echo "default: (\w+)"', gone)) == STAGES
+    table.write_text("a\n")
+    run = make(project, "report", "-j2")
     assert "tables/numbers.csv" in run.stdout.splitlines()[0]
-    assert sorted(executed(run)) == ["00_overview", "01_teachers", "02_kd_tabular"]
+    assert sorted(executed(run)) == STAGES
     assert table.read_text() == "name,value\nseed,1\n"
     assert executed(make(project, "report")) == []
 
@@ -241,37 +251,31 @@ def test_the_lab_works_on_a_copy_of_the_report(trained):
     assert executed(make(trained, "report")) == []
 
 
-def test_a_failed_notebook_leaves_the_claims_as_they_were(project):
+def test_a_failed_notebook_is_kept_and_leaves_the_claims_as_they_were(project):
     claim = "from kdutils.views import claims\nclaims.begin('01_teachers')\n"
     claim += "claims.record('it works', True, stage='01_teachers')"
-    notebook(project / "notebooks/01_teachers.ipynb", "seed = 0", claim)
-    assert make(project, "report").returncode == 0
+    path = project / "notebooks/01_teachers.ipynb"
+    notebook(path, "seed = 0", claim, "print('good')")
+    assert make(project, "01_teachers").returncode == 0
     table = project / "reports/default/tables/claims.csv"
     before = table.read_text()
     assert "it works" in before
-    stops = (
-        "claims.record('not yet', True, stage='01_teachers')\nraise ValueError('no')"
-    )
-    notebook(project / "notebooks/01_teachers.ipynb", "seed = 0", claim, stops)
-    assert make(project, "report").returncode != 0
-    assert table.read_text() == before
-    assert [path.name for path in table.parent.glob("claims*")] == ["claims.csv"]
-
-
-def test_a_failed_notebook_is_kept_and_make_says_why(project):
-    cause = "raise ValueError(\"my.csv has no column 'fail'\")"
-    notebook(project / "notebooks/00_overview.ipynb", "profile = ''", cause)
+    stops = "claims.record('not yet', True, stage='01_teachers')\n"
+    stops += "raise ValueError(\"my.csv has no column 'fail'\")"
+    notebook(path, "seed = 0", claim, stops)
     run = make(project, "report")
     assert run.returncode != 0
-    assert "my.csv has no column 'fail' (cell cell-0)" in run.stderr.splitlines()
+    assert "my.csv has no column 'fail' (cell cell-1)" in run.stderr.splitlines()
     assert "Traceback" not in run.stdout + run.stderr
+    assert table.read_text() == before
+    assert [path.name for path in table.parent.glob("claims*")] == ["claims.csv"]
     folder = project / "reports/default/notebooks"
-    assert (folder / "00_overview.failed.ipynb").exists()
-    assert not (folder / "00_overview.part.ipynb").exists()
-    assert output(project, "00_overview") == "default\n", "the last good one stays"
-    notebook(project / "notebooks/00_overview.ipynb", "profile = ''", "print(7)")
-    assert make(project, "00_overview").returncode == 0
-    assert not (folder / "00_overview.failed.ipynb").exists()
+    assert (folder / "01_teachers.failed.ipynb").exists()
+    assert not (folder / "01_teachers.part.ipynb").exists()
+    assert output(project, "01_teachers") == "good\n", "the last good one stays"
+    notebook(path, "seed = 0", "print(7)")
+    assert make(project, "01_teachers").returncode == 0
+    assert not (folder / "01_teachers.failed.ipynb").exists()
 
 
 def test_unknown_and_missing_parameters_are_refused_before_anything_runs(project):
@@ -285,17 +289,25 @@ def test_unknown_and_missing_parameters_are_refused_before_anything_runs(project
     assert run.returncode != 0 and " sed\n" in run.stderr
 
 
+CURSED = "a`b` \"c' (d) | e; f & <g> * #h \\i"
+
+
 def test_a_table_of_ones_own(project):
-    words = ("02_kd_tabular", "DATA=my table.csv", "TARGET=is fail", "DROP=a,b")
+    """Any name of the table and of a column reaches the notebook."""
+    table = project / "it's (1)/a`b&.csv"
+    words = ["02_kd_tabular", "DATA=it's (1)/a`b&.csv"]
+    words += [f"TARGET={CURSED}", "FAIL=it's", "DROP=a,b"]
     assert "is not a readable file" in make(project, *words).stderr
-    (project / "my table.csv").write_text("x,is fail\n1,0\n")
+    table.parent.mkdir()
+    table.write_text("x,y\n1,0\n")
     assert "TARGET=fail" in make(project, *words[:2]).stderr
     run = make(project, *words)
     assert run.returncode == 0, run.stderr
-    printed = output(project, "02_kd_tabular", "csv-my-table")
-    assert printed == "MY TABLE.CSV ['is fail', '', '', 'a,b', '']\n"
+    values = repr([CURSED, "", "", "a,b", "it's"])
+    printed = output(project, "02_kd_tabular", "csv-a-b-")
+    assert printed == f"IT'S (1)/A`B&.CSV {values}\n"
     assert executed(make(project, *words)) == []
-    assert executed(make(project, *words[:3])) == ["02_kd_tabular"]
+    assert executed(make(project, *words[:4])) == ["02_kd_tabular"]
     assert executed(make(project, "report")) == []
 
 
@@ -306,7 +318,6 @@ NAMES = {
     "dir with space/x.csv": "csv-x",
     "a.b;c`d.csv": "csv-a.b-c-d",
 }
-CURSED = "a`b` \"c' (d) | e; f & <g> * #h \\i"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -325,18 +336,8 @@ def test_any_name_of_a_table_gives_a_plain_report(built, name):
         assert f" {size} {report} TARGET {CURSED};GROUP {CURSED};;" in stamp
 
 
-def test_any_name_of_a_column_reaches_the_notebook(project):
-    (project / "it's (1)").mkdir()
-    (project / "it's (1)/a`b&.csv").write_text("x,y\n1,0\n")
-    words = ("02_kd_tabular", "DATA=it's (1)/a`b&.csv")
-    run = make(project, *words, f"TARGET={CURSED}", "FAIL=it's")
-    assert run.returncode == 0, run.stderr
-    values = repr([CURSED, "", "", "", "it's"])
-    printed = output(project, "02_kd_tabular", "csv-a-b-")
-    assert printed == f"IT'S (1)/A`B&.CSV {values}\n"
-
-
 WRONG = ["VENV=a b", "PROFILE=it's", "PROFILE=default csv"]
+WRONG += ["PROFILE=nope", "PROFILE=csv"]
 WRONG += ["WORKERS=abc", "WORKERS=0", "WORKERS=-1", "WORKERS=2 3", "WORKERS=it's"]
 WRONG += ["TARGET=fail", "GROUP=lot", "TIME=at", "DROP=a,b", "FAIL=it's"]
 WRONG += [f"{key}=x" for key in ("profile", "data", "target", "group", "time", "drop")]
@@ -398,30 +399,19 @@ def test_a_report_killed_in_a_notebook_goes_on_from_there(project):
     assert executed(make(project, "report")) == []
 
 
-def test_bench_keeps_what_it_measured(built):
-    shown = make(built, "-n", "bench").stdout
-    assert "-m kdutils.bench --write" in shown
-
-
 def test_verify_reruns_all_and_names_the_one_row_that_differs(project):
     (project / "moved").touch()
     run = make(project, "verify", "-j2")
     assert run.returncode != 0
-    assert sorted(executed(run)) == ["00_overview", "01_teachers", "02_kd_tabular"]
+    assert sorted(executed(run)) == STAGES
     told = run.stdout.partition("tables/numbers.csv differs\n")[2]
     assert told.startswith("  - row 1: seed,1\n  + row 1: seed,2\n")
     assert run.stdout.count(" differs\n") == 1, "all else has the same bytes"
 
 
-@pytest.mark.parametrize("word", ["PROFILE=nope", "PROFILE=csv"])
-def test_a_profile_that_cannot_run_is_refused(built, word):
-    run = make(built, "report", word)
-    assert run.returncode != 0
-    assert run.stdout == "" and word in run.stderr
-
-
 def test_help_names_every_target(built):
     phony = re.search(r"\.PHONY: (.*?)FORCE", (ROOT / "Makefile").read_text(), re.S)[1]
+    assert "-m kdutils.bench --write" in make(built, "-n", "bench").stdout
     shown = make(built).stdout
     for target in phony.replace("\\", "").split():
         assert target == "help" or f"make {target} " in shown

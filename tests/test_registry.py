@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from kdutils.data import __main__ as every
-from kdutils.data import download, images, readers, registry
+from kdutils.data import download, images, readers, registry, wafers
 from kdutils.data.registry import DATASETS, SourceError
 from kdutils.data.simulate import miniatures
 
@@ -95,6 +95,10 @@ def test_a_failed_download_is_one_sentence_and_leaves_nothing(site, tmp_path, ho
     said = str(refused.value)
     assert said.startswith(f"f could not be downloaded from {url} (")
     assert "\n" not in said and left(tmp_path) == []
+    (tmp_path / "f").write_bytes(b"mine")
+    with pytest.raises(SourceError):
+        download.fetch([url], tmp_path, {"f": MD5}, timeout=0.05)
+    assert (tmp_path / "f").read_bytes() == b"mine" and left(tmp_path) == ["f"]
 
 
 def test_every_address_says_its_own_reason(site, tmp_path):
@@ -106,13 +110,6 @@ def test_every_address_says_its_own_reason(site, tmp_path):
     ):
         download.fetch([f"{site.url}/missing/f", closed], tmp_path, {"f": MD5})
     assert left(tmp_path) == []
-
-
-def test_a_failed_download_leaves_the_file_that_was_there(site, tmp_path):
-    (tmp_path / "f").write_bytes(b"mine")
-    with pytest.raises(SourceError):
-        download.fetch([f"{site.url}/other/f"], tmp_path, {"f": MD5})
-    assert (tmp_path / "f").read_bytes() == b"mine" and left(tmp_path) == ["f"]
 
 
 @pytest.fixture
@@ -232,21 +229,9 @@ def test_a_spoilt_archive_leaves_one_sentence_and_no_file(
         "https://archive.ics.uci.edu/dataset/179/secom and put them there"
     )
     assert left(data) == []
-
-
-def test_a_folder_that_cannot_be_written_is_named(official, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SourceError, match=r"Not a directory.*get secom.data"):
         registry.find("secom", str(tmp_path / "file"))
-
-
-def test_a_miniature_never_replaces_real_files(official, tmp_path):
-    real = tmp_path / "real" / "secom"
-    real.mkdir(parents=True)
-    (real / readers.SECOM[0]).write_bytes((official / readers.SECOM[0]).read_bytes())
-    with pytest.raises(SourceError, match="holds real files"):
-        miniatures.write(str(tmp_path / "real"), "secom")
-    assert left(real) == [readers.SECOM[0]]
 
 
 # --- every data set ---------------------------------------------------------------
@@ -263,8 +248,14 @@ def test_kd_data_is_where_data_lives_unless_a_root_is_given(tmp_path, monkeypatc
 
 
 def test_an_unknown_data_set_is_named():
-    with pytest.raises(SourceError, match=r"'secon' is unknown: expected .*secom"):
-        registry.find("secon")
+    for functions, name in (
+        ([registry.find], "secom"),
+        ([images.classes, images.digest, images.kind], "mnist"),
+        ([wafers.kind, wafers.digest, wafers.duplicates], "mixedwm38"),
+    ):
+        for function in functions:
+            with pytest.raises(SourceError, match=f"'x' is unknown: expected .*{name}"):
+                function("x")
 
 
 def test_every_data_set_states_its_terms():

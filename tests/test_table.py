@@ -1,20 +1,23 @@
-"""The user's own table: read whole, divided honestly, refused in one clear sentence."""
+"""Tables: a user's own and SECOM, read whole, divided honestly, refused clearly."""
 
 from __future__ import annotations
 
 import subprocess
 import warnings
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
+from toy_data import parts
 
-from kdutils.data import tables, usertable
+from kdutils.data import readers, registry, tables, usertable
 from kdutils.data.divide import TableError
+from kdutils.data.simulate import miniatures
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-PARTS = ("train", "val", "test")
 
 
 def frame(n=60, fails=12, seed=0):
@@ -60,6 +63,11 @@ def cell(line, column, value, data=None):
 
 def lines(*text):
     return "\n".join(text) + "\n"
+
+
+def case(data, sentence, **options):
+    """A table, what its reading says, and the options of the reading."""
+    return data, sentence, options
 
 
 # -- what a good table becomes
@@ -197,199 +205,156 @@ def test_a_relative_path_is_the_working_folders_or_the_projects(
 # -- what is refused, in one sentence
 
 
-def without(name):
-    return plain().drop(columns=name)
-
-
-REFUSED = {
-    "empty file": ("", {}, "my.csv is empty: expected a header and rows"),
-    "blank file": ("\n \n", {}, "my.csv is empty"),
-    "only a header": ("a,b,fail\n", {}, "my.csv has a header but no rows"),
-    "header, blank rows": ("a,b,fail\n\n,,\n", {}, "my.csv has a header but no rows"),
-    "not text": (
+REFUSED = [
+    case("", "my.csv is empty: expected a header and rows"),
+    case("\n \n", "my.csv is empty"),
+    case("a,b,fail\n", "my.csv has a header but no rows"),
+    case("a,b,fail\n\n,,\n", "my.csv has a header but no rows"),
+    case(
         b"a,fail\n1,0\n\xb5,1\n",
-        {},
         "my.csv, line 3: not UTF-8 text: save the table as CSV UTF-8",
     ),
-    "one column": (
+    case(
         "a|fail\n1|0\n",
-        {},
         "line 1: only one column, 'a|fail': expected columns separated by commas",
     ),
-    "no target, close": (
-        plain(),
-        {"target": "Fial"},
-        "my.csv, line 1: no column 'Fial': did you mean 'fail'?",
+    case(
+        plain(), "my.csv, line 1: no column 'Fial': did you mean 'fail'?", target="Fial"
     ),
-    "no target, far": (
-        plain(),
-        {"target": "zzz"},
-        "no column 'zzz': it has 'vth', 'ileak', 'tr', 'fail'",
-    ),
-    "no group": (frame(), {"group": "lots"}, "no column 'lots': did you mean 'lot'?"),
-    "no time": (frame(), {"time": "hwen"}, "no column 'hwen': did you mean 'when'?"),
-    "no drop": (frame(), {"drop": "vht"}, "no column 'vht': did you mean 'vth'?"),
-    "two roles": (frame(), {"group": "fail"}, "column 'fail' is given two roles"),
-    "target dropped": (frame(), {"drop": "fail"}, "column 'fail' is given two roles"),
-    "duplicate names": (
-        "a,b,a,fail\n1,2,3,0\n",
-        {},
-        "my.csv, line 1: columns 1 and 3 are both 'a'",
-    ),
-    "one class": (plain(fail=0), {}, "my.csv: column 'fail' has one class ('0': 60)"),
-    "three classes": (
+    case(plain(), "no column 'zzz': it has 'vth', 'ileak', 'tr', 'fail'", target="zzz"),
+    case(frame(), "no column 'lots': did you mean 'lot'?", group="lots"),
+    case(frame(), "no column 'hwen': did you mean 'when'?", time="hwen"),
+    case(frame(), "no column 'vht': did you mean 'vth'?", drop="vht"),
+    case(frame(), "column 'fail' is given two roles", group="fail"),
+    case(frame(), "column 'fail' is given two roles", drop="fail"),
+    case("a,b,a,fail\n1,2,3,0\n", "my.csv, line 1: columns 1 and 3 are both 'a'"),
+    case(plain(fail=0), "my.csv: column 'fail' has one class ('0': 60)"),
+    case(
         cell(17, "fail", "maybe"),
-        {},
         "my.csv, line 17: 'maybe' is one of 3 classes ('0': 47, '1': 12, 'maybe': 1) "
         "in column 'fail': expected two, such as pass and fail",
     ),
-    "a reading as target": (plain(), {"target": "tr"}, "classes ("),
-    "one empty verdict": (
+    case(plain(), "classes (", target="tr"),
+    case(
         cell(9, "fail", None),
-        {},
         "my.csv, line 9, column 'fail': empty, but every row needs a verdict",
     ),
-    "empty verdicts": (
+    case(
         cell(9, "fail", None, cell(33, "fail", " ")),
-        {},
         "my.csv, line 9 and 1 more, column 'fail': empty",
     ),
-    "no such fail": (
-        plain(),
-        {"fail": "bad"},
-        "my.csv: column 'fail' has no 'bad' ('0': 48, '1': 12)",
-    ),
-    "a word": (
+    case(plain(), "my.csv: column 'fail' has no 'bad' ('0': 48, '1': 12)", fail="bad"),
+    case(
         cell(23, "ileak", "3.3 V"),
-        {},
         "my.csv, line 23, column 'ileak': '3.3 V' is not a number: expected a number, "
         "or nothing where no reading was taken",
     ),
-    "words": (
+    case(
         cell(23, "ileak", "-", cell(40, "ileak", "?")),
-        {},
         "my.csv, line 23, column 'ileak': '-' is not a number (1 more in this column)",
     ),
-    "a decimal comma": (
-        cell(5, "tr", "2,1"),
-        {},
-        "my.csv, line 5, column 'tr': '2,1' is not a number",
-    ),
-    "a text column": (
+    case(cell(5, "tr", "2,1"), "my.csv, line 5, column 'tr': '2,1' is not a number"),
+    case(
         plain(who=["Ann", "Bob"] * 30),
-        {},
         "my.csv, line 2: 'Ann' is text, as is most of column 'who': write numbers, or "
         "leave out with DROP=who",
     ),
-    "text columns": (
+    case(
         frame(),
-        {"drop": "when", "target": "fail"},
         "'L00' is text, as is most of column 'lot': write numbers, or leave out with "
         "DROP=lot",
+        drop="when",
+        target="fail",
     ),
-    "two text columns": (
+    case(
         plain(who=["Ann", "Bob"] * 30, at=["x", "y", "z"] * 20),
-        {},
         "most of columns 'who', 'at': write numbers, or leave out with DROP=who,at",
     ),
-    "no record": (
+    case(
         plain(),
-        {"drop": 'tr,"vth'},
         'DROP=tr,"vth is not one CSV record (unexpected end of data): expected names',
+        drop='tr,"vth',
     ),
-    "infinite": (
+    case(
         cell(12, "vth", "-inf"),
-        {},
         "my.csv, line 12, column 'vth': -inf is not a finite reading",
     ),
-    "too large": (
+    case(
         cell(12, "vth", "1e60"),
-        {},
         "my.csv, line 12, column 'vth': 1e+60 is not a finite reading",
     ),
-    "a cell more": (
+    case(
         lines("a,b,fail", "1,2,0", "1,2,3,0"),
-        {},
         "my.csv, line 3: 4 cells where the header has 3",
     ),
-    "a cell less": (
+    case(
         lines("a,b,fail", "1,2,0", "", "1,0"),
-        {},
         "my.csv, line 4: 2 cells where the header has 3",
     ),
-    "a quoted separator": (
-        lines("a,b,fail", '"1,5",0'),
-        {},
-        "my.csv, line 2: 2 cells where the header has 3",
+    case(
+        lines("a,b,fail", '"1,5",0'), "my.csv, line 2: 2 cells where the header has 3"
     ),
-    "an open quote": (
+    case(
         lines("a,b,fail", '1,"2,0', '1,2",0'),
-        {},
         "my.csv, line 2: a quote is opened and not closed",
     ),
-    "nothing to learn from": (
+    case(
         plain()[["fail"]].assign(a=1, b=range(60)),
-        {},
         "my.csv has no column left to learn from",
     ),
-    "an empty group": (
+    case(
         cell(8, "lot", None, frame()),
-        {"group": "lot", "time": "when"},
         "my.csv, line 8, column 'lot': empty, but every row needs a group",
+        group="lot",
+        time="when",
     ),
-    "one group": (
+    case(
         frame().assign(lot="L1"),
-        {"group": "lot", "time": "when"},
         "my.csv: column 'lot' has a single group, 'L1'",
+        group="lot",
+        time="when",
     ),
-    "an empty time": (
+    case(
         cell(8, "when", "", frame()),
-        {"group": "lot", "time": "when"},
         "my.csv, line 8, column 'when': empty, but every row needs a time",
+        group="lot",
+        time="when",
     ),
-    "no time at all": (
+    case(
         cell(31, "when", "Tuesday-ish", frame()),
-        {"group": "lot", "time": "when"},
         "my.csv, line 31, column 'when': 'Tuesday-ish' is not a time: expected "
         "numbers, or dates such as 2008-07-19 11:55:00",
+        group="lot",
+        time="when",
     ),
-    "fewer fails than folds": (
-        plain(fail=[1] * 4 + [0] * 56),
-        {},
-        "my.csv: 4 fails are fewer than the 5 folds",
-    ),
-    "fewer passes than folds": (
-        plain(fail=[0] * 3 + [1] * 57),
-        {},
-        "my.csv: 3 passes are fewer than the 5 folds",
-    ),
-    "few groups with fails": (
+    case(plain(fail=[1] * 4 + [0] * 56), "my.csv: 4 fails are fewer than the 5 folds"),
+    case(plain(fail=[0] * 3 + [1] * 57), "my.csv: 3 passes are fewer than the 5 folds"),
+    case(
         frame().assign(fail=[1] * 24 + [0] * 36, when=1),
-        {"group": "lot"},
         "my.csv: all 24 fails stand in 4 groups, fewer than the 5 folds, and a group "
         "is never divided",
+        group="lot",
     ),
-    "few groups": (
+    case(
         frame().assign(lot=["A", "B"] * 30, when=1),
-        {"group": "lot"},
         "fails stand in 2 groups",
+        group="lot",
     ),
-    "no fail among the newest": (
+    case(
         frame().assign(fail=[0, 1] * 20 + [0] * 20, lot=1),
-        {"time": "when"},
         "my.csv: the test part of split 1 has no fail among its 12 rows",
+        time="when",
     ),
-    "one time": (
+    case(
         frame().assign(when="2024-01-01", lot=1),
-        {"time": "when"},
         "my.csv: the training part of split 1 has no fail among its 0 rows",
+        time="when",
     ),
-}
+]
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_table_is_refused_in_one_sentence(write, case):
-    data, options, sentence = REFUSED[case]
+@pytest.mark.parametrize(("data", "sentence", "options"), REFUSED)
+def test_a_table_is_refused_in_one_sentence(write, data, sentence, options):
     options = {"target": "fail", **options}
     with pytest.raises(TableError) as refused:
         list(tables.splits("csv", path=write(data), seed=0, **options))
@@ -397,32 +362,34 @@ def test_a_table_is_refused_in_one_sentence(write, case):
     assert "\n" not in str(refused.value)
 
 
-SMALL = {
-    "few to train on": (
+SMALL = [
+    case(
         frame().assign(fail=np.isin(np.arange(60), [3, 30, 40, 50, 55])),
-        {"time": "when", "drop": "lot"},
         "my.csv: too few fails in the training part of split 1: 2, expected 3 at "
         "least, one for each out-of-fold part",
+        time="when",
+        drop="lot",
     ),
-    "few groups to train on": (
+    case(
         frame().assign(fail=np.isin(np.arange(60), [*range(12), 40, 50, 55])),
-        {"group": "lot", "time": "when"},
         "too few fails in the training part of split 1: 12 in 2 groups, expected 3 "
         "groups at least, one for each out-of-fold part",
+        group="lot",
+        time="when",
     ),
-    "few to test on": (
+    case(
         frame().assign(fail=np.isin(np.arange(60), [1, 9, 20, 40, 55])),
-        {"time": "when", "drop": "lot"},
         "too few fails in the test part of split 1: 1, expected 2 at least, for an "
         "interval",
+        time="when",
+        drop="lot",
     ),
-    "few fails": (frame(fails=4), {"drop": "lot,when"}, "4 fails are fewer than the 5"),
-}
+    case(frame(fails=4), "4 fails are fewer than the 5", drop="lot,when"),
+]
 
 
-@pytest.mark.parametrize("case", SMALL)
-def test_a_small_table_is_refused_before_anything_trains(write, case):
-    data, options, sentence = SMALL[case]
+@pytest.mark.parametrize(("data", "sentence", "options"), SMALL)
+def test_a_small_table_is_refused_before_training(write, data, sentence, options):
     small = usertable.read(write(data), "fail", **options)
     with pytest.raises(TableError) as refused:
         usertable.check(small, seeds=2, oof_folds=3)
@@ -445,68 +412,58 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         usertable.read(str(tmp_path), "fail")
 
 
-def test_more_folds_than_fails(write):
-    with pytest.raises(TableError, match="12 fails are fewer than the 13 folds"):
-        list(usertable.splits(write(plain()), "fail", seed=0, folds=13))
-
-
 # -- what is done with a warning
 
 NUMBER = np.arange(60)
 BAD = frame()["fail"].to_numpy() == 1
-WARNED = {
-    "constant": (plain(k=5), "a column is left out as constant: 'k'", "k"),
-    "constant text": (
+WARNED = [
+    case(plain(k=5), "a column is left out as constant: 'k'", gone="k"),
+    case(
         plain(k=5, site="HQ"),
         "columns are left out as constant: 'k', 'site'",
-        "k site",
+        gone="k site",
     ),
-    "empty": (plain(e=None), "a column is left out as empty: 'e'", "e"),
-    "rising": (plain(no=NUMBER + 7), "left out as an identifier: 'no'", "no"),
-    "falling": (plain(no=900 - 3 * NUMBER), "left out as an identifier: 'no'", "no"),
-    "serials": (
+    case(plain(e=None), "a column is left out as empty: 'e'", gone="e"),
+    case(plain(no=NUMBER + 7), "left out as an identifier: 'no'", gone="no"),
+    case(plain(no=900 - 3 * NUMBER), "left out as an identifier: 'no'", gone="no"),
+    case(
         plain(sn=[f"SN{7 * i % 61:03d}" for i in NUMBER]),
         "left out as an identifier: 'sn'",
-        "sn",
+        gone="sn",
     ),
-    "an index": (
+    case(
         plain().reset_index().rename(columns={"index": ""}),
         "left out as an identifier: 'column 1'",
-        "column 1",
+        gone="column 1",
     ),
-    "a leak": (
+    case(
         plain(code=np.where(BAD, 3, 9) + NUMBER % 5),
         "my.csv: column 'code' alone tells fails from passes (AUC 0.000): if it is "
         "known only after the verdict, leave it out with DROP=code",
-        "",
     ),
-    "a leak with gaps": (
+    case(
         plain(code=np.where(NUMBER % 3 == 0, np.nan, BAD + NUMBER % 7 / 10)),
         "column 'code' alone tells fails from passes (AUC 1.000)",
-        "",
     ),
-    "a leak by being there": (
+    case(
         plain(repair=np.where(BAD, NUMBER % 4, np.nan)),
         "column 'repair' alone tells fails from passes (AUC 1.000)",
-        "",
     ),
-    "a repeated row": (
+    case(
         pd.concat([plain(), plain().iloc[[3]]]),
         "2 rows repeat the readings of another (lines 5 and 62 are the first): "
         "identical rows stay in one part",
-        "",
     ),
-    "a contradiction": (
+    case(
         pd.concat([plain(), plain(fail=1 - plain()["fail"]).iloc[[3, 9]]]),
         "have the same readings, but one passes and one fails (2 such sets)",
-        "",
     ),
-}
+]
 
 
-@pytest.mark.parametrize("case", WARNED)
-def test_a_table_is_read_with_a_warning(write, case):
-    data, sentence, gone = WARNED[case]
+@pytest.mark.parametrize(("data", "sentence", "options"), WARNED)
+def test_a_table_is_read_with_a_warning(write, data, sentence, options):
+    gone = options.get("gone", "")
     with pytest.warns(UserWarning) as said:
         read = usertable.read(write(data), "fail")
     (warning,) = [w for w in read.warnings if sentence in w]
@@ -566,10 +523,6 @@ def test_the_columns_that_a_sentence_names_are_dropped_as_they_are_pasted(write)
     spaced = ' "Site, X", ileak ,,tr'
     texts = plain(**{"Site, X": ["Ann", "Bob"] * 30})
     assert usertable.read(write(texts), "fail", drop=spaced).features == ("vth",)
-
-
-def parts(split):
-    return [getattr(split, name) for name in PARTS]
 
 
 def shared(split, key):
@@ -703,7 +656,7 @@ def test_equal_times_stay_together(write):
     assert not shared(split, data["when"].to_numpy())
 
 
-def test_a_day_that_could_be_a_month_is_said(write):
+def test_a_day_that_could_be_a_month_is_said_unless_dots_part_it(write):
     data = frame(60, 20).drop(columns="lot")
     data["when"] = [f"{1 + i % 12:02d}/{1 + i // 12:02d}/2024" for i in range(60)]
     read = usertable.read(write(data), "fail", time="when")
@@ -711,11 +664,7 @@ def test_a_day_that_could_be_a_month_is_said(write):
         "my.csv: '01/01/2024' in column 'when' is taken for 2024-01-01: write dates so "
         "to be sure of day and month",
     )
-
-
-def test_dates_with_dots_begin_with_the_day(write):
-    data = frame(60, 20).drop(columns="lot")
-    data["when"] = [f"{1 + i % 12:02d}.{1 + i // 12:02d}.2024" for i in range(60)]
+    data["when"] = data["when"].str.replace("/", ".")
     time = usertable.read(write(data), "fail", time="when").time
     assert (np.diff(time) > 0).all()
 
@@ -743,15 +692,202 @@ def test_the_digest_is_of_the_bytes_and_the_options(write):
     assert tables.kind("csv", path=path) == "yours"
 
 
-def test_an_unknown_source_is_named():
-    with pytest.raises(
-        ValueError, match="'csvs' is unknown: expected tester, secom, csv"
-    ):
+def test_every_source_answers_the_same_questions():
+    assert [tables.kind(s) for s in ("tester", "csv")] == ["simulated", "yours"]
+    split = next(tables.splits("tester", seed=0, train_lots=9, devices=99))
+    assert split.kind == "simulated" and split.train.fails > 0
+    assert len(tables.digest("tester")) == 64
+    with pytest.raises(ValueError, match="'csvs' is unknown: expected tester, secom, "):
         next(tables.splits("csvs", seed=0))
 
 
-def test_every_source_answers_the_same_questions():
-    assert [tables.kind(s) for s in ("tester", "csv")] == ["simulated", "yours"]
-    split = next(tables.splits("tester", seed=0))
-    assert split.kind == "simulated" and split.train.fails > 0
-    assert len(tables.digest("tester")) == 64
+# -- SECOM: the same 1,537 rows from every copy
+
+REAL = registry.folder("secom")
+real = pytest.mark.skipif(
+    not (REAL / "secom.data").is_file() or registry.generated("secom"),
+    reason="the official SECOM files are not under KD_DATA",
+)
+
+
+@pytest.fixture
+def mini(tmp_path):
+    miniatures.write(str(tmp_path), "secom", seed=5)
+    return str(tmp_path)
+
+
+def rows(split):
+    return [part.row for part in parts(split)]
+
+
+@real
+def test_the_confirmed_rows_are_1537_with_89_fails():
+    table = registry.read("secom")
+    assert table.X.shape == (1537, 590) and table.X.dtype == np.float32
+    assert table.y.sum() == 89 and table.kind == "real"
+    assert len(readers.UNCONFIRMED) == 30
+    assert not np.isin(table.row + 1, readers.UNCONFIRMED).any()
+    assert table.row[-1] == 1566
+    start, end = (datetime.fromtimestamp(t, UTC) for t in table.time[[0, -1]])
+    assert (start.month, end.strftime("%d/%m/%Y %H:%M:%S")) == (
+        7,
+        "17/10/2008 06:07:00",
+    )
+
+
+@real
+def test_the_real_content_has_its_checksum():
+    assert readers.secom(REAL).sha256 == registry.DATASETS["secom"].sha256[0]
+    assert tables.digest("secom") == registry.DATASETS["secom"].sha256[0]
+    assert tables.kind("secom") == "real"
+
+
+@real
+def test_real_folds_and_real_time_order():
+    folds = list(tables.splits("secom", seed=0))
+    assert [(len(s.test), s.test.fails) for s in folds] == [
+        (308, 18),
+        (308, 18),
+        (307, 17),
+        (307, 18),
+        (307, 18),
+    ]
+    assert all(430 < len(s.features) < 460 for s in folds)
+    (split,) = tables.splits("secom", seed=0, order="time")
+    assert [(len(p), p.fails) for p in parts(split)] == [
+        (922, 61),
+        (306, 12),
+        (309, 16),
+    ]
+
+
+def test_the_digest_needs_no_files(tmp_path):
+    absent = str(tmp_path / "absent")
+    assert tables.digest("secom", root=absent, folds=3) == (
+        "bb9862016d27ddaba14efd274c6e506e2272d5d414855397a7286f5b8b248bb9"
+    )
+    assert tables.kind("secom", root=absent) == "real"
+
+
+def rewrite(folder, change):
+    """Write another copy of a folder's readings, in another formatting."""
+    data, labels = (folder / name for name in readers.SECOM)
+    X = change(np.loadtxt(data))
+    data.write_text("".join("\t".join(f"{x:.6e}" for x in row) + "\r\n" for row in X))
+    lines = [line for line in labels.read_text().splitlines() if line]
+    labels.write_text("\n".join(line.replace('"', "") for line in lines))
+    return readers.secom(folder).sha256
+
+
+def test_the_content_is_that_of_the_confirmed_rows_whatever_the_formatting(mini):
+    folder = registry.folder("secom", mini)
+    (folder / "GENERATED").unlink()
+    X = np.loadtxt(folder / "secom.data").round(1)
+    np.savetxt(folder / "secom.data", X, fmt="%.1f")
+    before = readers.secom(folder).sha256
+
+    def cell(row, value):
+        def change(X):
+            X[row - 1, 2] = value
+            return X
+
+        return change
+
+    assert rewrite(folder, lambda X: X) == before
+    assert rewrite(folder, cell(19, 1.5)) == before  # an unconfirmed row
+    assert rewrite(folder, cell(20, 1.5)) != before
+    changed = rewrite(folder, cell(20, 2.5))
+    assert rewrite(folder, cell(20, np.nan)) != changed != before
+    assert rewrite(folder, cell(20, 0.0)) == rewrite(folder, cell(20, -0.0))
+
+
+def test_files_with_other_content_are_refused(mini):
+    folder = registry.folder("secom", mini)
+    (folder / "GENERATED").unlink()
+    with pytest.raises(
+        registry.SourceError, match=r"not hold the official .* where bb98"
+    ):
+        registry.read("secom", mini)
+
+
+def test_folds_partition_the_rows_and_keep_the_share_of_fails(mini):
+    splits = list(tables.splits("secom", seed=1, root=mini))
+    tested = np.concatenate([s.test.row for s in splits])
+    assert sorted(tested) == list(range(400))
+    for split in splits:
+        assert sorted(np.concatenate(rows(split))) == list(range(400))
+        assert [len(r) for r in rows(split)] == [256, 64, 80]
+        assert [part.fails for part in parts(split)] == [64, 16, 20]
+        assert split.units == ("",) * len(split.features)
+        assert (split.source, split.kind) == ("secom", "generated")
+        assert split.train.X.shape == (256, len(split.features))
+
+
+def test_the_time_order_is_one_split_whatever_the_seed(mini):
+    (split,) = tables.splits("secom", seed=1, root=mini, order="time")
+    (again,) = tables.splits("secom", seed=2, root=mini, order="time")
+    assert all(
+        np.array_equal(a, b) for a, b in zip(rows(split), rows(again), strict=True)
+    )
+    time = registry.read("secom", mini).time
+    train, val, test = (time[r] for r in rows(split))
+    assert train.max() < val.min() and val.max() < test.min()
+    assert (np.diff(np.concatenate([train, val, test])) >= 0).all()
+    assert [round(len(part) / 400, 2) for part in (train, val, test)] == [0.6, 0.2, 0.2]
+
+
+def test_columns_are_judged_on_training_rows_alone(mini, monkeypatch):
+    table = registry.read("secom", mini)
+    X = np.random.default_rng(0).standard_normal((400, 5)).astype(np.float32)
+    X[:240, 1] = 7  # constant among the oldest rows only
+    X[:130, 2] = np.nan  # missing in most of the oldest rows only
+    X[240:, 3] = np.nan  # read in the oldest rows only
+    X[:240, 4] = np.nan
+    crafted = replace(table, X=X, features=("a", "b", "c", "d", "e"))
+    monkeypatch.setattr(registry, "read", lambda *_: crafted)
+    (split,) = tables.splits("secom", seed=0, order="time")
+    assert split.features == ("a", "d")
+    assert np.isnan(split.test.X[:, 1]).all()
+    assert np.array_equal(split.test.X[:, 0], X[split.test.row, 0])
+    random = next(tables.splits("secom", seed=0))
+    assert random.features == ("a", "b", "c", "d")
+
+
+def test_a_part_without_a_fail_is_named(mini, monkeypatch):
+    table = registry.read("secom", mini)
+    y = np.where(table.row < 300, table.y, 0).astype(np.float32)
+    monkeypatch.setattr(registry, "read", lambda *_: replace(table, y=y))
+    sentence = "secom: the test part of split 1 has no fail among its 80 rows"
+    with pytest.raises(TableError, match=sentence):
+        list(tables.splits("secom", seed=0, order="time"))
+
+
+def test_an_unknown_order_is_named():
+    with pytest.raises(
+        ValueError, match="order is 'oldest': expected 'random' or 'time'"
+    ):
+        next(tables.splits("secom", seed=0, order="oldest"))
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "text", "sentence"),
+    [
+        (1, 7, "-1 2008-07-19", r"secom_labels.data, row 8: '-1 2008-07-19' is not a"),
+        (1, 0, '0 "19/07/2008 11:55:00"', "secom_labels.data, row 1: "),
+        (1, 5, "", "secom_labels.data has 399 rows but .*secom.data 400"),
+        (
+            0,
+            5,
+            "1 2 3",
+            "secom.data: .*number of columns changed from 60 to 3 at row 6",
+        ),
+        (0, 5, "x " * 60, "secom.data: could not convert string 'x'"),
+    ],
+)
+def test_a_spoilt_file_is_named_with_its_row(mini, file, line, text, sentence):
+    path = registry.folder("secom", mini) / readers.SECOM[file]
+    lines = path.read_text().splitlines()
+    lines[line] = text
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=sentence):
+        registry.read("secom", mini)

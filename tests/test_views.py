@@ -424,7 +424,7 @@ def test_bytes_verdicts():
 def test_fewer_errors_are_better_and_other_stages_may_answer(errors, verdict):
     more = pd.DataFrame({"seed": range(len(errors)), "value": errors})
     more = more.assign(
-        system="mnist/student-kd", metric="errors", data="real", basis=""
+        system="mnist/student-kd", metric="errors", kind="real", basis=""
     )
     row = board(more=more).loc[("mnist/student-kd", "errors")]
     assert (row["verdict"], row["claimed"], row["data"]) == (verdict, 74, "real")
@@ -442,7 +442,7 @@ def test_what_no_stage_measures_is_not_run_with_its_reason():
             "value": 1.0,
             "system": "x/y",
             "metric": "f1",
-            "data": "real",
+            "kind": "real",
         }
         board(more=pd.DataFrame([more | {"basis": ""}]))
 

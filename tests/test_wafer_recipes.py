@@ -224,7 +224,7 @@ def test_a_teachers_settings_are_read():
         own = {**config, **changed}
         net = WAFERS.build(own["net"], own["sizes"], own["seed"])
         batches = WAFERS.batches(X, y, batch=16, seed=0, augment=own["turned"])
-        net_teachers.fit(own, net, batches, multilabel.labelled)
+        net_teachers.fit(own, net, batches, multilabel.hard)
         return np.concatenate([a.ravel() for a in models.arrays(net).values()])
 
     found = [weights(), weights(lr=0.01), weights(decay=0.5), weights(epochs=1)]
@@ -244,7 +244,7 @@ def test_a_teachers_weights_are_those_of_its_training(rows, name, turned):
     assert len(X) == len(y) == 64 + (16 if name == "ours" else 0)
     how = {"batch": 8, "seed": config["seed"], "augment": turned}
     batches = WAFERS.batches(X, y, **how)
-    net_teachers.fit(config, net, batches, multilabel.labelled)
+    net_teachers.fit(config, net, batches, multilabel.hard)
     assert equal(models.arrays(net), run.arrays("weights"))
 
 

@@ -9,9 +9,9 @@ from matplotlib.patches import Rectangle
 
 from kdutils import paths, stats
 from kdutils.views import (
+    figures,
     style,
     tables,
-    waferfigures,
     wafers,
 )
 
@@ -292,12 +292,12 @@ def drawn() -> dict:
     claim = "published_exact"
     gains = wafers.against(rows, {"published-labels": ["published"]})
     return {
-        "maps": waferfigures.maps({"a": (X, y), "b": (X[:4], y[:4])}, PATTERNS),
-        "surface": waferfigures.surface(wafers.surface(rows, "published-labels")),
-        "teachers": waferfigures.dots(lines, "teacher", "exact", "said", "%", claim),
-        "gains": waferfigures.dots(gains, "model", "gain", "said", "points"),
-        "capacity": waferfigures.capacity(students),
-        "trust": waferfigures.diagram(
+        "maps": figures.maps({"a": (X, y), "b": (X[:4], y[:4])}, PATTERNS),
+        "surface": figures.surface(wafers.surface(rows, "published-labels")),
+        "teachers": figures.dots(lines, "teacher", "exact", "said", "%", claim),
+        "gains": figures.dots(gains, "model", "gain", "said", "points"),
+        "capacity": figures.capacity(students),
+        "trust": figures.diagram(
             wafers.reliability(teacher_rows()), lines, doubts, "4-8"
         ),
     }
@@ -324,7 +324,7 @@ def test_the_chosen_cell_is_framed_and_chance_is_hatched():
     rows = student_rows()
     flat = rows["group"].eq("surface") & rows["alpha"].eq(1.0)
     rows.loc[flat, "test_exact"] = [0.70, 0.80, 0.90]
-    figure = waferfigures.surface(wafers.surface(rows, "published-labels"))
+    figure = figures.surface(wafers.surface(rows, "published-labels"))
     for ax, hatched in zip(figure.axes[:2], ([], [(0, 1), (0, 2)]), strict=True):
         boxes = [p for p in ax.patches if isinstance(p, Rectangle)]
         assert [p.get_xy() for p in boxes if p.get_hatch()] == hatched
@@ -341,7 +341,7 @@ def test_a_set_of_patterns_that_a_site_lacks_stays_empty():
 def test_published_marks_are_drawn_beside_the_real_maps_alone(kind, marks):
     lines = wafers.teachers(teacher_rows(kind=kind), answer_rows(kind=kind))
     claim = "published_exact"
-    figure = waferfigures.dots(lines, "teacher", "exact", "said", "%", claim)
+    figure = figures.dots(lines, "teacher", "exact", "said", "%", claim)
     diamonds = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
     assert len(diamonds) == marks
     told = " ".join(text.get_text() for text in figure.texts)

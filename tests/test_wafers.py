@@ -9,51 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_data import parts, put, rewrite, sentence
 
 from kdutils.data import PARTS, readers, registry, symmetry, wafers
 from kdutils.data.registry import SourceError
-from kdutils.data.simulate import miniatures, wafersim
+from kdutils.data.simulate import wafersim
 
 NAMES = {"mixedwm38": "MixedWM38.npz", "wm811k": "wm811k_subset.npz"}
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    root = tmp_path_factory.mktemp("miniatures")
-    miniatures.write(str(root), *NAMES)
-    return root
-
-
-@pytest.fixture
-def root(written, tmp_path):
-    """A folder of miniatures to spoil."""
-    shutil.copytree(written, tmp_path / "data")
-    return tmp_path / "data"
-
-
 def path(root, source):
     return root / source / NAMES[source]
-
-
-def rewrite(file, key, change):
-    """The file with one array changed, or left out where `change` gives None."""
-    arrays = dict(np.load(file))
-    arrays[key] = change(arrays.get(key))
-    np.savez(file, **{k: a for k, a in arrays.items() if a is not None})
-
-
-def put(index, value):
-    """A change: the array with `value` at `index`."""
-
-    def change(array):
-        array[index] = value
-        return array
-
-    return change
-
-
-def parts(split):
-    return split.train, split.val, split.test
 
 
 # --- what is read -----------------------------------------------------------------
@@ -294,11 +260,7 @@ def test_the_real_files_where_they_are_here(source, sizes, across, differ):
 
 
 def refused(source, root):
-    with pytest.raises(ValueError) as error:
-        wafers.split(source, seed=0, root=str(root))
-    said = str(error.value)
-    assert "\n" not in said
-    return said
+    return sentence(wafers.split, source, seed=0, root=str(root))
 
 
 WRONG = [
@@ -381,11 +343,6 @@ def test_two_files_of_one_source_are_not_chosen_between(root):
 
 
 def test_unknown_sources_and_options_are_refused(root):
-    for function in (wafers.kind, wafers.digest, wafers.duplicates):
-        with pytest.raises(
-            SourceError, match=r"set 'wafer' is unknown: expected .*mixedwm38"
-        ):
-            function("wafer")
     with pytest.raises(SourceError, match="no files: it is simulated"):
         wafers.duplicates("simulated")
     with pytest.raises(ValueError, match="mixedwm38 is read as it is"):
@@ -395,45 +352,53 @@ def test_unknown_sources_and_options_are_refused(root):
             wafers.split("simulated", seed=0, rows=rows)
 
 
-# --- miniatures -------------------------------------------------------------------
+# --- the eight symmetries of a square map -----------------------------------------
 
 
-def test_a_miniature_has_the_layout_of_the_file_and_says_so(written):
-    for source, keys in (
-        ("mixedwm38", {"arr_0", "arr_1", "split", "orig_index"}),
-        ("wm811k", {"flat", "shape", "failure_type", "split", "orig_index"}),
-    ):
-        assert set(np.load(path(written, source))) == keys
-        split = wafers.split(source, seed=0, root=str(written))
-        assert split.kind == wafers.kind(source, str(written)) == "generated"
-        text = (written / source / "GENERATED").read_text()
-        assert text.endswith(f"not {source}.\n")
-        for part in parts(split):
-            assert part.y.any(axis=0).all() and not part.y.any(axis=1).all()
-    test = wafers.split("mixedwm38", seed=0, root=str(written)).test
-    assert len(np.unique(wafers.combination(test.y))) == 38
+@pytest.fixture
+def X():
+    return np.random.default_rng(0).integers(0, 3, (5, 6, 6), dtype=np.uint8)
 
 
-def test_a_miniature_repeats_by_seed_byte_by_byte(written, tmp_path):
-    for folder, seed in (("same", 0), ("other", 1)):
-        miniatures.write(str(tmp_path / folder), *NAMES, seed=seed)
-    for source in NAMES:
-        one, same, other = (
-            path(root, source).read_bytes()
-            for root in (written, tmp_path / "same", tmp_path / "other")
+def test_the_eight_copies_come_in_their_fixed_order():
+    (first, *_), second, *_ = copies = symmetry.turned(np.array([[[1, 2], [3, 4]]]))
+    assert np.array_equal(first, [[1, 2], [3, 4]])
+    assert np.array_equal(second[0], [[2, 4], [1, 3]])
+    assert np.array_equal(copies[2][0], [[4, 3], [2, 1]])
+    assert np.array_equal(copies[4][0], [[2, 1], [4, 3]])
+    assert np.array_equal(copies[5][0], [[1, 3], [2, 4]])  # mirrored, then turned
+    assert len({copy.tobytes() for copy in copies}) == 8
+
+
+def test_copies_keep_kind_and_order(X):
+    copies = symmetry.turned(X)
+    assert copies.shape == (8, 5, 6, 6) and copies.dtype == np.uint8
+    for k in range(8):
+        assert np.array_equal(
+            np.sort(copies[k].reshape(5, -1)), np.sort(X.reshape(5, -1))
         )
-        assert one == same and one != other
-    miniatures.write(
-        str(tmp_path / "same"), *NAMES, seed=1
-    )  # a miniature may be replaced
-    assert path(tmp_path / "same", "wm811k").read_bytes() == other
 
 
-def test_a_miniature_never_replaces_real_files(root):
-    (root / "wm811k" / "GENERATED").unlink()
-    shutil.rmtree(root / "mixedwm38")
-    before = path(root, "wm811k").read_bytes()
-    with pytest.raises(SourceError, match="wm811k holds real files"):
-        miniatures.write(str(root), *NAMES, seed=5)
-    assert path(root, "wm811k").read_bytes() == before
-    assert not (root / "mixedwm38").exists()
+@pytest.mark.parametrize("k", range(8))
+def test_every_copy_has_the_same_name(X, k):
+    assert symmetry.canonical(symmetry.turned(X)[k]) == symmetry.canonical(X)
+
+
+def test_another_map_has_another_name(X):
+    other = X.copy()
+    other[:, 2, 3] = (other[:, 2, 3] + 1) % 3
+    names = symmetry.canonical(X) + symmetry.canonical(other)
+    assert len(set(names)) == 10 and {len(name) for name in names} == {16}
+
+
+def test_blocks_change_nothing(X, monkeypatch):
+    whole = symmetry.canonical(X)
+    monkeypatch.setattr(symmetry, "BLOCK", 2)
+    assert symmetry.canonical(X) == whole
+    assert symmetry.canonical(X[:0]) == []
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (4, 4)])
+def test_maps_that_are_not_square_are_refused(shape):
+    with pytest.raises(ValueError, match=r"maps are \(.*\) where \(n, H, H\) was"):
+        symmetry.turned(np.zeros(shape, np.uint8))

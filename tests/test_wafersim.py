@@ -59,16 +59,13 @@ def test_the_same_seed_gives_the_same_bytes():
     assert (first[0] != other[0]).any()
 
 
-def test_the_disc_is_the_same_but_for_whole_wafers():
+def test_the_disc_is_the_same_but_for_whole_wafers_and_ragged_ones():
     X, y = wafersim.draw(760, seed=1)
     whole = (y[:, 5] | y[:, 7]).astype(bool)
     assert DISC.sum() == 2061
     assert ((X[~whole] > 0) == DISC).all()
     sizes = (X[whole] > 0).sum((1, 2))
     assert sizes.min() > 1843 and sizes.max() < 2400 and len(np.unique(sizes)) > 5
-
-
-def test_ragged_discs():
     X = maps("Loc", ragged=0.5)
     other = ((X > 0) != DISC).any((1, 2))
     assert 70 < other.sum() < 130
@@ -136,12 +133,7 @@ def test_whole_wafers(name, low, high):
     assert low < failing.mean() < high and failing.std() > 0.03
     even = maps(name, near_full_slope=(0, 0), random_slope=(0, 0))
     assert abs(share(even).mean() - failing.mean()) < 0.1
-
-
-@pytest.mark.parametrize("name", ["Near-Full", "Random"])
-def test_whole_wafers_slope_along_x_and_along_y(name):
-    slopes = {"near_full_slope": (3, 3), "random_slope": (3, 3)}
-    X = maps(name, **slopes)
+    X = maps(name, near_full_slope=(3, 3), random_slope=(3, 3))
     for along in (waferpatterns.X, waferpatterns.Y):
         assert share(X, along > 0.1).mean() > share(X, along < -0.1).mean() + 0.1
 

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from toy_edge import Place, lot, save
+from toy_edge import Place, lot
 
 from kdutils import paths
 from kdutils.edge import model, torture, verdicts
@@ -20,21 +20,10 @@ TINY = {"lots": 40, "rows": 5, "kills": 2}
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def rows(path, tmp_path_factory):
+def rows(apart, path):
     """One shift through runs.map, as the notebook asks for it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("study"))
-        patch.setenv("KD_REPORT", "tiny")
-        patch.delenv("KD_FRESH", raising=False)
-        configs = edge_watcher.plan({"toy": path.read_bytes()}, seeds=1, **TINY)
-        return watcher.tidy(
-            runs.map("07_edge_watcher", edge_watcher, configs, workers=1)
-        )
+    configs = edge_watcher.plan({"toy": path.read_bytes()}, seeds=1, **TINY)
+    return watcher.tidy(runs.map("07_edge_watcher", edge_watcher, configs, workers=1))
 
 
 def test_a_plan_is_a_config_for_each_student_and_seed():

@@ -8,6 +8,7 @@ which times do not depend.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -15,49 +16,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from kdutils import models, paths
-from kdutils.bench import mean, tester_rows
+from kdutils import bench, models, paths
+from kdutils.bench import Way, tester_rows, timed
 from kdutils.deploy.bundle import BundleError
 from kdutils.edge import model, simulate, verdicts
 
-PERCENTILES = (50, 95, 99)
 WARMING = 10  # lots before those that count
 SHOWN = re.compile(r'verdict "([^"]+)".* ms \((.*)\)$')
-
-
 RAPL = Path("/sys/class/powercap")
 FIRST = "numpy int8, bundle"
 REPEATED = 100  # C answers faster than a clock: so many calls are timed at once
 TIMED = """
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 #include "student.h"
-int main(int argc, char **argv) {
+void repeat(int n) {
     volatile float sink, zero = 0.0f;
     float x[KD_FEATURES] = {0};
-    struct timespec a, b;
-    for (long n = argc > 1 ? atol(argv[1]) : 1; n > 0; n--) {
-        clock_gettime(CLOCK_MONOTONIC, &a);
-        for (int k = 0; k < REPEATED; k++) {
-            x[k % KD_FEATURES] += zero;
-            sink = kd_logit(x);
-        }
-        clock_gettime(CLOCK_MONOTONIC, &b);
-        double s = (b.tv_sec - a.tv_sec) + 1e-9 * (b.tv_nsec - a.tv_nsec);
-        printf("%.9e\\n", s / REPEATED);
-    }
+    for (int k = 0; k < n; k++, sink = kd_logit(x)) x[k % KD_FEATURES] += zero;
     (void)sink;
-    return 0;
 }
 """
 PLAIN = """
@@ -78,21 +61,11 @@ HIGHEST = """
 lines = open("/proc/self/status").readlines()
 print(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 """
-Way = Callable[[int], np.ndarray]  # calls -> seconds of each
-
-
-class Watching(NamedTuple):
-    """A watcher at work: its inbox, the lines that it logs, its process, its start."""
-
-    inbox: Path
-    lines: Iterator[str]
-    pid: int
-    said: str
 
 
 @contextmanager
-def watching(path: str, folder: str) -> Iterator[Watching]:
-    """A watcher's process over new folders; ValueError if it does not start."""
+def watching(path: str, folder: str) -> Iterator[tuple]:
+    """A watcher's inbox, its process, its first line; ValueError if there is none."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         inbox, outbox = Path(place, "inbox"), Path(place, "outbox")
         inbox.mkdir()
@@ -102,16 +75,15 @@ def watching(path: str, folder: str) -> Iterator[Watching]:
                 said = child.stdout.readline()
                 if " watching " not in said:
                     raise ValueError(f"no watcher: {child.stderr.read().strip()}")
-                yield Watching(inbox, child.stdout, child.pid, said)
+                yield inbox, child, said
             finally:
                 child.terminate()
                 child.communicate()
 
 
-def latency(
-    path: str, folder: str, *, lots: int = 400, rate: float = 40.0
-) -> list[dict]:
-    """A row for the whole way, for each part, for the fsyncs, for what is `above` them.
+def latency(path: str, folder: str, *, lots=400, rate=40.0) -> list[dict]:
+    """Milliseconds from a closed lot to its durable verdict: the watcher, part by part.
+    Baseline: the same disk's fsyncs alone; `above` is what is above them.
 
     whole: from just before a lot of one row is closed until the watcher's line that its
     verdict is durable comes out of a pipe. event: until it is claimed; rest: what the
@@ -120,60 +92,55 @@ def latency(
     whole less fsyncs, by percentile.
     """
     student, rng, took = model.load(path), np.random.default_rng(0), []
-    with watching(path, folder) as at:
-        own = at.inbox.parent / "own"
+    with watching(path, folder) as (inbox, child, said):
+        own = inbox.parent / "own"
         own.mkdir()
         begin = time.perf_counter()
         for number in range(WARMING + lots):
             time.sleep(max(0.0, begin + number / rate - time.perf_counter()))
             content = simulate.joined(simulate.content(student, rng, 1))
-            start = put(at.inbox / f"{number}.csv", content)
-            parts = verdict(at.lines, f"{number}.csv")
+            start = put(inbox / f"{number}.csv", content)
+            parts = verdict(child.stdout, f"{number}.csv")
             whole = time.perf_counter() - start
             parts["rest"] = whole - sum(parts.values())
             took.append({"whole": whole, **parts, "fsyncs": fsyncs(own, content)})
     how = {"lots": lots, "rate": rate, "disk": disk(folder)}
-    how["events"] = "watchdog" if "watchdog" in at.said else "timer"
+    how["events"] = "watchdog" if "watchdog" in said else "timer"
     found = {
-        part: 1000 * np.percentile([one[part] for one in took[WARMING:]], PERCENTILES)
+        part: bench.percentiles([one[part] for one in took[WARMING:]])
         for part in took[0]
     }
-    found["above"] = found["whole"] - found["fsyncs"]
-    return [
-        {"part": part}
-        | {f"p{p}_ms": v for p, v in zip(PERCENTILES, values, strict=True)}
-        | how
-        for part, values in found.items()
-    ]
+    whole, own = found["whole"], found["fsyncs"]
+    found["above"] = {key: whole[key] - own[key] for key in whole}
+    return [{"part": part, **values, **how} for part, values in found.items()]
 
 
-def throughput(
-    path: str, folder: str, *, files: int = 50, rows: int = 1000, rounds: int = 10
-) -> list[dict]:
-    """One row: rows a second, of wall and of CPU time; the watcher keeps to one core.
+def throughput(path, folder: str, *, files=50, rows=1000, rounds=10) -> list[dict]:
+    """Rows a second of wall and of CPU time: the watcher, kept to one core.
+    No baseline.
 
     The files are there before a round begins and are renamed into the inbox.
     """
     student, rng, took = model.load(path), np.random.default_rng(0), []
-    with watching(path, folder) as at:
+    with watching(path, folder) as (inbox, child, _):
         core = {max(os.sched_getaffinity(0))}
-        for task in os.listdir(f"/proc/{at.pid}/task"):
+        for task in os.listdir(f"/proc/{child.pid}/task"):
             os.sched_setaffinity(int(task), core)
         for number in range(rounds + 1):  # the first one warms
             names = [f"{number}-{i}.csv" for i in range(files)]
             for name in names:
                 content = simulate.joined(simulate.content(student, rng, rows))
-                put(at.inbox / f".{name}", content)
-            start = time.perf_counter(), spent(at.pid)
+                put(inbox / f".{name}", content)
+            start = time.perf_counter(), spent(child.pid)
             for name in names:
-                os.rename(at.inbox / f".{name}", at.inbox / name)
+                os.rename(inbox / f".{name}", inbox / name)
             for _ in names:
-                verdict(at.lines)
-            end = time.perf_counter(), spent(at.pid)
+                verdict(child.stdout)
+            end = time.perf_counter(), spent(child.pid)
             took.append(np.subtract(end, start))
     wall, cpu = files * rows / np.array(took[1:]).T
     how = {"files": files, "rows": rows, "rounds": rounds, "disk": disk(folder)}
-    return [mean("per_second", wall) | mean("per_cpu_second", cpu) | how]
+    return [bench.mean("per_second", wall) | bench.mean("per_cpu_second", cpu) | how]
 
 
 def put(path: Path, content: bytes) -> float:
@@ -200,23 +167,18 @@ def fsyncs(folder: Path, content: bytes) -> float:
     """Seconds that a verdict's fsyncs take here: of a new file, then of its folder."""
     fd = os.open(folder / "part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.write(fd, content)
-    start = time.perf_counter()
-    os.fsync(fd)
-    end = time.perf_counter()
+    first, _ = bench.clock(os.fsync, fd)
     os.close(fd)
     verdicts.link(folder / "part", folder / f"{time.monotonic_ns()}")
     os.unlink(folder / "part")
-    again = time.perf_counter()
-    verdicts.sync(folder)
-    return end - start + time.perf_counter() - again
+    return first + bench.clock(verdicts.sync, folder)[0]
 
 
 def disk(folder: str) -> str:
     """The kind of file system that a folder lies on, such as ext4."""
     at = os.path.realpath(folder)
-    mounts = [
-        line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()
-    ]
+    lines = Path("/proc/mounts").read_text().splitlines()
+    mounts = [line.split()[1:3] for line in lines]
     over = [pair for pair in mounts if f"{at}/".startswith(pair[0].rstrip("/") + "/")]
     return max(over, key=lambda pair: len(pair[0]))[1]
 
@@ -236,63 +198,58 @@ def shipped() -> str:
     raise ValueError(f"no bundle in {paths.ship()}: run make 06_prune_quantize first")
 
 
-def answers(
-    path: str, folder: str, *, rounds: int = 10, calls: int = 200, watts: float = 15.0
-) -> list[dict]:
-    """A row for each way; times: as fast as the numpy bundle, which reads raw readings.
+def answers(path, folder: str, *, rounds=10, calls=200, watts=15.0) -> list[dict]:
+    """Microseconds for one device: the student in numpy, torch, ONNX and C; XGBoost.
+    Baseline (`times`): the numpy bundle, which reads raw readings.
 
     energy: microjoules a call, of the processor's own counter (RAPL) where it may be
     read; otherwise the time times `watts`, which ranks nothing that time does not.
     """
-    took, joules = {}, {}
     with tempfile.TemporaryDirectory(dir=folder) as place:
         found = ways(path, Path(place))
-        for number in range(rounds + 1):  # the first one warms
-            for name, (_, way) in found.items():
-                before = energy()
-                seconds = way(calls)
-                spent = energy() - before
-                if number:
-                    took.setdefault(name, []).append(seconds)
-                    joules.setdefault(name, []).append(spent / calls)
-    first = np.median(took[FIRST], axis=1)
-    rows = []
-    for name, seconds in took.items():
-        row = {"way": name, "reads": found[name][0]}
-        row |= {f"p{p}_us": 1e6 * np.percentile(seconds, p) for p in (50, 99)}
-        row |= mean("times", first / np.median(seconds, axis=1))
-        joule, known = np.median(joules[name]), "measured, RAPL"
+        own = {name: way for name, (_, way) in found.items()}
+        both = bench.turns(own, rounds, calls, energy)
+    took, rows = {name: seconds for name, (seconds, _) in both.items()}, []
+    for name, row in bench.latency(took, "us", times=FIRST).items():
+        joule, known = np.median(both[name][1]) / calls, "measured, RAPL"
         if np.isnan(joule):
-            joule, known = np.median(seconds) * watts, f"estimated, {watts:g} W stated"
-        row |= {"energy_uj": 1e6 * joule, "energy": known}
-        rows.append(row | {"rounds": rounds, "calls": calls})
+            joule = np.median(took[name]) * watts
+            known = f"estimated, {watts:g} W stated"
+        row = {"way": name, "reads": found[name][0], **row, "energy_uj": 1e6 * joule}
+        rows.append(row | {"energy": known, "rounds": rounds, "calls": calls})
     return rows
 
 
 def start(path: str, folder: str, *, starts: int = 10) -> list[dict]:
-    """A row for each way: seconds from nothing to a first verdict, peak memory."""
+    """Seconds from a new process to a first verdict, and peak memory: numpy bundle.
+    Baseline (`times`): eager torch.
+    """
     d, h = shape(model.load(path).bundle)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         weights = str(Path(place, "weights"))
         torch.save(models.Student(d, h).state_dict(), weights)
         codes = {"numpy bundle": PLAIN.format(path=path)}
         codes["torch eager"] = TORCH.format(path=weights, d=d, h=h)
-        took = {name: np.empty((starts + 1, 2)) for name in codes}
-        for number in range(starts + 1):  # the first one warms
-            for name, code in codes.items():
-                begin = time.perf_counter()
-                child = python("-c", code + HIGHEST)
-                said, wrong = child.communicate()
-                if child.returncode:
-                    raise ValueError(f"{name}: {wrong.strip().splitlines()[-1]}")
-                took[name][number] = time.perf_counter() - begin, int(said) / 1000
-    seconds = {name: of[1:, 0] for name, of in took.items()}
+        way = {name: partial(began, name, code) for name, code in codes.items()}
+        took = {name: both[0][:, 0] for name, both in bench.turns(way, starts).items()}
+    seconds = {name: of[:, 0] for name, of in took.items()}
     return [
-        {"way": name, "peak_mb": np.median(took[name][1:, 1]), "starts": starts}
-        | mean("seconds", of)
-        | mean("times", seconds["torch eager"] / of)
+        {"way": name, "peak_mb": np.median(took[name][:, 1]), "starts": starts}
+        | bench.mean("seconds", of)
+        | bench.mean("times", seconds["torch eager"] / of)
         for name, of in seconds.items()
     ]
+
+
+def began(name: str, code: str, calls: int) -> np.ndarray:
+    """Seconds of a Python process that runs the code, and its peak MB: (1, 2)."""
+    begin = time.perf_counter()
+    child = python("-c", code + HIGHEST)
+    said, wrong = child.communicate()
+    seconds = time.perf_counter() - begin
+    if child.returncode:
+        raise ValueError(f"{name}: {wrong.strip().splitlines()[-1]}")
+    return np.array([[seconds, int(said) / 1000]])
 
 
 def ways(path: str, folder: Path) -> dict[str, tuple[str, Way]]:
@@ -324,20 +281,6 @@ def shape(student) -> tuple[int, int]:
     return W1.shape[1], W1.shape[0]
 
 
-def timed(call: Callable, *given) -> Way:
-    """The seconds of each call of a function."""
-
-    def way(calls: int) -> np.ndarray:
-        took = np.empty(calls)
-        for i in range(calls):
-            start = time.perf_counter()
-            call(*given)
-            took[i] = time.perf_counter() - start
-        return took
-
-    return way
-
-
 def onnx(student, x: np.ndarray) -> Way:
     """The graph of `onnxfile.exact`, which holds the scaler too."""
     import onnxruntime
@@ -346,9 +289,8 @@ def onnx(student, x: np.ndarray) -> Way:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        onnxfile.exact(student), options, providers=["CPUExecutionProvider"]
-    )
+    own = {"sess_options": options, "providers": ["CPUExecutionProvider"]}
+    session = onnxruntime.InferenceSession(onnxfile.exact(student), **own)
     return timed(session.run, None, {session.get_inputs()[0].name: x})
 
 
@@ -364,7 +306,7 @@ def boosted(rows: int = 2000, trees: int = 300) -> Way:
 
 
 def compiled(student, folder: Path) -> Way:
-    """The C header's function, in a process of its own that times itself."""
+    """The C header's function, mean seconds of REPEATED calls from a library."""
     from kdutils.deploy import cheader
 
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -372,17 +314,14 @@ def compiled(student, folder: Path) -> Way:
         raise OSError("no C compiler")
     (folder / "student.h").write_text(cheader.header(student))
     (folder / "timed.c").write_text(TIMED)
-    words = [compiler, "-std=gnu99", "-O3", "-ffp-contract=off"]
-    words += [f"-DREPEATED={REPEATED}", "timed.c", "-o", "timed", "-lm"]
+    words = [compiler, "-std=gnu99", "-O3", "-ffp-contract=off", "-shared", "-fPIC"]
+    words += ["timed.c", "-o", "timed.so", "-lm"]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise OSError(f"{compiler} refused the header: {done.stderr.splitlines()[0]}")
 
-    def way(calls: int) -> np.ndarray:
-        said = subprocess.check_output([str(folder / "timed"), str(calls)], text=True)
-        return np.array(said.split(), float)
-
-    return way
+    way = timed(ctypes.CDLL(str(folder / "timed.so")).repeat, REPEATED)
+    return lambda calls: way(calls) / REPEATED
 
 
 def python(*words: str) -> subprocess.Popen:

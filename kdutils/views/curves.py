@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from kdutils.views import names, style
-from kdutils.views.summary import SETTING, contrast, groups, summarise
+from kdutils.views import style
+from kdutils.views.names import START
+from kdutils.views.summary import SETTING, delta, groups, summarise
 
-START, CONTROL = "student fp32", "dense, same extra epochs"
-LOOKS = ((style.BLUE, "o"), (style.ORANGE, "s"), (style.GREEN, "^"), (style.PINK, "D"))
+CONTROL = "dense, same extra epochs"
 BYTES = [b * 10**k for k in range(1, 7) for b in (1, 2, 5)]
 TICKS = (-20.0, -5.0, -1.0, 0.0, 1.0, 5.0)  # points
 JOINED = ["source", "quality", "way", "bytes", "gain", "gain_low", "gain_high", "n"]
@@ -70,16 +69,13 @@ def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 
     rows: the recipe's; a line per source and share, to which both ways go.
     """
-    found = []
-    for share, level in rows[rows["way"].isin([one, other])].groupby("sparsity"):
-        size = level.groupby(["source", "way"])["model_bytes"].mean()
-        pairs = contrast(level, "way", one, other)
-        for key, pair in groups(pairs, SETTING) if len(pairs) else ():
-            both = [size[key["source"], way] for way in (one, other)]
-            line = {**key, "sparsity": share, "one": one, "one_bytes": both[0]}
-            line |= {"other": other, "other_bytes": both[1], **pair.iloc[0]}
-            found.append(line)
-    return names.ordered(pd.DataFrame(found), [*SETTING, "sparsity"])
+    mine, theirs = (rows[rows["way"] == way] for way in (one, other))
+    more = delta(mine, theirs, "test_auc", ["sparsity"])
+    sizes = mine["model_bytes"] - delta(mine, theirs, "model_bytes", ["sparsity"])
+    mine = mine.assign(difference=more, other_bytes=sizes)[more.notna()]
+    means = {"one_bytes": "model_bytes", "other_bytes": "other_bytes"}
+    table = summarise(mine, ["sparsity"], ["difference"], means)
+    return table.assign(one=one, other=other)
 
 
 @style.styled
@@ -89,8 +85,8 @@ def curve(lines: pd.DataFrame, ways: list[str], tolerance: float) -> Figure:
     lines: `table`. One panel per source. Full dots: shown within the tolerance (grey);
     a ring: the smallest point that may be within it, as far as its interval tells.
     """
-    panels, told = style.sources(lines), []
-    for source, _, group in panels:
+    told = []
+    for source, _, group in style.sources(lines):
         best = stops(group, tolerance)
         best = best[best["way"].isin(ways) & best["shown_bytes"].notna()]
         told.append(f"nothing shown on {style.called(source)}")
@@ -99,17 +95,16 @@ def curve(lines: pd.DataFrame, ways: list[str], tolerance: float) -> Figure:
             told[-1] = f"{row['way']} ({row['shown']}) to {row['shown_bytes']:,.0f} "
             told[-1] += f"bytes on {style.called(source)}"
     title = f"Within {tolerance:g} AUC of float32: {'; '.join(told)}"
-    figure, axes = style.page(1, len(panels), 3.3, title, sharey=True)
-    for ax, (_, name, group) in zip(axes[0], panels, strict=True):
+    looks = dict(zip(ways, style.LOOKS, strict=False))
+    figure, panels = style.across(lines, 3.3, title, sharey=True)
+    for ax, _, group in panels:
         _frame(ax, tolerance)
         start = group[group["way"] == START].iloc[0]
         ax.plot(start["model_bytes"], 0, "*", ms=9, color=style.BLACK, zorder=4)
-        for way, look in zip(ways, LOOKS, strict=False):
+        for way, look in looks.items():
             _line(ax, _from(group, way), look, tolerance)
-        ax.set_title(f"{name}\nn = {style.counts(group)}")
-    axes[0, 0].set_ylabel("change in AUC, points")
-    looks = dict(zip(ways, LOOKS, strict=False)) | {START: (style.BLACK, "*")}
-    style.legend(figure, looks)
+    panels[0][0].set_ylabel("change in AUC, points")
+    style.legend(figure, looks | {START: (style.BLACK, "*")})
     return figure
 
 
@@ -150,18 +145,17 @@ def pareto(frame: pd.DataFrame, tolerance: float) -> Figure:
         told += [f"{style.called(source)} {good.min():,.0f}"] if len(good) else []
     title = f"Bytes that keep float32's quality within {100 * tolerance:g} points: "
     figure, axes = style.page(1, 1, 4.3, title + (", ".join(told) or "none shown"))
-    _frame(axes[0, 0], tolerance)
-    looks = {}
+    ax, looks = axes[0, 0], {}
+    _frame(ax, tolerance)
     for number, (source, group) in enumerate(panels):
         color, marker = f"C{number % 7}", "osD^v<>"[number // 7 % 7]
         best = front(group)
-        axes[0, 0].plot(
-            group["bytes"], group["gain"], marker, ms=3, alpha=0.3, color=color
-        )
-        axes[0, 0].plot(best["bytes"], best["gain"], marker=marker, color=color)
+        faint = {"ms": 3, "alpha": 0.3, "color": color}
+        ax.plot(group["bytes"], group["gain"], marker, **faint)
+        ax.plot(best["bytes"], best["gain"], marker=marker, color=color)
         named = f"{style.called(source)}, {group['quality'].iloc[0]}"
         looks[f"{named} (n = {style.counts(group)})"] = (color, marker)
-    axes[0, 0].set_ylabel("change against the data set's float32 student, points")
+    ax.set_ylabel("change against the data set's float32 student, points")
     style.legend(figure, looks)
     return figure
 
@@ -214,15 +208,11 @@ def _frame(ax: Axes, tolerance: float) -> None:
     ax.axhspan(-edge, edge, color="#f2f2f2", lw=0)
     ax.axhline(0, color=style.BLACK, lw=0.8)
     ax.set_yscale("symlog", linthresh=edge, linscale=0.8)
-    ax.yaxis.set_major_locator(FixedLocator(sorted([*TICKS, -edge, edge])))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: style.signed(v, 1)))
+    at = sorted([*TICKS, -edge, edge])
+    style.log(ax.yaxis, lambda value: style.signed(value, 1), at)
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(BYTES))
-    ax.xaxis.set_major_formatter(
-        FuncFormatter(lambda v, _: f"{v:g}" if v < 1000 else f"{v / 1000:g} k")
-    )
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_minor_locator(NullLocator())
+    said = lambda v: f"{v:g}" if v < 1000 else f"{v / 1000:g} k"  # noqa: E731
+    style.log(ax.xaxis, said, BYTES)
     ax.set_xlabel("bytes of the model part (log)")
     ax.margins(x=0.1, y=0.1)
     ax.grid()

@@ -1,27 +1,36 @@
-"""figures: each function takes a table of `views.tables` and returns a figure.
+"""figures: each function takes a table of `views` and returns a figure.
 
 A title says what is seen, computed from the table.
 """
 
 from __future__ import annotations
 
+import base64
+import zlib
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kdutils.views import style
-from kdutils.views.names import NAMES, TEACHERS
+from kdutils.views.images import BY_AUC, binomial
+from kdutils.views.names import NAMES, START, TEACHERS
 from kdutils.views.style import called
 from kdutils.views.style import save as save
 
+ARMS, FAMILIES, STUDENTS, WAYS = (
+    NAMES[column] for column in ("arm", "family", "student", "way")
+)
 NO_LABELS = "No label curve: no number of labels fits into the rows of a split"
+
+# --- dots with intervals, a row per model, method, system or step ------------------
 
 
 @style.styled
@@ -30,29 +39,25 @@ def teachers(table: pd.DataFrame) -> Figure:
 
     table: `tables.teachers`. One panel per source.
     """
-    panels, title = style.sources(table), []
-    for source, _, group in panels:
+    title = []
+    for source, _, group in style.sources(table):
         auc = group.set_index("model")["auc"]
         best = auc[auc.index.isin(TEACHERS)].idxmax()
         bayes = f" of {auc['bayes']:.3f} possible" if "bayes" in auc else ""
         title.append(f"{called(best)} on {called(source)}, AUC {auc[best]:.3f}{bayes}")
     models = [m for m in table["model"].unique() if m not in ("bayes", "constant")]
-    title = f"Best teacher: {'; '.join(title)}"
-    height = 1.5 + 0.3 * len(models)
-    figure, axes = style.page(1, len(panels), height, title, sharey=True)
-    for ax, (_, name, group) in zip(axes[0], panels, strict=True):
-        for line in group.itertuples():
-            if line.model == "bayes":
-                ax.axvline(line.auc, color=style.BLACK, lw=1, ls="--")
-                place = (line.auc, len(models) - 0.75)
+    title, height = f"Best teacher: {'; '.join(title)}", 1.5 + 0.3 * len(models)
+    figure, panels = style.across(table, height, title, rows=models, axis="test AUC")
+    for ax, _, group in panels:
+        for line in group.to_dict("records"):
+            if line["model"] == "bayes":
+                ax.axvline(line["auc"], color=style.BLACK, lw=1, ls="--")
+                place = (line["auc"], len(models) - 0.75)
                 ax.annotate("Bayes ", place, ha="right", va="center", fontsize=7)
-            elif line.model in models:
-                color = style.BLUE if line.model in TEACHERS else style.GREY
-                row = models.index(line.model)
-                style.interval(ax, line.auc, line.auc_low, line.auc_high, row, color)
-        ax.set_title(f"{name}\nn = {style.counts(group)}")
-        ax.set_xlabel("test AUC")
-        style.names(ax, models)
+            elif line["model"] in models:
+                color = style.BLUE if line["model"] in TEACHERS else style.GREY
+                y = models.index(line["model"])
+                style.interval(ax, *style.ends(line, "auc"), y, color)
     style.note(
         figure,
         "Mean and 95 % interval; n: seeds, or seeds × folds. Blue: teachers, grey: "
@@ -77,22 +82,23 @@ def insample(table: pd.DataFrame) -> Figure:
     )
     panels = style.sources(table)
     most = max(len(group) for *_, group in panels)
-    figure, axes = style.page(
-        len(panels), 2, 1.1 + len(panels) * (0.75 + 0.24 * most), title, sharex="col"
-    )
+    height = 1.1 + len(panels) * (0.75 + 0.24 * most)
+    figure, axes = style.page(len(panels), 2, height, title, sharex="col")
     for row, (_, name, group) in zip(axes, panels, strict=True):
         for ax, what in zip(row, ("sure", "auc"), strict=True):
-            _dumbbells(ax, group[f"oof_{what}"], group[f"insample_{what}"])
+            both = group[[f"oof_{what}", f"insample_{what}"]].to_numpy()
+            for y, (honest, flattered) in enumerate(both):
+                ax.plot([honest, flattered], [y, y], color="#bbbbbb", lw=2, zorder=1)
+                ax.plot([honest], [y], "o", color=style.BLUE)
+                ax.plot([flattered], [y], "D", color=style.ORANGE)
             style.names(ax, group["model"].tolist())
         row[0].set_title(name)
         row[1].set_yticklabels([])
     axes[-1][0].set_xlabel("share of near-certain targets (p < 0.02 or p > 0.98)")
     axes[-1][1].set_xlabel("AUC on the training rows")
     axes[0][0].set_xlim(-0.03, 1.03)
-    handles = axes[0][1].get_lines()[1:3]
-    figure.legend(
-        handles, ["out of fold", "in sample"], loc="outside lower right", ncols=2
-    )
+    looks = {"out of fold": (style.BLUE, "o"), "in sample": (style.ORANGE, "D")}
+    style.legend(figure, looks, side="right", ls="none")
     return figure
 
 
@@ -103,9 +109,8 @@ def methods(table: pd.DataFrame, unit: style.Unit = style.AUC) -> Figure:
     table: `tables.chosen`, or `images.chosen` with a panel per student. Filled dots:
     the interval does not cross 0.
     """
-    table = table[table["method"] != "label-only"]
-    panels, title = style.sources(table), []
-    for *_, group in panels:
+    table, title = table[table["method"] != "label-only"], []
+    for *_, group in style.sources(table):
         gains = group.set_index("method")["gain"]
         clear = int((group["gain_low"] > 0).sum())
         title.append(
@@ -114,22 +119,10 @@ def methods(table: pd.DataFrame, unit: style.Unit = style.AUC) -> Figure:
         )
     listed = list(table["method"].unique())
     title = f"Largest gain over label-only: {'; '.join(title)}"
-    height = 1.65 + 0.28 * len(listed)
-    figure, axes = style.page(1, len(panels), height, title, sharey=True)
-    for ax, (_, name, group) in zip(axes[0], panels, strict=True):
-        ax.axvline(0, color=style.BLACK, lw=0.8)
-        for line in group.itertuples():
-            crosses = style.crosses(line._asdict())
-            style.interval(
-                ax,
-                *(unit.drawn * v for v in (line.gain, line.gain_low, line.gain_high)),
-                y=listed.index(line.method),
-                color=style.BLUE if line.gain > 0 else style.ORANGE,
-                markerfacecolor="white" if crosses else None,
-            )
-        ax.set_title(f"{name}\nn = {style.counts(group)}")
-        ax.set_xlabel(f"gain in {unit.axis}")
-        style.names(ax, listed)
+    look = {"rows": listed, "axis": f"gain in {unit.axis}"}
+    figure, panels = style.across(table, 1.65 + 0.28 * len(listed), title, **look)
+    for ax, _, group in panels:
+        _gains(ax, group, "method", listed, unit.drawn)
     style.note(
         figure,
         "Mean and 95 % interval of the gain at the same seed, each method at its α and "
@@ -137,6 +130,289 @@ def methods(table: pd.DataFrame, unit: style.Unit = style.AUC) -> Figure:
         "× folds.",
     )
     return figure
+
+
+@style.styled
+def dots(
+    table: pd.DataFrame,
+    name: str,
+    column: str,
+    title: str,
+    axis: str,
+    claim: str | None = None,
+) -> Figure:
+    """A quantity per line with its interval, in %; one panel per site.
+
+    name, column, claim: the table's columns of names, values and, as orange diamonds,
+    published values. Open dots: the interval crosses 0 where the quantity is a gain.
+    """
+    listed = list(dict.fromkeys(table[name]))
+    look = {"rows": listed, "axis": axis, "between": ", "}
+    figure, panels = style.across(table, 1.15 + 0.25 * len(listed), title, **look)
+    for ax, _, group in panels:
+        if column == "gain":
+            _gains(ax, group, name, listed, 100)
+            continue
+        for line in group.to_dict("records"):
+            y, ends = listed.index(line[name]), style.ends(line, column, 100)
+            style.interval(ax, *ends, y=y, color=style.BLUE)
+            if claim and line[claim] == line[claim]:
+                ax.plot([100 * line[claim]], [y], "D", ms=4, color=style.ORANGE)
+        ax.set_xlim(*_shares(ax.get_xlim()))
+    said = "Mean and 95 % interval over n seeds."
+    said += " Open dots: the interval crosses 0." if column == "gain" else ""
+    known = claim is not None and table[claim].notna().any()
+    style.note(figure, said + (" Orange: as published." if known else ""))
+    return figure
+
+
+def _gains(ax: Axes, group: pd.DataFrame, name: str, listed: list, scale: float):
+    """Gains beside a line at 0; open dots where the interval crosses it."""
+    ax.axvline(0, color=style.BLACK, lw=0.8)
+    for line in group.to_dict("records"):
+        color = style.BLUE if line["gain"] > 0 else style.ORANGE
+        look = {"markerfacecolor": "white"} if style.crosses(line) else {}
+        y = listed.index(line[name])
+        style.interval(ax, *style.ends(line, "gain", scale), y=y, color=color, **look)
+
+
+def _shares(ends: tuple[float, float]) -> tuple[float, float]:
+    """Ends of an axis in % that ends where shares do, whatever an interval says."""
+    return max(ends[0], -2), min(ends[1], 102)
+
+
+@style.styled
+def hinton(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """Test errors per system, each seed a dot, published counts beside them.
+
+    table: `images.hinton` of these rows; systems of omitted digits: see `unseen`.
+    """
+    if "omitted" in table:
+        table = table[table["omitted"].isna()]
+    title, listed = [], list(table["system"].unique())
+    for *_, group in style.sources(table):
+        errors = group.set_index("system")["errors"]
+        title.append(
+            f"{errors['student']:.1f} alone, {errors['student-kd']:.1f} distilled, "
+            f"{errors['teacher']:.1f} for the teacher on {style.place(group)}"
+        )
+    title = f"Errors of a student: {'; '.join(title)}"
+    figure, panels = style.across(table, 1.6 + 0.32 * len(listed), title, rows=listed)
+    for ax, source, group in panels:
+        for line in group.to_dict("records"):
+            y = listed.index(line["system"])
+            same = (rows["source"] == source) & (rows["system"] == line["system"])
+            each = rows.loc[same, "errors"]
+            low = [y - 0.22] * len(each)
+            ax.plot(each, low, ".", color=style.GREY, ms=4, zorder=1)
+            ends = style.ends(line, "errors")
+            style.interval(ax, *ends, y=y, color=style.BLUE, zorder=3)
+            published = line["published_errors"]
+            if published == published:
+                ends = binomial(int(published), int(line["n_test"]))
+                orange = {"color": style.ORANGE, "marker": "D", "ms": 3.5}
+                style.interval(ax, published, *ends, y=y + 0.25, **orange)
+        ax.set_xlabel(f"errors of {group['n_test'].iloc[0]:,.0f} test images")
+    said = "Grey: seeds. Blue: their mean and its 95 % interval (another training). "
+    if table["published_errors"].notna().any():
+        said += (
+            "Orange: published, one training, with its exact binomial interval (other "
+            "test images)."
+        )
+    style.note(figure, said)
+    return figure
+
+
+@style.styled
+def unseen(table: pd.DataFrame) -> Figure:
+    """Error rates of students that never saw some digits, before and after a bias.
+
+    table: `images.hinton`. One panel per system: on all test images and on those of
+    the omitted digits.
+    """
+    table, title = table[table["omitted"].notna()], []
+    for line in table.itertuples():
+        before, after = (
+            100 * (1 - count / line.n_omitted)
+            for count in (line.errors_omitted, line.corrected_omitted)
+        )
+        title.append(
+            f"{line.system} gets {before:.1f} % right, {after:.1f} % with its bias "
+            "corrected"
+        )
+    title = f"Of images whose digits were never shown, {'; '.join(title)}"
+    figure, axes = style.page(1, len(table), 2.1, title, sharey=True)
+    for ax, line in zip(axes[0], table.to_dict("records"), strict=True):
+        _unseen(ax, line)
+        source = f"{called(line['source'])} ({line['kind']} data), n = {line['n']}"
+        ax.set_title(f"{line['system']}: {source}")
+        ax.set_xscale("log")
+        style.log(ax.xaxis, "{:g}".format)
+        ax.set_xlabel("test error, % (log)")
+        style.names(ax, ["all digits", "omitted digits"])
+    looks = {
+        "as trained": (style.GREY, "o"),
+        "bias from training images": (style.BLUE, "o"),
+        "best bias on test": (style.BLUE, "o", "white"),
+        "published": (style.ORANGE, "D"),
+    }
+    looks.popitem() if "published_best" not in table else None
+    style.legend(figure, looks, ncols=4, ls="none")
+    return figure
+
+
+def _unseen(ax: Axes, line: dict) -> None:
+    """Row 0: all test images, row 1: those of the omitted digits."""
+    rows = (
+        (line["n_test"], ("errors", "corrected_errors", "best_errors")),
+        (line["n_omitted"], ("errors_omitted", "corrected_omitted", "best_omitted")),
+    )
+    looks = ((style.GREY, None), (style.BLUE, None), (style.BLUE, "white"))
+    for y, (n, columns) in enumerate(rows):
+        for column, (color, face) in zip(columns, looks, strict=True):
+            ends = [min(max(v, 50 / n), 100) for v in style.ends(line, column, 100 / n)]
+            style.interval(ax, *ends, y=y, color=color, markerfacecolor=face)
+    anchors = {"errors": 0, "best": 0, "omitted": 1, "best_omitted": 1}
+    for name, y in anchors.items():
+        published = line.get(f"published_{name}", np.nan)
+        if published == published:
+            x = 100 * published / rows[y][0]
+            ax.plot([x], [y + 0.22], "D", ms=3.5, color=style.ORANGE)
+
+
+@style.styled
+def fidelity(table: pd.DataFrame) -> Figure:
+    """Accuracy, agreement with the teacher and calibration per method and student.
+
+    table: `images.chosen`. One row of panels per source.
+    """
+    title = []
+    for *_, group in style.sources(table):
+        best = group.set_index("method")[["agreement", "acc"]].idxmax().map(called)
+        both = "and" if best.nunique() == 1 else f"method, {best['acc']}"
+        title.append(
+            f"{best['agreement']} is the most faithful {both} the most accurate on "
+            f"{style.place(group)}"
+        )
+    drawn = {"acc": "test accuracy, %", "agreement": "agrees with teacher, %"}
+    drawn |= {"ece": "calibration error (ECE), %"}
+    listed = list(table["method"].unique())
+    found = style.sources(table.drop(columns="student"))
+    height = 0.9 + len(found) * (0.6 + 0.25 * len(listed))
+    size = (len(found), len(drawn), height)
+    figure, axes = style.page(*size, "; ".join(title), sharey="row")
+    students = [s for s in STUDENTS if s in set(table["student"])]
+    for row, (source, name, _) in zip(axes, found, strict=True):
+        group = table[table["source"] == source]
+        for ax, (column, axis) in zip(row, drawn.items(), strict=True):
+            keys = ("method", listed, "student", students, 0.3)
+            _beside(ax, group, column, 100, *keys)
+            style.names(ax, listed)
+            ax.set_xlabel(axis)
+        row[0].set_title(f"{name}, n = {style.counts(group)}")
+    looks = {called(student): STUDENTS[student][1:] for student in students}
+    style.legend(figure, looks, side="right")
+    return figure
+
+
+def _beside(ax, group, column, scale, name, listed, kind, kinds, gap) -> None:
+    """Dots with intervals in the row of their name, those of several kinds apart."""
+    for line in group.to_dict("records"):
+        _, color, marker = NAMES[kind][line[kind]]
+        y = listed.index(line[name])
+        y += gap * (kinds.index(line[kind]) - (len(kinds) - 1) / 2)
+        ends = style.ends(line, column, scale)
+        style.interval(ax, *ends, y=y, color=color, marker=marker, ms=4)
+        published = line.get("published_acc", np.nan)
+        if published == published and line[kind] == kinds[0]:
+            ax.plot([100 * published], [y - 0.22], "D", ms=3.5, color=style.ORANGE)
+
+
+@style.styled
+def models(table: pd.DataFrame) -> Figure:
+    """Quality of each model and way with its interval; published values beside it.
+
+    table: `images.models`. One panel per source: AUC for the tester, else accuracy.
+    """
+    title = []
+    for source, _, group in style.sources(table):
+        way = "ours" if "ours" in set(group["way"]) else group["way"].iloc[0]
+        line = group[(group["way"] == way) & (group["model"] == "student-subclass")]
+        line, by_auc = line.iloc[0], source in BY_AUC
+        name, unit = ("auc_gain", style.AUC) if by_auc else ("gain", style.POINTS)
+        said = f"{unit.gain(line[name])} on {called(source)}"
+        title.append(said + style.open_end(line, name))
+    listed = list(table["model"].unique())
+    ways = [way for way in WAYS if way in set(table["way"])]
+    title = f"Subclasses against plain distillation: {'; '.join(title)}"
+    figure, panels = style.across(table, 1.7 + 0.3 * len(listed), title, rows=listed)
+    for ax, source, group in panels:
+        column, scale = ("auc", 1) if source in BY_AUC else ("acc", 100)
+        _beside(ax, group, column, scale, "model", listed, "way", ways, 0.24)
+        ax.set_xlabel("test AUC" if column == "auc" else "test accuracy, %")
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+    looks = {f"way: {way}": WAYS[way][1:] for way in ways}
+    if table["published_acc"].notna().any():
+        looks["as published, one training"] = (style.ORANGE, "D")
+    style.legend(figure, looks, ls="none", ncols=3)
+    return figure
+
+
+TICKS = (-50, -2, 2, 50)  # thousandths of AUC
+LINEAR = 2.0  # the axis is linear up to ±2 thousandths, logarithmic beyond
+
+
+@style.styled
+def ladder(table: pd.DataFrame) -> Figure:
+    """Paired AUC change per compression step against the fp32 student, and its bytes.
+
+    table: `tables.ladder`. One panel per source; the bytes are those of the first. The
+    axis is linear within ±0.002 AUC (grey) and logarithmic beyond, so that a step
+    of 0.0005 and one of 0.05 are both seen.
+    """
+    ours, published = [], []
+    for source, _, group in style.sources(table):
+        last = group[group["family"] == "published"].sort_values("order").tail(1)
+        drops = [path(group)[-1]["drop"], *last["drop"]]
+        said = [f"{style.signed(drop, 4)} on {called(source)}" for drop in drops]
+        ours, published = [*ours, said[0]], [*published, *said[1:]]
+    title = f"Compressed, the student's AUC changes by {', '.join(ours)}"
+    title += f"; as published, by {', '.join(published)}" if published else ""
+    steps = table.sort_values("order", kind="stable").drop_duplicates("step")
+    look = {"axis": "change in AUC × 1000", "sharex": True, "sharey": True}
+    figure, panels = style.across(table, 1.2 + 0.2 * len(steps), title, **look)
+    for ax, _, group in panels:
+        _steps(ax, group, steps["step"].tolist())
+    for y, size in enumerate(steps["shipped_bytes"]):
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        look = {"va": "center", "ha": "right", "fontsize": 7, "annotation_clip": False}
+        panels[-1][0].annotate(f"{size:,.0f} B", (1, y), (38, 0), **place, **look)
+    handles = [
+        Line2D([], [], marker="o", ls="none", color=look.color, label=name)
+        for name, look in FAMILIES.items()
+        if name in set(table["family"])
+    ]
+    handles.append(Line2D([], [], color=style.GREY, label="95 % interval"))
+    figure.legend(handles=handles, loc="outside lower right", ncols=4)
+    return figure
+
+
+def _steps(ax: Axes, group: pd.DataFrame, listed: list[str]) -> None:
+    ax.axvspan(-LINEAR, LINEAR, color="#f2f2f2", lw=0)
+    ax.axvline(0, color=style.BLACK, lw=0.8)
+    for row in group.to_dict("records"):
+        y, color = listed.index(row["step"]), FAMILIES[row["family"]].color
+        style.interval(ax, *style.ends(row, "drop", 1000), y=y, color=color)
+    style.names(ax, listed)
+    ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.8)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.signed(v, 0)))
+    low, high = ax.get_xlim()
+    ax.set_xticks([t for t in TICKS if min(low, -2) <= t <= max(high, 2)])
+    ax.tick_params(axis="x", labelsize=7)
+    ax.minorticks_off()
+
+
+# --- curves with bands -------------------------------------------------------------
 
 
 @style.styled
@@ -151,59 +427,175 @@ def label_curve(table: pd.DataFrame, bayes: dict[str, float] | None = None) -> F
         axes[0, 0].set_axis_off()
         return figure
     sources, noises = style.sources(table), sorted(table["noise"].unique())
-    students = table[
-        table["arm"].isin(NAMES["arm"]) & ~table["arm"].isin(["label-only", "teacher"])
-    ]
-    top = students.loc[students["gain"].idxmax()]
+    taught = set(ARMS) - {"label-only", "teacher"}
+    top = table.loc[table.loc[table["arm"].isin(taught), "gain"].idxmax()]
     title = (
         f"Largest gain over label-only: {style.signed(top['gain'], 3)} AUC, "
         f"{top['arm']} on {called(top['source'])} with {top['labels']:,.0f} labels"
     )
     title += f", {100 * top['noise']:.0f} % of them wrong" if top["noise"] else ""
-    figure, axes = style.page(
-        len(sources),
-        len(noises),
-        0.95 + 2.1 * len(sources),
-        title,
-        sharey="row",
-        sharex="row",
-    )
+    size = (len(sources), len(noises), 0.95 + 2.1 * len(sources))
+    figure, axes = style.page(*size, title, sharey="row", sharex="row")
     for row, (source, name, group) in zip(axes, sources, strict=True):
         for ax, noise in zip(row, noises, strict=True):
-            _curves(ax, group[group["noise"] == noise], (bayes or {}).get(source))
+            lines = group[group["noise"] == noise]
+            for arm, line in _by_arm(lines):
+                look = {"marker": ARMS[arm].marker, "label": arm}
+                ends = style.ends(line, "auc")
+                style.band(ax, line["labels"], ends, ARMS[arm].color, **look)
+            if source in (bayes or {}):
+                look = {"color": style.BLACK, "ls": "--", "lw": 1, "label": "Bayes"}
+                ax.axhline(bayes[source], **look)
+            style.log_x(ax, lines["labels"], "{:,.0f}")
             ax.set_title(f"{name}\n{100 * noise:.0f} % of labels wrong")
         row[0].set_ylabel("test AUC")
     for ax in axes[-1]:
         ax.set_xlabel("labelled rows (log)")
-    named = {}
-    for ax in axes.flat:
-        named |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    place = {"loc": "outside lower left", "ncols": len(named)}
-    figure.legend(named.values(), named.keys(), **place)
+    style.legend(figure, ncols=0)
     return figure
 
 
-def _dumbbells(ax: Axes, honest: pd.Series, flattered: pd.Series) -> None:
-    for y, (a, b) in enumerate(zip(honest, flattered, strict=True)):
-        ax.plot([a, b], [y, y], color="#bbbbbb", lw=2, zorder=1)
-        ax.plot([a], [y], "o", color=style.BLUE)
-        ax.plot([b], [y], "D", color=style.ORANGE)
+def _by_arm(lines: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The arms that there are, in order, each with its lines by number of labels."""
+    known = lines.sort_values("labels").groupby("arm")
+    return [(arm, known.get_group(arm)) for arm in ARMS if arm in known.groups]
 
 
-def _curves(ax: Axes, group: pd.DataFrame, bayes: float | None) -> None:
-    for arm, (_, color, marker) in NAMES["arm"].items():
-        line = group[group["arm"] == arm].sort_values("labels")
-        if len(line):
-            ax.plot(line["labels"], line["auc"], marker=marker, color=color, label=arm)
-            ends = (line["labels"], line["auc_low"], line["auc_high"])
-            ax.fill_between(*ends, color=color, alpha=0.15, lw=0)
-    if bayes is not None:
-        ax.axhline(bayes, color=style.BLACK, ls="--", lw=1, label="Bayes")
-    ax.set_xscale("log")
-    ticks = sorted(group["labels"].dropna().unique())
-    ax.set_xticks(ticks, [f"{t:,.0f}" for t in ticks])
-    ax.minorticks_off()
+@style.styled
+def few_labels(table: pd.DataFrame) -> Figure:
+    """Test error against the number of labels, both log; one panel per source.
+
+    table: `images.few_labels`.
+    """
+    title = []
+    for *_, group in style.sources(table):
+        least = group["labels"].min()
+        first = group[group["labels"] == least].set_index("arm")["acc"]
+        arms = [arm for arm in ARMS if arm in first.index and arm != "teacher"]
+        said = ", ".join(f"{arm} {100 * (1 - first[arm]):.1f} %" for arm in arms)
+        title.append(f"{least:,.0f} labels on {style.place(group)}: {said}")
+    title, look = f"Test error with {'; '.join(title)}", {"between": ", "}
+    look["axis"] = "labelled images (log)"
+    figure, panels = style.across(table, 3.3, title, **look)
+    for ax, _, group in panels:
+        for arm, line in _by_arm(group):
+            acc, low, high = style.ends(line, "acc")
+            error = [100 * (1 - value).clip(lower=1e-4) for value in (acc, high, low)]
+            look = {"marker": ARMS[arm].marker, "label": arm}
+            style.band(ax, line["labels"], error, ARMS[arm].color, **look)
+        ax.set_yscale("log")
+        error = 100 * (1 - group["acc"])
+        ax.set_ylim(max(error.min() / 2, 0.01), min(1.6 * error.max(), 100))
+        style.log(ax.yaxis, "{:g}".format)
+        style.log_x(ax, group["labels"], "{:,.0f}")
+    panels[0][0].set_ylabel("test error, % (log)")
+    style.legend(figure, ncols=3)
+    return figure
+
+
+SHADES = ("#56B4E9", "#0072B2", "#00324F")  # little, middling, much teacher
+DRAWN = {"ece": ("ECE, %", 100), "nll": ("NLL, nats", 1)}
+
+
+@style.styled
+def calibration(table: pd.DataFrame, method: str = "kd") -> Figure:
+    """ECE and NLL against T at three weights of the teacher, beside label-only.
+
+    table: `images.sweep`. One row of panels per source and student.
+    """
+    panels, title = style.sources(table), []
+    for *_, group in panels:
+        alone = group.loc[group["method"] == "label-only", "ece"].iloc[0]
+        cells = group[group["method"] == method].sort_values("ece", kind="stable")
+        said = [f"{100 * c.ece:.2f} % at T = {c.T:g}" for c in cells.itertuples()]
+        title.append(
+            f"{said[0]} to {said[-1]}, label-only {100 * alone:.2f} % on "
+            f"{style.place(group)}"
+        )
+    title = f"Calibration error {'; '.join(title)}"
+    height = 0.9 + 1.75 * len(panels)
+    figure, axes = style.page(len(panels), len(DRAWN), height, title, sharex=True)
+    for row, (_, name, group) in zip(axes, panels, strict=True):
+        alone = group[group["method"] == "label-only"].iloc[0]
+        cells = group[group["method"] == method].sort_values("T")
+        for ax, (column, (axis, scale)) in zip(row, DRAWN.items(), strict=True):
+            value, *ends = style.ends(alone, column, scale)
+            ax.axhspan(*ends, color=style.GREY, alpha=0.2, lw=0)
+            ax.axhline(value, color=style.GREY, label="label-only")
+            alphas = sorted(cells["alpha"].unique())
+            kept = sorted({alphas[0], alphas[len(alphas) // 2], alphas[-1]})
+            for alpha, color in zip(kept, SHADES[-len(kept) :], strict=True):
+                line = cells[cells["alpha"] == alpha]
+                look = {"marker": "o", "ms": 3.5, "label": f"α = {alpha:g}"}
+                ends = style.ends(line, column, scale)
+                style.band(ax, line["T"], ends, color, **look)
+            style.log_x(ax, cells["T"], "{:g}")
+            ax.set_ylabel(axis)
+        row[0].set_title(f"{name}, n = {style.counts(group)}")
+    for ax in axes[-1]:
+        ax.set_xlabel("temperature T (log)")
+    style.legend(figure, ncols=4)
+    return figure
+
+
+@style.styled
+def diagram(
+    table: pd.DataFrame, lines: pd.DataFrame, doubts: pd.DataFrame, name: str
+) -> Figure:
+    """A reliability diagram, and errors by the teacher's doubt side by side.
+
+    table: `wafers.reliability` of one site; lines: `wafers.teachers`; doubts:
+    `wafers.doubt` of one student; name: how it is called.
+    """
+    best = lines.loc[lines["ece"].idxmin()]
+    first, last = doubts.iloc[0], doubts.iloc[-1]
+    title = (
+        f"Best calibrated: {best['teacher']}, asked {best['views']} ×, ECE "
+        f"{100 * best['ece']:.2f} %; {name} errs in {100 * last['student']:.1f} % of "
+        f"the maps where its teacher is torn, in {100 * first['student']:.1f} % of "
+        "those where it is sure"
+    )
+    figure, axes = style.page(1, 2, 3.3, title)
+    _reliability(axes[0, 0], table, lines)
+    _errors(axes[0, 1], doubts, name)
+    for ax in axes[0]:
+        ax.legend(fontsize=7)
+    style.note(
+        figure,
+        "Left: answers of all test maps, patterns and seeds, in ten bins of "
+        "probability; behind a name: ECE. Right: test maps in fifths by the teacher's "
+        f"entropy; mean and 95 % interval over seeds, n = {style.counts(doubts)}.",
+    )
+    return figure
+
+
+def _reliability(ax: Axes, table: pd.DataFrame, lines: pd.DataFrame) -> None:
+    ax.plot([0, 100], [0, 100], color=style.GREY, lw=0.8, ls="--")
+    ece = lines.set_index(["teacher", "views"])["ece"]
+    panels = table.groupby(["teacher", "views"], sort=False)
+    for (key, group), (color, marker) in zip(panels, style.LOOKS, strict=False):
+        label = f"{key[0]}, asked {key[1]} × ({100 * ece[key]:.2f} %)"
+        points = (100 * group["p"], 100 * group["share"])
+        ax.plot(*points, color=color, marker=marker, ms=3.5, lw=1, label=label)
+    ax.set_xlabel("teacher's probability, %")
+    ax.set_ylabel("pattern is there, %")
+    ax.set_title(style.sources(table)[0][1])
+    ax.grid()
+
+
+def _errors(ax: Axes, doubts: pd.DataFrame, name: str) -> None:
+    x, said = np.arange(1, len(doubts) + 1), {"student": name, "teacher": "its teacher"}
+    for (who, label), (color, marker) in zip(said.items(), style.LOOKS, strict=False):
+        ends = style.ends(doubts, who, 100)
+        style.band(ax, x, ends, color, marker=marker, label=label)
+    ax.set_xticks(x, [f"{value:.2g}" for value in doubts["doubt"]])
+    ax.set_ylim(0, min(ax.get_ylim()[1], 100))
+    ax.set_xlabel("teacher's entropy in nats, mean of each fifth")
+    ax.set_ylabel("wrong maps, %")
     ax.grid(axis="y")
+
+
+# --- heatmaps ----------------------------------------------------------------------
 
 
 @style.styled
@@ -216,35 +608,26 @@ def gain_heatmap(
     scale, centred on 0. Hatched where the interval crosses 0, a dot where p < .05 after
     Holm, framed the cell chosen on validation.
     """
-    panels = style.sources(table[table["method"] == method])
-    cells = pd.concat(group for *_, group in panels)
+    cells = table[table["method"] == method]
+    panels, title = style.sources(cells), []
     limit = max(unit.drawn * float(cells["gain"].abs().max()), 0.1)
-    title = []
-    for *_, group in panels:
-        best = _best(group, unit)
-        crosses = " (interval crosses 0)" if style.crosses(best) else ""
-        title.append(f"{unit.gain(best['gain'])} on {style.place(group)}{crosses}")
-    across = min(len(panels), 2)
-    down = -(-len(panels) // across)
-    figure, axes = style.page(
-        down,
-        across,
-        0.7 + down * (0.7 + 0.31 * cells["alpha"].nunique()),
-        f"{style.called(method)} chosen on validation against label-only: "
-        + "; ".join(title),
-    )
-    for ax in axes.flat[len(panels) :]:
-        ax.set_axis_off()
-    for ax, (_, name, group) in zip(axes.flat, panels, strict=False):
-        mesh = _heatmap(ax, group, limit, unit)
+    bests = [g.loc[g[f"val_{unit.column}"].idxmax()] for *_, g in panels]
+    for best, (*_, group) in zip(bests, panels, strict=True):
+        said = f"{unit.gain(best['gain'])} on {style.place(group)}"
+        title.append(said + style.open_end(best))
+    title = "; ".join(title)
+    title = f"{called(method)} chosen on validation against label-only: {title}"
+    alphas = cells["alpha"].nunique()
+    figure, axes = style.tiled(len(panels), 0.7, 0.7 + 0.31 * alphas, title)
+    for ax, best, (_, name, group) in zip(axes.flat, bests, panels, strict=False):
+        group = group.assign(chosen=group.index == best.name)
+        mesh = _cells(ax, group, "T", "gain", unit.drawn, unit.drawn_digits, limit)
         passed = f"{(group['p_holm'] < 0.05).sum()} of {len(group)} cells pass Holm"
         ax.set_title(f"{name}, n = {style.counts(group)}\n{passed}")
         ax.set_xlabel("temperature T")
     for row in axes:
         row[0].set_ylabel("α, the weight of the teacher")
-    bar = figure.colorbar(mesh, ax=axes, shrink=0.85, pad=0.02, aspect=22)
-    bar.set_label(f"gain in {unit.axis}")
-    bar.outline.set_visible(False)
+    style.bar(figure, mesh, axes, f"gain in {unit.axis}")
     style.note(
         figure,
         "Gain over the label-only student at the same seed. Hatched: the 95 % interval "
@@ -254,109 +637,140 @@ def gain_heatmap(
     return figure
 
 
-def _heatmap(ax: Axes, group: pd.DataFrame, limit: float, unit: style.Unit) -> QuadMesh:
-    alphas, ts = (sorted(group[c].unique()) for c in ("alpha", "T"))
-    grid = group.pivot(index="alpha", columns="T", values="gain").loc[alphas, ts]
-    mesh = ax.pcolormesh(
-        unit.drawn * grid.to_numpy(float),
-        cmap="RdBu",
-        vmin=-limit,
-        vmax=limit,
-        edgecolors="white",
-        linewidth=0.8,
+@style.styled
+def surface(table: pd.DataFrame) -> Figure:
+    """Fidelity, which chooses, and the gain over labels, both over α and β.
+
+    table: `wafers.surface` of one net.
+    """
+    best = table[table["chosen"]].iloc[0]
+    title = (
+        f"{best['model']} repeats {100 * best['val_fidelity']:.1f} % of its teacher's "
+        f"verdicts at α = {best['alpha']:g}, β = {best['beta']:g}; its gain over "
+        f"labels is {style.POINTS.gain(best['gain'])}{style.open_end(best)}"
     )
-    for row in group.itertuples():
-        x, y = ts.index(row.T), alphas.index(row.alpha)
-        crosses = style.crosses(row._asdict())
+    figure, axes = style.page(1, 2, 1.5 + 0.3 * table["alpha"].nunique(), title)
+    said = {"val_fidelity": "fidelity on validation maps, %", "gain": "gain, points"}
+    for ax, (column, label) in zip(axes[0], said.items(), strict=True):
+        mesh = _cells(ax, table, "beta", column, 100, 1)
+        style.bar(figure, mesh, ax, shrink=0.9, aspect=18)
+        ax.set_title(label)
+        ax.set_xlabel("β, above which the teacher's word is a label")
+    axes[0, 0].set_ylabel("α")
+    style.note(
+        figure,
+        f"{style.sources(table)[0][1]}, n = {style.counts(table)}. α weighs the "
+        "teacher's logits. Gain: exact match on test maps over the same net taught by "
+        "labels, at equal seed; hatched: its 95 % interval crosses 0. Frame: the best "
+        "fidelity.",
+    )
+    return figure
+
+
+def _cells(ax, lines, x, column, scale, digits, limit=None) -> QuadMesh:
+    """A table's lines as cells over α and x, that of `chosen` framed.
+
+    A gain is centred on 0 (up to limit, or its largest), hatched where its interval
+    crosses 0 and has a dot where p_holm < .05 and other gains share the scale.
+    """
+    columns, rows = (sorted(lines[key].unique()) for key in (x, "alpha"))
+    grid = scale * lines.pivot(index="alpha", columns=x, values=column).astype(float)
+    gain, boxed = column == "gain", limit is None
+    limit = max(float(grid.abs().max().max()), 0.1) if limit is None else limit
+    look = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
+    if not gain:
+        low, high = grid.min().min(), grid.max().max()
+        look = {"cmap": "Blues", "vmin": low - 1, "vmax": high + 1}
+    mesh = ax.pcolormesh(grid.to_numpy(), edgecolors="white", linewidth=0.8, **look)
+    for line in lines.to_dict("records"):
+        at = columns.index(line[x]), rows.index(line["alpha"])
+        value, crosses = scale * line[column], gain and style.crosses(line)
         if crosses:
-            hatch(ax, x, y)
-        gain = unit.drawn * row.gain
-        strong = abs(gain) > 0.6 * limit and not crosses
-        ax.text(
-            x + 0.5,
-            y + 0.5,
-            style.signed(gain, unit.drawn_digits) + ("•" if row.p_holm < 0.05 else ""),
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            color="white" if strong else "black",
-            bbox={"fc": "white", "ec": "none", "pad": 0.8} if crosses else None,
-        )
-    best = _best(group, unit)
-    frame(ax, ts.index(best["T"]), alphas.index(best["alpha"]))
-    ticks(ax, ts, alphas)
+            ax.add_patch(Rectangle(at, 1, 1, fill=False, hatch="////", lw=0))
+        text = style.signed(value, digits) if gain else f"{value:.{digits}f}"
+        text += "•" if not boxed and line["p_holm"] < 0.05 else ""
+        box = {"fc": "white", "ec": "none", "pad": 0.8} if crosses or boxed else None
+        strong = box is None and abs(value) > 0.6 * limit
+        style.cell(ax, *at, text, "white" if strong else "black", bbox=box)
+        if line["chosen"]:
+            frame = {"fill": False, "ec": "black", "lw": 1.8, "zorder": 5}
+            ax.add_patch(Rectangle(at, 1, 1, **frame))
+    style.ticks(ax, *([f"{value:g}" for value in side] for side in (columns, rows)))
     return mesh
 
 
-def hatch(ax: Axes, x: int, y: int) -> None:
-    """Mark the cell in column x and row y as one whose interval crosses 0."""
-    ax.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", lw=0))
-
-
-def frame(ax: Axes, x: int, y: int) -> None:
-    """Mark the cell in column x and row y as the chosen one."""
-    ax.add_patch(Rectangle((x, y), 1, 1, fill=False, ec="black", lw=1.8, zorder=5))
-
-
-def ticks(ax: Axes, columns: list[float], rows: list[float]) -> None:
-    """Name the cells along both sides, without lines."""
-    ax.set_xticks(np.arange(len(columns)) + 0.5, [f"{x:g}" for x in columns])
-    ax.set_yticks(np.arange(len(rows)) + 0.5, [f"{y:g}" for y in rows])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-
-
-def _best(group: pd.DataFrame, unit: style.Unit) -> pd.Series:
-    return group.loc[group[f"val_{unit.column}"].idxmax()]
-
-
-FAMILIES = NAMES["family"]
-STUDENT = "student fp32"  # the ladder's first step: distilled, neither pruned nor int8
-TICKS = (-50, -2, 2, 50)  # thousandths of AUC
-LINEAR = 2.0  # the axis is linear up to ±2 thousandths, logarithmic beyond
+CLASSES = {
+    "mnist": ("0–4", "5–9"),
+    "digits": ("0–4", "5–9"),
+    "tester": ("pass", "fail"),
+}
 
 
 @style.styled
-def ladder(table: pd.DataFrame) -> Figure:
-    """Paired AUC change per compression step against the fp32 student, and its bytes.
+def contingency(table: pd.DataFrame, found: pd.DataFrame) -> Figure:
+    """Where the test rows of each hidden group go: one panel per source and way.
 
-    table: `tables.ladder`. One panel per source; the bytes are those of the first. The
-    axis is linear within ±0.002 AUC (grey) and logarithmic beyond, so that a step
-    of 0.0005 and one of 0.05 are both seen.
+    table: `images.contingency`; found: `images.discovered`. Columns of one class
+    stand together, in the order of the groups that they hold.
     """
-    panels, said = style.sources(table), {"ours": [], "published": []}
-    for source, _, group in panels:
-        last = group[group["family"] == "published"].sort_values("order").tail(1)
-        said["ours"].append(
-            f"{style.signed(path(group)[-1]['drop'], 4)} on {style.called(source)}"
+    keys = ["source", "way"]
+    scores = found.set_index(keys)
+    panels, title = list(table.groupby(keys, sort=False)), []
+    for source in table["source"].unique():
+        best = scores.loc[source]["ari"].idxmax()
+        line = scores.loc[source, best]
+        means = scores.loc[source]["ari_kmeans"].max()
+        means = "" if np.isnan(means) else f"k-means {means:.2f}, "
+        title.append(
+            f"{line['ari']:.2f} on {called(source)} ({best}; {means}the classes alone "
+            f"{line['ari_class']:.2f})"
         )
-        said["published"] += [
-            f"{style.signed(drop, 4)} on {style.called(source)}"
-            for drop in last["drop"]
-        ]
-    title = f"Compressed, the student's AUC changes by {', '.join(said['ours'])}"
-    if said["published"]:
-        title += f"; as published, by {', '.join(said['published'])}"
-    steps = table.sort_values("order", kind="stable").drop_duplicates("step")
-    figure, axes = style.page(
-        1, len(panels), 1.2 + 0.2 * len(steps), title, sharex=True, sharey=True
+    most = max(group["truth"].nunique() for _, group in panels)
+    title = f"Do subclasses rediscover the hidden groups? ARI {'; '.join(title)}"
+    figure, axes = style.tiled(len(panels), 0.6, 1.0 + 0.2 * most, title)
+    for ax, (key, group) in zip(axes.flat, panels, strict=False):
+        mesh = _groups(ax, group, CLASSES.get(key[0], ("0", "1")))
+        line = scores.loc[key]
+        ax.set_title(
+            f"{called(key[0])} ({group['kind'].iloc[0]} data), {key[1]}\n"
+            f"ARI {line['ari']:.2f} [{line['ari_low']:.2f}, {line['ari_high']:.2f}], "
+            f"n = {line['n']:.0f}\n"
+            f"{line['used']:.1f} of {line['subclasses']:.0f} subclasses in use"
+        )
+    style.bar(figure, mesh, axes, "% of the group's test rows")
+    style.note(
+        figure,
+        "Each row sums to 100 %; numbers from 5 %. Shown is the seed of the median "
+        "adjusted Rand index (ARI: 1 equal, 0 by chance); its mean and 95 % interval "
+        "are over n seeds. Behind a group's name: its test rows.",
     )
-    for ax, (_, name, group) in zip(axes[0], panels, strict=True):
-        _steps(ax, group, steps["step"].tolist())
-        ax.set_title(f"{name}\nn = {style.counts(group)}")
-        ax.set_xlabel("change in AUC × 1000")
-    for y, size in enumerate(steps["shipped_bytes"]):
-        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        look = {"va": "center", "ha": "right", "fontsize": 7, "annotation_clip": False}
-        axes[0, -1].annotate(f"{size:,.0f} B", (1, y), (38, 0), **place, **look)
-    handles = [
-        Line2D([], [], marker="o", ls="none", color=look.color, label=name)
-        for name, look in FAMILIES.items()
-        if name in set(table["family"])
-    ]
-    handles.append(Line2D([], [], color=style.GREY, label="95 % interval"))
-    figure.legend(handles=handles, loc="outside lower right", ncols=4)
     return figure
+
+
+def _groups(ax: Axes, group: pd.DataFrame, classes: tuple[str, str]) -> QuadMesh:
+    names = list(group["truth"].unique())
+    counts = group.pivot(index="truth", columns="subclass", values="count").loc[names]
+    owner = group.drop_duplicates("subclass").set_index("subclass")["class"]
+    home = counts.to_numpy().argmax(axis=0)
+    order = sorted(
+        range(len(owner)), key=lambda k: (owner[k], counts[k].sum() == 0, home[k], k)
+    )
+    counts = counts[order].to_numpy()
+    share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    look = {"cmap": "Blues", "vmin": 0, "vmax": 100}
+    mesh = ax.pcolormesh(share, edgecolors="white", linewidth=0.6, **look)
+    for (y, x), value in np.ndenumerate(share):
+        if value >= 5:
+            style.cell(ax, x, y, f"{value:.0f}", "white" if value > 60 else "black")
+    ax.axvline((owner == owner[order[0]]).sum(), color=style.BLACK, lw=1)
+    labels = [f"{n}, {c:,}" for n, c in zip(names, counts.sum(axis=1), strict=True)]
+    style.ticks(ax, [str(k) for k in order], labels)
+    ax.set_ylim(len(names), 0)
+    ax.set_xlabel(f"← {classes[0]}    subclasses    {classes[1]} →")
+    return mesh
+
+
+# --- bytes against quality ---------------------------------------------------------
 
 
 @style.styled
@@ -376,25 +790,20 @@ def pareto(
     models = teachers[teachers["source"] == source].set_index("model")
     route = path(steps)
     chain = [(step["shipped_bytes"], step["auc"]) for step in route]
-    rest = route[1:]
-    tags = [
-        "+KD",
-        *("+prune" if s["precision"] == "fp32" else f"+{s['precision']}" for s in rest),
-    ]
+    bits = [step["precision"] for step in route[1:]]
+    tags = ["+KD", *("+prune" if name == "fp32" else f"+{name}" for name in bits)]
     if chosen is not None:
         mask = (chosen["source"] == source) & (chosen["method"] == "label-only")
         chain.insert(0, (chain[0][0], float(chosen.loc[mask, "auc"].iloc[0])))
         tags.insert(0, "student")
     best = models.loc[models.index.isin(TEACHERS), "auc"].idxmax()
     weight, kept = chain[-1][0], 100 * chain[-1][1] / models.loc[best, "auc"]
-    figure, axes = style.page(
-        1,
-        1,
-        4.3,
+    title = (
         f"{weight:,.0f} bytes keep {kept:.1f} % of the AUC of a teacher of "
-        f"{models.loc[best, 'bytes']:,.0f} bytes ({style.called(best)}) on "
-        f"{style.called(source)} ({steps['kind'].iloc[0]} data)",
+        f"{models.loc[best, 'bytes']:,.0f} bytes ({called(best)}) on "
+        f"{style.sources(steps)[0][1]}"
     )
+    figure, axes = style.page(1, 1, 4.3, title)
     ax = axes[0, 0]
     _arrows(ax, chain, tags, style.BLUE)
     published = _published(ax, steps)
@@ -402,18 +811,12 @@ def pareto(
         if model in models.index and models.loc[model, "bytes"] > 0:
             point = (models.loc[model, "bytes"], models.loc[model, "auc"])
             ax.plot(*point, marker="D", ls="none", color=style.GREEN)
-            _tag(ax, style.called(model), point, (-6, -3), style.GREEN, ha="right")
+            _tag(ax, called(model), point, (-6, -3), style.GREEN, ha="right")
     if "bayes" in models.index:
-        ax.axhline(models.loc["bayes", "auc"], color=style.BLACK, lw=1, ls="--")
-        ax.annotate(
-            "Bayes: the best possible",
-            (0.995, models.loc["bayes", "auc"]),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=7,
-        )
+        auc, place = models.loc["bayes", "auc"], {"textcoords": "offset points"}
+        place |= {"xycoords": ("axes fraction", "data"), "ha": "right", "fontsize": 7}
+        ax.axhline(auc, color=style.BLACK, lw=1, ls="--")
+        ax.annotate("Bayes: the best possible", (0.995, auc), (0, 3), **place)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     ax.margins(x=0.12, y=0.12)
@@ -428,7 +831,7 @@ def pareto(
 
 def path(steps: pd.DataFrame) -> list[pd.Series]:
     """fp32 student → best pruned → + int8 → + 4 bits, chosen on validation AUC."""
-    first = steps[steps["step"] == STUDENT]
+    first = steps[steps["step"] == START]
     ours = steps[(steps["family"] == "ours") & (steps["sparsity"] > 0)]
     chain = [first.iloc[0]] if len(first) else [steps.sort_values("order").iloc[0]]
     for precision in ("fp32", "int8", "int4"):
@@ -436,23 +839,6 @@ def path(steps: pd.DataFrame) -> list[pd.Series]:
         if len(kept):
             chain.append(kept.loc[kept["val_auc"].idxmax()])
     return chain
-
-
-def _steps(ax: Axes, group: pd.DataFrame, listed: list[str]) -> None:
-    ax.axvspan(-LINEAR, LINEAR, color="#f2f2f2", lw=0)
-    ax.axvline(0, color=style.BLACK, lw=0.8)
-    for row in group.itertuples():
-        drop = [1000 * v for v in (row.drop, row.drop_low, row.drop_high)]
-        style.interval(
-            ax, *drop, y=listed.index(row.step), color=FAMILIES[row.family].color
-        )
-    style.names(ax, listed)
-    ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.8)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.signed(v, 0)))
-    low, high = ax.get_xlim()
-    ax.set_xticks([t for t in TICKS if min(low, -2) <= t <= max(high, 2)])
-    ax.tick_params(axis="x", labelsize=7)
-    ax.minorticks_off()
 
 
 def _arrows(ax: Axes, chain: list[tuple], tags: list[str], color: str) -> None:
@@ -475,14 +861,8 @@ def _published(ax: Axes, steps: pd.DataFrame) -> list[str]:
     """The published steps as numbered squares, the recipe's way dotted; their names."""
     published = steps[steps["family"] == "published"].sort_values("order")
     recipe = published[(published["sparsity"] > 0) | (published["precision"] == "fp32")]
-    ax.plot(
-        recipe["shipped_bytes"],
-        recipe["auc"],
-        color=style.ORANGE,
-        lw=0.9,
-        ls=":",
-        zorder=1,
-    )
+    dotted = {"color": style.ORANGE, "lw": 0.9, "ls": ":", "zorder": 1}
+    ax.plot(recipe["shipped_bytes"], recipe["auc"], **dotted)
     for number, row in enumerate(published.itertuples(), 1):
         point = (row.shipped_bytes, row.auc)
         ax.plot(*point, marker="s", ms=8, ls="none", color=style.ORANGE, zorder=3)
@@ -491,8 +871,106 @@ def _published(ax: Axes, steps: pd.DataFrame) -> list[str]:
     return [f"{number} {step}" for number, step in enumerate(published["step"], 1)]
 
 
-def _tag(
-    ax: Axes, text: str, point: tuple, offset: tuple, color: str, ha: str = "left"
-) -> None:
-    style = {"fontsize": 7, "color": color, "ha": ha}
-    ax.annotate(text, point, offset, textcoords="offset points", **style)
+def _tag(ax, text: str, point: tuple, offset: tuple, color: str, ha="left") -> None:
+    look = {"fontsize": 7, "color": color, "ha": ha}
+    ax.annotate(text, point, offset, textcoords="offset points", **look)
+
+
+GOALS = (0.90, 0.95)
+CAPACITY = {  # what is drawn against bytes: group, bytes, quality, colour, look
+    "ours, the eight-bit file": ("ours", "int8_bytes", "int8", style.BLUE, "o-"),
+    "the same, asked 8 times": ("ours", "int8_bytes", "turned", style.BLUE, "v:"),
+    "ours, torch.save": ("ours", "torch_bytes", "exact", style.GREEN, "^-"),
+    "published nets": ("published", "torch_bytes", "exact", style.ORANGE, "s"),
+}
+
+
+@style.styled
+def capacity(table: pd.DataFrame) -> Figure:
+    """Bytes (log) against exact match: ours as int8 files and floats, published nets.
+
+    table: `wafers.students` of one site: its groups 'ours' and 'published'.
+    """
+    ours, said = table[table["group"] == "ours"], []
+    for goal in GOALS:
+        fits = ours[ours["int8"] >= goal]
+        size = f"{fits['int8_bytes'].min():,.0f} bytes" if len(fits) else "none"
+        said.append(f"above {100 * goal:.0f} %: {size}")
+    figure, axes = style.page(1, 1, 3.9, f"The smallest file {', '.join(said)}")
+    ax = axes[0, 0]
+    for label, (name, size, quality, color, look) in CAPACITY.items():
+        rows = table[table["group"] == name].sort_values(size)
+        mean, low, high = style.ends(rows, quality, 100)
+        ax.plot(rows[size], mean, look, color=color, ms=4.5, label=label)
+        ax.vlines(rows[size], low, high, color=color, lw=1.2)
+    claims = table[table["group"] == "published"].dropna(subset=["published_exact"])
+    for line in claims.itertuples():
+        point = (line.published_bytes, 100 * line.published_exact)
+        ax.plot(*point, marker="D", color=style.PINK, ms=5)
+    ax.axhline(100 * ours["teacher_exact"].mean(), color=style.BLACK, lw=1, ls="--")
+    ax.set_ylim(*_shares(ax.get_ylim()))
+    ax.set_xscale("log")
+    style.log(ax.xaxis, "{:,.0f}".format)
+    ax.set_xlabel("bytes (log)")
+    ax.set_ylabel(f"exact match on test maps, %, mean of n = {style.counts(ours)}")
+    ax.grid()
+    handles, _ = ax.get_legend_handles_labels()
+    dashed = {"color": style.BLACK, "ls": "--", "lw": 1, "label": "their teachers"}
+    handles.append(Line2D([], [], **dashed))
+    if len(claims):
+        pink = {"color": style.PINK, "marker": "D", "ls": "none"}
+        handles.append(Line2D([], [], label="as published", **pink))
+    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    return figure
+
+
+# --- wafer maps --------------------------------------------------------------------
+
+DIES = ListedColormap(["white", "#d9e3ec", style.BLUE])  # off the wafer, pass, fail
+MIXED = 3  # maps of several patterns beside those of one
+
+
+def examples(rows: pd.DataFrame, patterns: tuple[str, ...]) -> dict[str, tuple]:
+    """Site -> (X uint8 (n, 52, 52), y uint8 (n, 8)), one map of each of its sets.
+
+    rows: those of `wafer_data`; patterns: the names of the columns of y.
+    """
+    sites = {}
+    for name, sets in rows.groupby("site", sort=False):
+        packed = (zlib.decompress(base64.b64decode(text)) for text in sets["example"])
+        X = np.frombuffer(b"".join(packed), np.uint8).reshape(len(sets), 52, 52)
+        there = [set(text.split("+")) for text in sets["patterns"]]
+        y = np.array([[name in one for name in patterns] for one in there], np.uint8)
+        sites[name] = X, y
+    return sites
+
+
+@style.styled
+def maps(sites: dict[str, tuple], patterns: tuple[str, ...]) -> Figure:
+    """A row of maps per site: normal, each pattern alone, then mixtures.
+
+    sites: name -> (X uint8 (n, 52, 52), y uint8 (n, 8)). Each is the site's first map
+    of that set of patterns; a set that a site has not stays empty.
+    """
+    wanted = [np.zeros(len(patterns), int), *np.eye(len(patterns), dtype=int)]
+    every = np.unique(np.concatenate([y for _, y in sites.values()]), axis=0)
+    mixed = every[every.sum(axis=1) > 1]
+    order = np.argsort(-mixed.sum(axis=1), kind="stable")
+    wanted += [*mixed[order][:MIXED]]
+    title = f"{len(every)} sets of patterns: normal, one alone, up to "
+    title += f"{int(every.sum(axis=1).max())} at once"
+    size = (len(sites), len(wanted), 0.75 + 0.72 * len(sites))
+    figure, axes = style.page(*size, title, gridspec_kw={"wspace": 0.04})
+    for row, (name, (X, y)) in zip(axes, sites.items(), strict=True):
+        for ax, which in zip(row, wanted, strict=True):
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.spines[:].set_visible(False)
+            found = np.flatnonzero((y == which).all(axis=1))
+            if found.size:
+                ax.imshow(X[found[0]], cmap=DIES, vmin=0, vmax=2)
+        row[0].set_ylabel(called(name), fontsize=7)
+    for ax, which in zip(axes[0], wanted, strict=True):
+        said = [name for name, there in zip(patterns, which, strict=True) if there]
+        ax.set_title("\n".join(said or ["normal"]), fontsize=5.5, loc="center")
+    return figure

@@ -11,7 +11,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from kdutils.views.summary import SETTING, average, delta, holm, spread, summarise
+from kdutils.views.names import ordered
+from kdutils.views.summary import (
+    SETTING,
+    average,
+    delta,
+    favourite,
+    groups,
+    holm,
+    picked,
+    spread,
+    summarise,
+)
 
 OFFICIAL = 10_000  # MNIST's test images: only there may an error count meet a claim
 PUBLISHED = {  # Hinton et al. 2015 (arXiv 1503.02531), section 3: test errors of 10,000
@@ -47,8 +58,7 @@ def sweep(rows: pd.DataFrame) -> pd.DataFrame:
     p_holm adjusts for all cells of one source and student, whatever their method.
     """
     by, means = ["student", "method", *CELL], (*MEANS, "gain_val")
-    frame = summarise(rows, by, QUALITY, means, p={"gain": "p"})
-    return holm(frame, [*SETTING, "student"])
+    return holm(summarise(rows, by, QUALITY, means, p={"gain": "p"}), [*SETTING, by[0]])
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
@@ -62,13 +72,11 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     """
 
     def cell(group: pd.DataFrame) -> dict:
-        cells = group[CELL].astype(float).value_counts(dropna=False)
-        line = dict(zip(CELL, cells.index[0], strict=True))
-        return line | {"chosen_in": cells.iloc[0] / len(group), **mcnemar(group)}
+        return favourite(group, CELL) | mcnemar(group)
 
-    by = ["student", "method"]
-    how = {"p": {"gain": "p"}, "extra": cell}
-    return holm(summarise(_picked(rows), by, QUALITY, MEANS, **how), [*SETTING, by[0]])
+    by, how = ["student", "method"], {"p": {"gain": "p"}, "extra": cell}
+    best = picked(rows, by, "val_acc")
+    return holm(summarise(best, by, QUALITY, MEANS, **how), [*SETTING, "student"])
 
 
 def versus(rows: pd.DataFrame, base: str = "kd") -> pd.DataFrame:
@@ -77,11 +85,11 @@ def versus(rows: pd.DataFrame, base: str = "kd") -> pd.DataFrame:
     One line per source, student and other method; p_holm adjusts for the methods of one
     source and student.
     """
-    picked, same = _picked(rows), [*SETTING, "student", "seed"]
-    theirs = picked[picked["method"] == base]
-    mine = picked[picked["method"] != base]
-    mine = mine.assign(gain=delta(mine, theirs, "test_acc", same))
-    frame = summarise(mine, ["student", "method"], ["gain"], p={"gain": "p"})
+    by = ["student", "method"]
+    best = picked(rows, by, "val_acc")
+    mine, theirs = best[best["method"] != base], best[best["method"] == base]
+    mine = mine.assign(gain=delta(mine, theirs, "test_acc", by[:1]))
+    frame = summarise(mine, by, ["gain"], p={"gain": "p"})
     return holm(frame.assign(over=base), [*SETTING, "student"])
 
 
@@ -93,9 +101,8 @@ def hinton(rows: pd.DataFrame) -> pd.DataFrame:
     bias chosen without a test image (corrected_), with the best one on the test images
     (best_, as published). Published counts stand beside real MNIST alone.
     """
-    same = [*SETTING, "base", "seed"]
     base = rows.assign(base=rows["system"])
-    rows = rows.assign(fewer=-delta(rows, base, "errors", same))
+    rows = rows.assign(fewer=-delta(rows, base, "errors", ["base"]))
 
     def beside(group: pd.DataFrame) -> dict:
         first = group.iloc[0]
@@ -196,8 +203,76 @@ def official(group: pd.DataFrame) -> bool:
     ).all()
 
 
-def _picked(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the cells that each seed chooses, one per method."""
-    rows = rows.reset_index(drop=True)
-    keys = [*SETTING, "student", "method", "seed"]
-    return rows.loc[rows.groupby(keys, sort=False)["val_acc"].idxmax()]
+# --- stage 04: subclasses ------------------------------------------------------------
+
+ACCURACY = {  # Müller, Kornblith & Hinton 2020 (arXiv 2002.03936), MNIST notebook
+    "teacher": 0.9935,
+    "student-subclass": 0.9901,
+    "student-kd": 0.9872,
+    "student": 0.9853,
+}
+# The tester's two classes are far from equal, so its quality is AUC; where classes are
+# about equal it is accuracy, as published.
+BY_AUC = ("tester",)
+FOUND = ("used", "ari", "nmi", "ari_kmeans", "ari_class", "ari_defects", "more")
+
+
+def models(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per source, way and model: quality, and its gain over student-kd.
+
+    gain (accuracy) and auc_gain are paired: same way, same seed. only_mine and
+    only_base are McNemar's counts against student-kd, summed over seeds. The published
+    accuracy, one training each, stands beside real MNIST alone.
+    """
+
+    def beside(group: pd.DataFrame) -> dict:
+        known = ACCURACY if official(group) else {}
+        published = known.get(group["model"].iloc[0], np.nan)
+        return mcnemar(group) | {"published_acc": published}
+
+    return summarise(
+        rows[rows["part"] == "model"],
+        ["way", "model"],
+        {"acc": "test_acc", "gain": "gain", "auc": "test_auc", "auc_gain": "auc_gain"},
+        ("errors", "nll", "ece", "agreement", "n_test"),
+        p={"gain": "p", "auc_gain": "auc_p"},
+        extra=beside,
+    )
+
+
+def discovered(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per source and way: are the subclasses used, and what do they find?
+
+    used: effective number of subclasses, of `subclasses`; ari, nmi: agreement with the
+    hidden groups on test rows, NaN where nobody knows them; ari_kmeans: that of
+    k-means on a teacher without subclasses; more: the paired difference of the two;
+    ari_class: that of the predicted classes alone; ari_defects: among devices that have
+    a defect, where `none` is a group.
+    """
+    rows = rows[(rows["part"] == "model") & (rows["model"] == "teacher")]
+    rows = rows.reindex(columns=list({**dict.fromkeys(rows), **dict.fromkeys(FOUND)}))
+    rows["more"] = pd.to_numeric(rows["ari"]) - pd.to_numeric(rows["ari_kmeans"])
+
+    def size(group: pd.DataFrame) -> dict:
+        return {"subclasses": int(group["subclasses"].iloc[0])}
+
+    return summarise(rows, ["way"], FOUND, p={"more": "p"}, extra=size)
+
+
+def contingency(rows: pd.DataFrame) -> pd.DataFrame:
+    """How the test rows of each hidden group fall into the subclasses, in long form.
+
+    Of each source and way the seed of the median ari; share: of the group's rows.
+    Sources whose hidden groups nobody knows are left out.
+    """
+    counted, lines = rows[rows["part"] == "group"], []
+    for key, group in groups(counted, [*SETTING, "way"]):
+        seeds = group.drop_duplicates("seed").sort_values("ari")
+        middle = group[group["seed"] == seeds["seed"].iloc[(len(seeds) - 1) // 2]]
+        cells = middle[["truth", "subclass", "class", "count"]]
+        cells = cells.astype({"subclass": int, "class": int, "count": int})
+        whole = cells.groupby("truth")["count"].transform("sum").clip(lower=1)
+        told = {**key, "seed": middle["seed"].iloc[0], "ari": middle["ari"].iloc[0]}
+        lines.append(cells.assign(**told, share=cells["count"] / whole))
+    frame = pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
+    return ordered(frame, [*SETTING, "way"]) if lines else frame

@@ -102,6 +102,7 @@ LABELS = {  # of a source, student, model or method, whichever column it stands 
     for value, name in NAMES[column].items()
     if name.label
 }
+START = "student fp32"  # the ladder's first step: distilled, neither pruned nor int8
 TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")
 # Quantities in [0, 1], as their intervals then are; never a delta.
 SCORES = ("auc", "roc_auc", "acc", "accuracy", "agreement", "val_fidelity")

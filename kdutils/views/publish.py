@@ -224,9 +224,13 @@ def run(argv: list[str]) -> int:
             text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False)
             paths.write(Path(target), f"{text}\n".encode())
             Path(source).unlink()
-            _claims().accept(Path(target).stem)
+            from kdutils.views import claims  # with pandas, which others do not need
+
+            claims.accept(Path(target).stem)
         case ["error", part, failed]:
-            _claims().refuse(Path(part).name.split(".")[0])
+            from kdutils.views import claims
+
+            claims.refuse(Path(part).name.split(".")[0])
             sentence = keep_failed(Path(part), Path(failed))
             if sentence is None:
                 return 1
@@ -246,13 +250,6 @@ def run(argv: list[str]) -> int:
         case _:
             raise ValueError(f"publish knows {COMMANDS}, not {' '.join(argv)!r}")
     return 0
-
-
-def _claims():
-    """The module of claims; pandas comes with it, which other commands do not need."""
-    from kdutils.views import claims
-
-    return claims
 
 
 def main() -> int:

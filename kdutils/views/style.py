@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +13,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from kdutils import paths
 from kdutils.views.names import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, called
@@ -24,6 +25,7 @@ __all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "PINK", "called"]
 
 WIDTH = 7.0  # inches
 METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PINK, "D"))
 
 
 class Unit(NamedTuple):
@@ -64,15 +66,7 @@ def look() -> Iterator[None]:
         yield
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """A function that draws in the study's look, whatever was set before."""
-
-    @functools.wraps(draw)
-    def wrapped(*args, **kwargs) -> Figure:
-        with look():
-            return draw(*args, **kwargs)
-
-    return wrapped
+styled = look()  # a decorator: the function draws in the study's look
 
 
 def render(figure: Figure, kind: str) -> bytes:
@@ -85,11 +79,8 @@ def render(figure: Figure, kind: str) -> bytes:
 
 def save(figure: Figure, name: str) -> list[Path]:
     """Write figures/<name>.svg and .png."""
-    folder = paths.figures()
-    return [
-        paths.write(folder / f"{name}.{kind}", render(figure, kind))
-        for kind in ("svg", "png")
-    ]
+    files = {kind: paths.figures() / f"{name}.{kind}" for kind in ("svg", "png")}
+    return [paths.write(path, render(figure, kind)) for kind, path in files.items()]
 
 
 def page(
@@ -103,6 +94,43 @@ def page(
     figure = Page(figsize=(WIDTH, height + 0.17 * title.count("\n")))
     figure.suptitle(title, x=0.012, ha="left")
     return figure, figure.subplots(rows, columns, squeeze=False, **subplots)
+
+
+def across(
+    table: pd.DataFrame,
+    height: float,
+    title: str,
+    *,
+    rows: list[str] = (),
+    axis: str = "",
+    between: str = "\n",
+    **subplots: object,
+) -> tuple[Page, list[tuple[Axes, str, pd.DataFrame]]]:
+    """A page with a panel per source, and (axes, source, lines) of each.
+
+    rows: names of the rows of a panel, the first on top; axis: what x is.
+    """
+    found = sources(table)
+    subplots = {"sharey": bool(rows)} | subplots
+    figure, axes = page(1, len(found), height, title, **subplots)
+    panels = []
+    for ax, (source, name, group) in zip(axes[0], found, strict=True):
+        ax.set_title(f"{name}{between}n = {counts(group)}")
+        ax.set_xlabel(axis)
+        if rows:
+            names(ax, rows)
+        panels.append((ax, source, group))
+    return figure, panels
+
+
+def tiled(count: int, foot: float, each: float, title: str) -> tuple[Page, np.ndarray]:
+    """A page of panels two abreast; `each`: inches of a row, beside those of `foot`."""
+    columns = min(count, 2)
+    down = -(-count // columns)
+    figure, axes = page(down, columns, foot + down * each, title)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, axes
 
 
 def note(figure: Figure, text: str) -> None:
@@ -119,9 +147,19 @@ def signed(value: float, digits: int) -> str:
     return ("+" if value > 0 else "−") + number
 
 
-def crosses(line: dict | pd.Series, name: str = "gain") -> bool:
+def crosses(line: Mapping, name: str = "gain") -> bool:
     """Whether the interval does not exclude 0; so says one that is not there."""
     return not (line[f"{name}_low"] > 0 or line[f"{name}_high"] < 0)
+
+
+def open_end(line: Mapping, name: str = "gain") -> str:
+    """What a sentence says behind a gain whose interval crosses 0."""
+    return " (interval crosses 0)" if crosses(line, name) else ""
+
+
+def ends(lines: Mapping, name: str, scale: float = 1) -> list:
+    """A quantity of a line, or of a table's lines, and the ends of its interval."""
+    return [scale * lines[f"{name}{end}"] for end in ("", "_low", "_high")]
 
 
 def counts(table: pd.DataFrame) -> str:
@@ -158,15 +196,67 @@ def interval(
     ax.plot([x], [y], **({"marker": "o", "color": color} | marker))
 
 
+def band(ax: Axes, x: Iterable, y: list, color: str, **line: object) -> None:
+    """A line through y = [values, low, high] with its interval as a band."""
+    ax.plot(x, y[0], color=color, **line)
+    ax.fill_between(x, *y[1:], color=color, alpha=0.15, lw=0)
+
+
+def log(axis: Axis, write: Callable[[float], str], at: Iterable | None = None) -> None:
+    """Ticks of a log axis `at` values, or at 1, 2 and 5 times powers of ten."""
+    locator = LogLocator(subs=(1, 2, 5)) if at is None else FixedLocator(at)
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def log_x(ax: Axes, values: pd.Series, write: str) -> None:
+    """A log x axis with a tick at each of the values, and no other."""
+    ticks = sorted(values.dropna().unique())
+    ax.set_xscale("log")
+    ax.set_xticks(ticks, [write.format(tick) for tick in ticks])
+    ax.minorticks_off()
+    ax.grid(axis="y")
+
+
 def legend(
-    figure: Figure, looks: dict[str, tuple], side: str = "left", ncols: int = 2, **line
+    figure: Figure,
+    looks: dict[str, tuple] | None = None,
+    side: str = "left",
+    ncols: int = 2,
+    **line,
 ) -> None:
-    """At the figure's foot, what each (colour, marker) stands for."""
-    handles = [
-        Line2D([], [], color=color, marker=marker, label=name, **line)
-        for name, (color, marker) in looks.items()
-    ]
-    figure.legend(handles=handles, loc=f"outside lower {side}", ncols=ncols)
+    """At the figure's foot, what each (colour, marker) stands for, or each label."""
+    known: dict[str, object] = {}
+    for ax in figure.axes if looks is None else ():
+        known |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    for name, (color, marker, *face) in (looks or {}).items():
+        fill = {"markerfacecolor": face[0]} if face else {}
+        known[name] = Line2D([], [], color=color, marker=marker, **fill, **line)
+    place = {"loc": f"outside lower {side}", "ncols": ncols or len(known)}
+    figure.legend(known.values(), known.keys(), **place)
+
+
+def bar(figure: Figure, mesh: object, axes: object, label: str = "", **look) -> None:
+    """The colour bar of a heatmap."""
+    look = {"shrink": 0.85, "pad": 0.02, "aspect": 22} | look
+    drawn = figure.colorbar(mesh, ax=axes, **look)
+    drawn.set_label(label)
+    drawn.outline.set_visible(False)
+
+
+def cell(ax: Axes, x: int, y: int, text: str, color: str = "black", **look) -> None:
+    """Write into the cell in column x and row y."""
+    place = {"ha": "center", "va": "center", "fontsize": 6.5, "color": color}
+    ax.text(x + 0.5, y + 0.5, text, **place, **look)
+
+
+def ticks(ax: Axes, columns: list[str], rows: list[str]) -> None:
+    """Name the cells along both sides, without lines."""
+    ax.set_xticks(np.arange(len(columns)) + 0.5, columns)
+    ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
 
 
 def names(ax: Axes, labels: list[str]) -> None:

@@ -98,16 +98,34 @@ def average(rows: pd.DataFrame, columns: Iterable[str] | dict[str, str]) -> dict
 
 
 def delta(
-    rows: pd.DataFrame, base: pd.DataFrame, column: str, same: Iterable[str]
+    rows: pd.DataFrame, base: pd.DataFrame, column: str, same: Iterable[str] = ()
 ) -> pd.Series:
     """Each row's column minus that of its pair in `base`, which has equal `same`.
 
-    NaN where there is no pair. Columns that neither frame has, as `fold`, are no key.
+    Equal are source, kind, seed and fold too. NaN where there is no pair; columns that
+    the rows do not have, as `fold`, are no key.
     """
-    keys = [key for key in same if key in rows]
+    keys = [key for key in (*SETTING, *same, "seed", "fold") if key in rows]
     theirs = base.set_index(keys)[column]
     pairs = theirs.reindex(pd.MultiIndex.from_frame(rows[keys]))
     return rows[column] - pairs.to_numpy()
+
+
+def picked(rows: pd.DataFrame, by: Iterable[str], column: str) -> pd.DataFrame:
+    """The row of the best column, the first of equals, per source, by, seed and fold.
+
+    A choice on validation rows, so that no test row has a say.
+    """
+    rows = rows.reset_index(drop=True)
+    keys = [*SETTING, *by, "seed", *({"fold"} & set(rows))]
+    return rows.loc[rows.groupby(keys, sort=False)[column].idxmax()]
+
+
+def favourite(rows: pd.DataFrame, cell: list[str]) -> dict:
+    """The most frequent values of the columns of `cell`, `chosen_in` their share."""
+    counts = rows[cell].astype(float).value_counts(dropna=False)
+    line = dict(zip(cell, counts.index[0], strict=True))
+    return line | {"chosen_in": counts.iloc[0] / len(rows)}
 
 
 def long(
@@ -128,7 +146,7 @@ def contrast(rows: pd.DataFrame, column: str, one: str, other: str) -> pd.DataFr
     A source in which no seed has both is left out.
     """
     mine, theirs = (rows[rows[column] == value] for value in (one, other))
-    found = delta(mine, theirs, "test_auc", [*SETTING, "seed", "fold"])
+    found = delta(mine, theirs, "test_auc")
     paired = mine.assign(difference=found)[found.notna()]
     return summarise(paired, [], ["difference"], sort=())
 

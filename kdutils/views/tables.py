@@ -5,34 +5,27 @@ An interval of auc is of all seeds and folds; `interval` says where it is DeLong
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 
+# ruff: noqa: F401 (what notebooks find here too)
 from kdutils.views.cells import Plain, claimed, maybe, read, show, text, write
 from kdutils.views.scoreboard import scoreboard
-from kdutils.views.summary import SETTING, contrast, delta, holm, summarise
+from kdutils.views.summary import (
+    SETTING,
+    contrast,
+    delta,
+    favourite,
+    holm,
+    picked,
+    summarise,
+)
 
 FIDELITY = ("gain_val", "ece", "brier", "agreement", "kl")
 SIZES = ("params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
 SIZES += ("model_bytes", "bundle_bytes")
-
-__all__ = [
-    "Plain",
-    "chosen",
-    "claimed",
-    "contrast",
-    "labels",
-    "ladder",
-    "maybe",
-    "read",
-    "recommendation",
-    "scoreboard",
-    "show",
-    "sweep",
-    "teachers",
-    "text",
-    "write",
-]
 
 
 def teachers(rows: pd.DataFrame) -> pd.DataFrame:
@@ -70,16 +63,9 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     say. alpha and T are the most frequent choice, `chosen_in` its share of seeds and
     folds. p_holm adjusts for the methods of one source.
     """
-    keys = [*SETTING, "method", "seed", *({"fold"} & set(rows))]
-    rows = rows.reset_index(drop=True)
-    best = rows.loc[rows.groupby(keys, sort=False)["val_auc"].idxmax()]
-
-    def cell(group: pd.DataFrame) -> dict:
-        cells = group[["alpha", "T"]].value_counts()
-        share = cells.iloc[0] / cells.sum()
-        return {"alpha": cells.index[0][0], "T": cells.index[0][1], "chosen_in": share}
-
-    return holm(_gains(best, ["method"], cell), SETTING)
+    best = picked(rows, ["method"], "val_auc")
+    extra = functools.partial(favourite, cell=["alpha", "T"])
+    return holm(_gains(best, ["method"], extra), SETTING)
 
 
 def labels(rows: pd.DataFrame) -> pd.DataFrame:
@@ -90,8 +76,8 @@ def labels(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if len(rows):
         base = rows[rows["arm"] == "label-only"]
-        same = [*SETTING, "noise", "labels", "seed", "fold"]
-        rows = rows.assign(gain=delta(rows, base, "test_auc", same))
+        gain = delta(rows, base, "test_auc", ["noise", "labels"])
+        rows = rows.assign(gain=gain)
     auc = {"auc": "test_auc", "gain": "gain"}
     return summarise(rows, ["noise", "arm", "labels"], auc, p={"gain": "p"})
 
@@ -142,11 +128,5 @@ def recommendation(
 
 
 def _gains(rows: pd.DataFrame, by: list[str], extra=None) -> pd.DataFrame:
-    return summarise(
-        rows,
-        by,
-        {"auc": "test_auc", "gain": "gain"},
-        ("val_auc", *FIDELITY),
-        p={"gain": "p"},
-        extra=extra,
-    )
+    quantities, means = {"auc": "test_auc", "gain": "gain"}, ("val_auc", *FIDELITY)
+    return summarise(rows, by, quantities, means, p={"gain": "p"}, extra=extra)

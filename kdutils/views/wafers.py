@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kdutils.views import style
+from kdutils.views.scoreboard import AGAIN, part
 from kdutils.views.summary import SETTING, delta, groups, holm, long, summarise
 
 CELL = ["labels", "alpha", "beta", "T", "real"]
@@ -105,11 +106,11 @@ def against(
     pairs: base -> the groups that are compared with it. value is the column itself.
     p_holm adjusts for the lines of one site.
     """
-    lines, same = [], [*SETTING, "model", "seed"]
+    lines = []
     for base, others in pairs.items():
-        mine = rows[rows["group"].isin(others)]
-        theirs = rows[rows["group"] == base]
-        mine = mine.assign(gain=delta(mine, theirs, column, same), over=base)
+        mine, theirs = rows[rows["group"].isin(others)], rows[rows["group"] == base]
+        gain = delta(mine, theirs, column, ["model"])
+        mine = mine.assign(gain=gain, over=base)
         mine, by = mine[mine["gain"].notna()], ["model", "group", "over"]
         both = {"value": column, "gain": "gain"}
         lines.append(summarise(mine, by, both, p={"gain": "p"}, sort=()))
@@ -124,8 +125,7 @@ def surface(rows: pd.DataFrame, base: str) -> pd.DataFrame:
     cell of the best mean fidelity to the teacher's verdicts on validation maps.
     """
     mine, theirs = (rows[rows["group"] == name] for name in ("surface", base))
-    same = [*SETTING, "model", "seed"]
-    mine = mine.assign(gain=delta(mine, theirs, "test_exact", same))
+    mine = mine.assign(gain=delta(mine, theirs, "test_exact", ["model"]))
     quantities = {"exact": "test_exact", "gain": "gain", "val_fidelity": "val_fidelity"}
     by = ["model", "alpha", "beta"]
     frame = summarise(mine, by, quantities, p={"gain": "p"}, sort=())
@@ -253,11 +253,11 @@ def _teachers(rows: pd.DataFrame, told: pd.DataFrame) -> list[pd.DataFrame]:
         return []
     keys = every.groupby(["teacher", "views"], sort=False)
     chosen, parts = keys["val_exact"].mean().idxmax(), []
-    for end, key in (("", chosen), ("/as-published", ("published", 1))):
+    for end, key in (("", chosen), (AGAIN, ("published", 1))):
         if key in keys.groups:
             what = f"teacher '{key[0]}', asked {key[1]} x"
             rows = keys.get_group(key)
-            parts.append(_part(rows, f"{TEACHER}{end}", "accuracy", "test_exact", what))
+            parts.append(part(rows, f"{TEACHER}{end}", "accuracy", "test_exact", what))
     return parts
 
 
@@ -266,22 +266,17 @@ def _students(rows: pd.DataFrame) -> list[pd.DataFrame]:
     ours = rows[rows["group"] == "ours"]
     for net, system in SYSTEMS.items():
         theirs = rows[(rows["group"] == "published") & (rows["model"] == net)]
-        named, what = f"{system}/as-published", f"net '{net}', label-free"
-        parts.append(_part(theirs, named, "accuracy", "test_exact", what))
-        parts.append(_part(theirs, named, "bytes", "torch_bytes", what))
+        named, what = system + AGAIN, f"net '{net}', label-free"
+        parts.append(part(theirs, named, "accuracy", "test_exact", what))
+        parts.append(part(theirs, named, "bytes", "torch_bytes", what))
         fits = ours[ours["int8_bytes"] <= PUBLISHED[net][1]]
         if len(fits):
             best = fits.groupby("model")["int8_fidelity"].mean().idxmax()
             mine, what = fits[fits["model"] == best], f"eight-bit file of '{best}'"
-            parts.append(_part(mine, system, "accuracy", "int8_exact", what))
-            parts.append(_part(mine, system, "bytes", "int8_bytes", what))
+            parts.append(part(mine, system, "accuracy", "int8_exact", what))
+            parts.append(part(mine, system, "bytes", "int8_bytes", what))
     return parts
 
 
 def _real(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["source"] == "mixedwm38") & (rows["kind"] == "real")]
-
-
-def _part(rows: pd.DataFrame, system: str, metric: str, column: str, what: str):
-    line = {"system": system, "metric": metric, "data": "real", "basis": what}
-    return rows[["seed"]].assign(value=rows[column], **line)

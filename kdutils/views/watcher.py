@@ -6,14 +6,13 @@ files, which no two machines share and no claim reads.
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdutils import paths
 from kdutils.views import style
-from kdutils.views.names import NAMES, label
+from kdutils.views.names import NAMES, label, ordered
+from kdutils.views.summary import SETTING, groups, summarise
 
 COUNTS = ["lots", "judged", "refused", "right", "lost", "doubled", "wrong", "devices"]
 BAD = ("lost", "doubled", "wrong")  # what must not be
@@ -33,39 +32,33 @@ def lots(rows: pd.DataFrame) -> pd.DataFrame:
     The growing file is the fault `rows`: its lots are its appended rows. stray: files
     that nothing accounts for, counted once a shift, on the source's first line.
     """
-    rows, lines = rows[rows["part"] != "wild"], []
-    order = list(NAMES["fault"])
-    rows = rows.sort_values("fault", kind="stable", key=lambda of: of.map(order.index))
-    for (source, kind), every in rows.groupby(["source", "kind"], sort=False):
+    rows, lines = ordered(rows[rows["part"] != "wild"], ["fault"]), []
+    for setting, every in groups(rows, SETTING):
         shifts = every.drop_duplicates("run")
-        stray = int(shifts["stray"].sum())
-        for (part, fault), group in every.groupby(["part", "fault"], sort=False):
-            line = {"source": source, "kind": kind, "part": part, "fault": fault}
-            line |= group[COUNTS].sum().astype(int).to_dict() | {"stray": stray}
-            lines.append(line | {"kills": int(shifts["kills"].sum()), "n": len(shifts)})
+        kills, stray = (int(shifts[name].sum()) for name in ("kills", "stray"))
+        for key, group in groups(every, ["part", "fault"]):
+            line = {**setting, **key, **group[COUNTS].sum().astype(int)}
+            lines.append(line | {"stray": stray, "kills": kills, "n": len(shifts)})
             stray = 0
     return pd.DataFrame(lines)
 
 
 def wild(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per source and wild cell: what each way says of it, over n seeds."""
-    rows, lines = rows[rows["part"] == "wild"], []
-    for (source, kind, fault), group in rows.groupby(
-        ["source", "kind", "fault"], sort=False
-    ):
-        first = group.iloc[0]
-        line = {"source": source, "kind": kind, "reading": fault, "cell": first["cell"]}
-        line |= {way: _tally(group[way]) for way in WAYS}
-        lines.append(line | {"reason": first["said"], "n": len(group)})
-    return pd.DataFrame(lines)
+    rows = rows[rows["part"] == "wild"].rename(columns={"fault": "reading"})
+
+    def cell(group: pd.DataFrame) -> dict:
+        first, told = group.iloc[0], {way: _tally(group[way]) for way in WAYS}
+        line = {"cell": first["cell"], **told, "reason": first["said"]}
+        return line | {"n": len(group)}
+
+    return summarise(rows, ["reading"], (), extra=cell, sort=())
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
     """One line per source of `lots`: sums over lots and appended rows alike."""
-    names = [*COUNTS, "stray"]
-    sums = table.groupby("source", sort=False)[names].sum()
-    kills = table.groupby("source", sort=False)["kills"].max()
-    return sums.assign(kills=kills).reset_index()
+    how = dict.fromkeys([*COUNTS, "stray"], "sum") | {"kills": "max"}
+    return table.groupby("source", sort=False).agg(how).reset_index()
 
 
 def latest(what: str) -> pd.DataFrame | None:
@@ -84,7 +77,6 @@ def fates(table: pd.DataFrame) -> Figure:
 
     table: `lots`.
     """
-    panels = style.sources(table)
     most = table.groupby("source")["lots"].sum().max()
     bad = int(table[[*BAD]].to_numpy().sum())
     kills = int(whole(table)["kills"].sum())
@@ -92,18 +84,20 @@ def fates(table: pd.DataFrame) -> Figure:
     title += f"{bad:,} lost, doubled or wrong"
     named = {f: label("fault", f) for f in FAULTS if f in set(table["fault"])}
     names = ["judged", *named.values(), "rows refused", *BAD]
-    height = 1.1 + 0.21 * len(names)
-    figure, axes = style.page(1, len(panels), height, title, sharey=True, sharex=True)
-    for ax, (source, _, group) in zip(axes[0], panels, strict=True):
+    look = {"axis": "lots and appended rows", "rows": names, "sharex": True}
+    figure, panels = style.across(table, 1.1 + 0.21 * len(names), title, **look)
+    for ax, source, group in panels:
         refused = group.groupby("fault")["refused"].sum()
         counts = [group["judged"].sum(), *(refused.get(fault, 0) for fault in named)]
         counts += [refused.get("rows", 0), *group[[*BAD]].sum()]
         colors = [style.BLUE] + [style.GREY] * (len(named) + 1)
-        _bars(ax, counts, colors + [style.ORANGE] * len(BAD))
+        colors += [style.ORANGE] * len(BAD)
+        ax.barh(range(len(counts)), counts, color=colors, height=0.7)
+        for y, count in enumerate(counts):
+            look = {"color": style.BLACK if count else style.GREY, "fontsize": 7}
+            ax.annotate(f" {count:,}", (count, y), va="center", **look)
         ax.set_xlim(0, 1.2 * most)
         ax.set_title(f"{style.called(source)}, n = {style.counts(group)}")
-        ax.set_xlabel("lots and appended rows")
-        style.names(ax, names)
     style.note(
         figure,
         "Blue: a verdict, once. Grey: quarantined, by reason. Orange: what must not "
@@ -126,8 +120,7 @@ def parts(table: pd.DataFrame) -> Figure:
     ax = axes[0, 0]
     for y, (part, (_, color, _)) in enumerate(steps.items()):
         low, high = by.loc[part, "p50_ms"], by.loc[part, "p99_ms"]
-        ax.plot([low, high], [y, y], color=color, lw=1.6, solid_capstyle="butt")
-        ax.plot([low], [y], "o", color=color)
+        style.interval(ax, low, low, high, y, color, ls="none")
         ax.annotate(f" {low:.2f} to {high:.2f}", (high, y), va="center", fontsize=7)
     ax.set_xscale("log")
     ax.set_xlim(right=4 * by["p99_ms"].max())
@@ -142,17 +135,9 @@ def parts(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _bars(ax: Axes, counts: list[int], colors: list[str]) -> None:
-    ax.barh(range(len(counts)), counts, color=colors, height=0.7)
-    for y, count in enumerate(counts):
-        color = style.BLACK if count else style.GREY
-        ax.annotate(f" {count:,}", (count, y), va="center", fontsize=7, color=color)
-
-
 def _tally(said: pd.Series) -> str:
     """`pass`, or where seeds differ `3 pass, 2 fail`."""
-    counts = {word: int(np.sum(said == word)) for word in SAID}
-    there = {word: count for word, count in counts.items() if count}
-    if len(there) == 1:
-        return next(iter(there))
-    return ", ".join(f"{count} {word}" for word, count in there.items())
+    counts = said.value_counts()
+    there = [word for word in SAID if word in counts]
+    alone = len(there) == 1
+    return there[0] if alone else ", ".join(f"{counts[w]} {w}" for w in there)

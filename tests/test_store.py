@@ -1,5 +1,6 @@
 """The run store: found again, resumed after a kill, never half-written; its ledger."""
 
+import importlib
 import json
 import os
 import shutil
@@ -8,15 +9,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
 
 from kdutils import paths
-from kdutils.store import code, ledger, runs
+from kdutils.store import code, config, ledger, runs
+from kdutils.store.config import Count, Natural, Positive, Share
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).resolve().parent
 STAGE = "00_toy"
 
 
@@ -38,18 +42,12 @@ def traced(tmp_path):
     return path.read_text().split() if path.exists() else []
 
 
-def one_by_one(recipe, configs):
-    for config in configs:
-        id, *made_of = runs.identify(STAGE, recipe, config)
-        runs._execute(recipe.__name__, runs.Run(STAGE, id, config), *made_of)
-
-
 def test_a_finished_run_is_found_not_repeated(toy, tmp_path):
     configs = [{"seed": seed} for seed in range(3)]
-    one_by_one(toy, configs)
+    runs.map(STAGE, toy, configs, workers=1)
     rows = runs.map(STAGE, toy, configs)
     assert rows["value"].tolist() == [0, 1, 4]
-    one_by_one(toy, configs)
+    runs.map(STAGE, toy, configs, workers=1)
     assert traced(tmp_path) == ["0", "1", "2"]
 
 
@@ -101,25 +99,22 @@ def test_another_config_is_another_run(toy):
         runs.identify(STAGE, toy, {"seed": 0, "x": x})[0] for x in (1, 1.5, "1", True)
     }
     assert len(ids) == 4
-
-
-def test_key_order_does_not_matter(toy):
     first = runs.identify(STAGE, toy, {"a": 1, "b": 2})
     assert first == runs.identify(STAGE, toy, {"b": 2, "a": 1})
 
 
 def test_a_run_without_done_is_resumed_from_its_steps(toy, tmp_path):
-    config = {"seed": 3}
-    id, *_ = runs.identify(STAGE, toy, config)
-    run = runs.Run(STAGE, id, config)
+    one = {"seed": 3}
+    id, *_ = runs.identify(STAGE, toy, one)
+    run = runs.Run(STAGE, id, one)
     calls = []
     run.step("value", lambda: calls.append(1) or {"value": 9})
     run.step("value", lambda: calls.append(2) or {"value": 8})
     assert calls == [1]
     assert not run.done
-    one_by_one(toy, [config])
+    runs.map(STAGE, toy, [one], workers=1)
     assert run.done
-    assert runs.map(STAGE, toy, [config])["value"].tolist() == [9]
+    assert runs.map(STAGE, toy, [one])["value"].tolist() == [9]
 
 
 def test_a_half_written_step_does_not_count(toy):
@@ -160,7 +155,7 @@ def test_what_make_does_not_run_has_a_report_of_its_own(monkeypatch):
 def test_the_ledger_rebuilds_rows_without_computing(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KD_REPORT", "paper")
     configs = [{"seed": seed} for seed in (5, 6)]
-    one_by_one(toy, configs)
+    runs.map(STAGE, toy, configs, workers=1)
     before = runs.map(STAGE, toy, configs)
     for file in sorted(paths.runs(STAGE).rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()
@@ -175,7 +170,7 @@ def test_the_ledger_rebuilds_rows_without_computing(toy, tmp_path, monkeypatch):
 
 def test_fresh_ignores_the_ledger(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KD_REPORT", "paper")
-    one_by_one(toy, [{"seed": 1}])
+    runs.map(STAGE, toy, [{"seed": 1}], workers=1)
     runs.map(STAGE, toy, [{"seed": 1}])
     monkeypatch.setenv("KD_FRESH", "01_teachers")
     assert len(ledger.read(STAGE)) == 1
@@ -200,11 +195,9 @@ def test_kill_9_repeats_at_most_one_run(tmp_path):
         f"paths.ROOT = Path({str(tmp_path)!r})\n"
         "code.digest = lambda name: 'toy'\n"
         "import toy_recipe\n"
-        "configs = [{'seed': s, 'seconds': 0.4} for s in range(6)]\n"
-        "for c in configs:\n"
-        "    id, *made_of = runs.identify('00_toy', toy_recipe, c)\n"
-        "    runs._execute('toy_recipe', runs.Run('00_toy', id, c), *made_of)\n"
-        "print(runs.map('00_toy', toy_recipe, configs)['value'].tolist())\n"
+        "configs = [{'seed': s, 'seconds': 0.15} for s in range(6)]\n"
+        "rows = runs.map('00_toy', toy_recipe, configs, workers=1)\n"
+        "print(rows['value'].tolist())\n"
     )
     env = {**os.environ, "TOY_TRACE": str(tmp_path / "trace"), "KD_REPORT": "toy"}
     env["PYTHONPATH"] = str(TESTS.parent)
@@ -227,3 +220,78 @@ def test_kill_9_repeats_at_most_one_run(tmp_path):
     counts = Counter(traced(tmp_path))
     assert set(counts) == set("012345")
     assert sum(counts.values()) <= 7
+
+
+# --- configs ----------------------------------------------------------------------
+
+LEDGER = sorted((TESTS.parent / "reports/paper/ledger").glob("*.jsonl"))
+LINES = [json.loads(line) for path in LEDGER for line in path.read_text().splitlines()]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    widths: list[Count]
+    depth: Natural = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    alpha: Share
+    T: Positive
+    epochs: Count
+    halved: bool
+    way: Literal["ours", "published"]
+    sizes: Sizes
+    tries: dict[str, Count]
+    maps: list[Count] | None = None
+
+
+GOOD = {"alpha": 1, "T": 4.0, "epochs": 1, "halved": True, "way": "ours"}
+GOOD |= {"sizes": {"widths": [4]}, "tries": {"mlp": 2}}
+
+
+def test_a_config_that_fits_is_taken():
+    config.check(Config, GOOD, "toy")
+    config.check(Config, GOOD | {"maps": None}, "toy")
+    config.check(Config, GOOD | {"maps": [3]}, "toy")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("alpha", 1.2, "alpha is 1.2: expected a number from 0 to 1"),
+        ("alpha", "1", "alpha is '1': expected a number"),
+        ("alpha", float("nan"), "alpha is nan: expected a number"),
+        ("T", 0, "T is 0: expected a number above 0"),
+        ("epochs", 0, "epochs is 0: expected a whole number of at least 1"),
+        ("epochs", 1.5, "epochs is 1.5: expected a whole number"),
+        ("epochs", True, "epochs is True: expected a whole number"),
+        ("epochs", None, "epochs is None: expected a whole number"),
+        ("halved", 1, "halved is 1: expected true or false"),
+        ("way", "other", "way is 'other': expected ours or published"),
+        ("sizes", {}, "sizes lacks widths"),
+        ("sizes", [], "sizes is []: expected a mapping"),
+        ("sizes", {"width": [4]}, "sizes has no key width: expected widths, depth"),
+        ("sizes", {"widths": [4, 0]}, "sizes: widths[1] is 0: expected a whole number"),
+        ("tries", {"mlp": 0}, "tries[mlp] is 0: expected a whole number of at least 1"),
+        ("maps", [0], "maps[0] is 0: expected a whole number of at least 1"),
+        ("alfa", 1, "toy has no key alfa: expected alpha, T, epochs"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence_that_names_the_key(key, value, said):
+    with pytest.raises(ValueError) as caught:
+        config.check(Config, GOOD | {key: value}, "toy")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(ValueError, match=r"^toy lacks T$"):
+        config.check(Config, {k: v for k, v in GOOD.items() if k != "T"}, "toy")
+
+
+@pytest.mark.parametrize("name", sorted({line["recipe"] for line in LINES}))
+def test_every_line_of_the_ledger_fits_its_recipe(name):
+    recipe = importlib.import_module(f"kdutils.recipes.{name}")
+    for line in LINES:
+        if line["recipe"] == name:
+            config.check(recipe.Config, line["config"], name)
