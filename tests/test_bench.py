@@ -82,7 +82,7 @@ def test_an_image_is_what_the_nets_read_of_one_of_the_eight_copies(maps, planes)
     X, t = maps
     reader = models.wafers.Reader(planes, nn.Identity())
     data = bench.MapImages(X, t, planes)
-    copies = reader(torch.from_numpy(symmetry.turned(X)[:, 5].copy()))
+    copies = reader(torch.from_numpy(symmetry.copies(X)[:, 5].copy()))
     drawn = set()
     for _ in range(80):
         x, z = data[5]
@@ -95,19 +95,19 @@ def test_an_image_is_what_the_nets_read_of_one_of_the_eight_copies(maps, planes)
 
 def test_the_loops_train_the_same_wafer_student(maps):
     X, t = maps
-    X = symmetry.turned(X).max(0)  # no turn changes them
+    X = symmetry.copies(X).max(0)  # no turn changes them
     first = train.predict(bench.fresh(**SMALL), X)
     said = {}
     for way, loop in bench.LOOPS.items():
         net = bench.fresh(**SMALL)
         loop(net, X, t, epochs=1, batch=5)
         said[way] = train.predict(net, X)
-    usual, memory, ours, halved = said.values()
+    usual, memory, ours, bf16 = said.values()
     moved = np.abs(usual - first).mean()
     assert moved > 0.02 * np.abs(usual).mean()
     assert np.abs(usual - memory).max() < 0.005 * moved
     assert np.abs(usual - ours).max() < 0.005 * moved
-    assert np.abs(ours - halved).max() > 0 and np.abs(ours - halved).mean() < moved
+    assert np.abs(ours - bf16).max() > 0 and np.abs(ours - bf16).mean() < moved
 
 
 @pytest.mark.parametrize("loop", bench.LOOPS.values(), ids=bench.LOOPS)

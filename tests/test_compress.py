@@ -574,12 +574,12 @@ def test_sizes_are_plural(arrays, X):
     assert smaller.params == 28 * 32 + 32 + 32 + 1
 
 
-def test_one_wild_cell_moves_its_neighbours_only_where_scales_follow_the_batch(arrays):
+def test_one_outlier_moves_its_neighbours_only_where_scales_follow_the_batch(arrays):
     X = np.random.default_rng(2).normal(0, 1, (300, 28)).astype(np.float32)
     threshold = float(np.median(compress.logits(arrays, X)))
 
-    def wild(student, value):
-        return compress.wild_cell(
+    def outlier(student, value):
+        return compress.outlier_effect(
             lambda batch: compress.logits(student, batch),
             X,
             row=5,
@@ -589,8 +589,8 @@ def test_one_wild_cell_moves_its_neighbours_only_where_scales_follow_the_batch(a
         )
 
     dynamic = quantize.dynamic(arrays)
-    assert 0 < wild(dynamic, 100).moved < wild(dynamic, 1000).moved <= 1
-    assert wild(dynamic, 1000).largest > 0.5
-    assert wild(quantize.static(arrays, X), 1000) == (0, 0)
-    assert wild(quantize.weight_only(arrays), 1000) == (0, 0)
-    assert wild(arrays, 1000) == (0, 0)
+    assert 0 < outlier(dynamic, 100).moved < outlier(dynamic, 1000).moved <= 1
+    assert outlier(dynamic, 1000).largest > 0.5
+    assert outlier(quantize.static(arrays, X), 1000) == (0, 0)
+    assert outlier(quantize.weight_only(arrays), 1000) == (0, 0)
+    assert outlier(arrays, 1000) == (0, 0)

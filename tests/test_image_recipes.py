@@ -29,19 +29,19 @@ from kdutils.train.students import Cell
 TEACHER = {
     "source": "digits", "root": "", "seeds": 2, "val": 200,
     "epochs": {"all": 6, "train": 5}, "widths": [24, 20], "dropout": 0.3, "batch": 64,
-    "lr": 0.1, "momentum": 0.9, "max_norm": 2.0, "reach": 1, "halved": False,
+    "lr": 0.1, "momentum": 0.9, "max_norm": 2.0, "max_shift": 1, "bf16": False,
 }  # fmt: skip
 HINTON = {
     "widths": [16, 12], "epochs": 3, "long_epochs": 4, "batch": 64, "lr": 0.01,
-    "alpha": 0.9, "T": 20.0, "consistent_alpha": 1.0, "consistent_T": 4.0, "reach": 1,
-    "halved": False,
+    "alpha": 0.9, "T": 20.0, "consistent_alpha": 1.0, "consistent_T": 4.0,
+    "max_shift": 1, "bf16": False,
 }  # fmt: skip
 SWEEP = {
     "students": {
         "mlp": {"sizes": {"widths": [8]}, "lr": 0.02, "epochs": 3},
         "cnn": {"sizes": {"channels": 2}, "lr": 0.03, "epochs": 2},
     },
-    "batch": 64, "halved": False, "alphas": [0.5, 1.0], "temperatures": [1.0, 4.0],
+    "batch": 64, "bf16": False, "alphas": [0.5, 1.0], "temperatures": [1.0, 4.0],
     "other_alphas": [0.9], "other_temperatures": [4.0], "smoothings": [0.1, 0.3],
     "betas": [1.0, 8.0], "hints": [0.5, 5.0], "hint_alpha": 0.9, "hint_T": 2.0,
     "assistant_widths": [12], "assistant_alpha": 0.9, "assistant_T": 4.0,
@@ -49,7 +49,7 @@ SWEEP = {
 }  # fmt: skip
 FEW = {
     "sizes": [40, 300], "steps": 25, "teacher_widths": [20], "teacher_steps": 40,
-    "widths": [8], "batch": 64, "lr": 0.02, "alpha": 0.9, "T": 4.0, "halved": False,
+    "widths": [8], "batch": 64, "lr": 0.02, "alpha": 0.9, "T": 4.0, "bf16": False,
 }  # fmt: skip
 LOTS = {"train_lots": 6, "val_lots": 3, "test_lots": 6, "devices": 50}
 MODELS = [
@@ -57,11 +57,11 @@ MODELS = [
     "student", "student-truth",
 ]  # fmt: skip
 WAYS = {
-    "published": {"schedule": "constant", "reach": 0, "select": False},
-    "ours": {"schedule": "cosine", "reach": 1, "select": True},
+    "published": {"schedule": "constant", "max_shift": 0, "select": False},
+    "ours": {"schedule": "cosine", "max_shift": 1, "select": True},
 }
 SUBCLASS = {
-    "options": LOTS, "halved": False, "subclasses": 10, "alpha": 0.5, "T": 4.0,
+    "options": LOTS, "bf16": False, "subclasses": 10, "alpha": 0.5, "T": 4.0,
     "beta": 1.0, "spread_T": 1.0, "batch": 64, "lr": 1e-3,
 }  # fmt: skip
 
@@ -186,8 +186,8 @@ def test_a_teachers_settings_are_read():
         assert type(model) is models.Perceptron
         return models.predict(model, X)
 
-    found = [logits(), logits(max_norm=0.3), logits(dropout=0.0), logits(reach=0)]
-    found += [logits(momentum=0.5), logits(lr=0.05), logits(halved=True)]
+    found = [logits(), logits(max_norm=0.3), logits(dropout=0.0), logits(max_shift=0)]
+    found += [logits(momentum=0.5), logits(lr=0.05), logits(bf16=True)]
     assert np.array_equal(found[0], logits())
     for i, one in enumerate(found):
         for other in found[:i]:
@@ -301,7 +301,7 @@ def test_pairs_are_counted_by_image():
 def test_the_sweep_has_a_row_per_cell_and_label_only_is_the_zero(rows):
     frame = rows[kd_images]
     assert set(frame) >= SHARED | PAIR | {
-        "student", "method", "alpha", "T", "knob", "val_acc", "gain", "gain_val",
+        "student", "method", "alpha", "T", "coefficient", "val_acc", "gain", "gain_val",
         "params",
     }  # fmt: skip
     assert frame.groupby("student")["params"].unique().map(list).to_dict() == {
@@ -318,7 +318,7 @@ def test_the_sweep_has_a_row_per_cell_and_label_only_is_the_zero(rows):
             assert np.allclose(one[gain], one[acc] - first[acc])
         again = one.iloc[[0] * len(one)]
         assert consistent(one, again) == 16
-        assert one["knob"].dropna().tolist() == [0.1, 0.3, 1.0, 8.0, 0.5, 5.0]
+        assert one["coefficient"].dropna().tolist() == [0.1, 0.3, 1.0, 8.0, 0.5, 5.0]
         assert (one["val_acc"] * 200 % 1).round(6).isin([0, 1]).all()
 
 

@@ -28,8 +28,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def sweep_rows(student="mlp", **more):
-    """Label-only, a 2 x 2 map and a method with a knob, three seeds."""
-    found = {  # (method, alpha, T, knob): gains, validation accuracies, both per seed
+    """Label-only, a 2 x 2 map and a method with a coefficient, three seeds."""
+    found = {  # method and cell: gains, validation accuracies, both per seed
         ("label-only", 0.0, 1.0, None): ([0, 0, 0], [0.90, 0.90, 0.90]),
         ("kd", 0.5, 1.0, None): ([0.010, 0.011, 0.012], [0.93, 0.91, 0.92]),
         ("kd", 0.5, 4.0, None): ([-0.01, 0.002, 0.013], [0.93, 0.94, 0.92]),
@@ -39,11 +39,17 @@ def sweep_rows(student="mlp", **more):
         ("dkd", 0.5, 4.0, 8.0): ([0.030, 0.041, 0.034], [0.92, 0.92, 0.92]),
     }
     rows = []
-    for (method, alpha, T, knob), (gains, vals) in found.items():
+    for (method, alpha, T, coefficient), (gains, vals) in found.items():
         for seed, (gain, val) in enumerate(zip(gains, vals, strict=True)):
             acc, alone = 0.96 + seed / 1000 + gain, method == "label-only"
             row = {**REAL, **OTHER, "seed": seed, "student": student, "method": method}
-            row |= {"alpha": alpha, "T": T, "knob": knob, "val_acc": val, "gain": gain}
+            row |= {
+                "alpha": alpha,
+                "T": T,
+                "coefficient": coefficient,
+                "val_acc": val,
+                "gain": gain,
+            }
             row |= {"test_acc": acc, "errors": round(1e4 * (1 - acc)), "gain_val": 0.0}
             row |= {"only_mine": None if alone else 30 + seed, "only_base": 10}
             row |= {"mcnemar_p": None if alone else (0.001, 0.2, 0.01)[seed]}
@@ -147,7 +153,7 @@ def test_sweep_adjusts_all_cells_of_a_student():
     rows = pd.concat([sweep_rows(), sweep_rows("cnn").assign(gain=0.001)])
     table = images.sweep(rows)
     mlp = table[(table["student"] == "mlp") & (table["method"] != "label-only")]
-    assert len(mlp) == 6 and mlp["knob"].notna().sum() == 2
+    assert len(mlp) == 6 and mlp["coefficient"].notna().sum() == 2
     np.testing.assert_allclose(mlp["p_holm"], stats.holm(mlp["p"].to_numpy()))
     first = mlp[(mlp["alpha"] == 0.5) & (mlp["T"] == 1)].iloc[0]
     assert first["p"] == pytest.approx(stats.paired([0.010, 0.011, 0.012]).p)
@@ -162,7 +168,12 @@ def test_each_seed_chooses_by_its_own_validation_images():
     assert kd["chosen_in"] == pytest.approx(1 / 3) and kd["n"] == 3
     assert (kd["only_mine"], kd["only_base"], kd["mcnemar_seeds"]) == (93, 30, 2)
     dkd = table.loc["dkd"]
-    assert (dkd["alpha"], dkd["T"], dkd["knob"], dkd["chosen_in"]) == (0.5, 4, 8, 1)
+    assert (dkd["alpha"], dkd["T"], dkd["coefficient"], dkd["chosen_in"]) == (
+        0.5,
+        4,
+        8,
+        1,
+    )
     assert dkd["p_holm"] == pytest.approx(min(1, 2 * dkd["p"]))  # of two methods
     assert list(table.index) == ["label-only", "kd", "dkd"]
 
@@ -180,7 +191,9 @@ def test_versus_is_paired_with_the_other_methods_own_cells():
 
 def test_test_rows_drawn_by_each_seed_widen_the_interval():
     mnist, digits = (
-        images.sweep(sweep_rows(rho=rho)).query("method == 'dkd' and knob == 8").iloc[0]
+        images.sweep(sweep_rows(rho=rho))
+        .query("method == 'dkd' and coefficient == 8")
+        .iloc[0]
         for rho in (0.0, 0.4)
     )
     expected = stats.paired([0.030, 0.041, 0.034], rho=0.4)
@@ -281,7 +294,9 @@ def test_models_of_mnist_stand_beside_the_published():
 
 def test_counts_are_rounded_as_counts():
     frame = pd.DataFrame({"errors": [73.04, 74.0], "fewer_low": [-1.26, 5.0]})
-    frame = frame.assign(knob=[0.05, None], corrected_bias=3.5, published_errors=74.0)
+    frame = frame.assign(
+        coefficient=[0.05, None], corrected_bias=3.5, published_errors=74.0
+    )
     shown = tables.text(frame)
     assert shown.iloc[0].tolist() == ["73.0", "-1.3", "0.05", "3.5000", "74"]
     kept = tables.text(frame.assign(run="a", corrected_errors=[110.0, np.nan]))

@@ -108,7 +108,7 @@ def built(tmp_path_factory) -> Path:
     run = make(here, "report", "-j2")
     assert run.returncode == 0, run.stderr
     assert sorted(executed(run)) == STAGES
-    assert "half way" in run.stdout, "progress must reach the terminal"
+    assert "half way" in run.stdout, "progress must max_shift the terminal"
     return here
 
 

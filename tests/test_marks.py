@@ -110,10 +110,10 @@ def test_macro_f1_leaves_out_what_nobody_spoke_of(drawn):
     assert metrics.macro_f1([[1, 0]], [[1.0, -1.0]]) == 1
 
 
-# --- doubt and calibration --------------------------------------------------------
+# --- entropy and calibration --------------------------------------------------------
 
 
-def test_doubt_is_the_entropy_of_every_answer(drawn):
+def test_entropy_is_the_entropy_of_every_answer(drawn):
     _, teacher, _ = drawn
     p = 1 / (1 + np.exp(-teacher.astype(float)))
     expected = entropy(np.stack([p, 1 - p]), axis=0).sum(axis=1)
@@ -204,14 +204,14 @@ def test_bins_go_from_a_sure_teacher_to_a_torn_one(drawn):
     )
     for k in range(6):
         part = ranked[50 * k : 50 * (k + 1)]
-        assert found["doubt"][k] == pytest.approx(np.mean([d for d, *_ in part]))
+        assert found["entropy"][k] == pytest.approx(np.mean([d for d, *_ in part]))
         for name, place in (("teacher", 2), ("student", 3)):
             wrong = np.mean([row[place] != row[1] for row in part])
-            assert found[f"doubt_{name}_error"][k] == pytest.approx(wrong)
-    assert found["doubt"] == sorted(found["doubt"])
-    assert found["doubt_teacher_error"][0] < found["doubt_teacher_error"][-1]
-    assert found["doubt_teacher_error"] != found["doubt_student_error"]
-    assert len(metrics.by_teacher_entropy(y, teacher, student)["doubt"]) == 5
+            assert found[f"{name}_error"][k] == pytest.approx(wrong)
+    assert found["entropy"] == sorted(found["entropy"])
+    assert found["teacher_error"][0] < found["teacher_error"][-1]
+    assert found["teacher_error"] != found["student_error"]
+    assert len(metrics.by_teacher_entropy(y, teacher, student)["entropy"]) == 5
 
 
 def test_nothing_warns(drawn):

@@ -24,18 +24,18 @@ def tensor(values):
     return torch.tensor(values, dtype=torch.float32 if np.ndim(values) > 1 else None)
 
 
-def of(method, z=Z, t=TEACHER, y=Y, *, alpha=ALPHA, T=TEMPERATURE, knob=KNOB):
-    """The loss, of arrays or tensors, with a knob that is no smoothing."""
+def of(method, z=Z, t=TEACHER, y=Y, *, alpha=ALPHA, T=TEMPERATURE, coefficient=KNOB):
+    """The loss, of arrays or tensors, with a coefficient that is no smoothing."""
     z, t = (a if isinstance(a, torch.Tensor) else tensor(a) for a in (z, t))
     y = torch.as_tensor(y) if y is not None else None
-    knob = 0.0 if method == "hard" else knob
-    return loss(method, z, t, y, alpha=alpha, T=T, knob=knob)
+    coefficient = 0.0 if method == "hard" else coefficient
+    return loss(method, z, t, y, alpha=alpha, T=T, coefficient=coefficient)
 
 
-def loss(method, z, t, y, *, knob, **settings):
-    """The loss with what it reads; the knob is the setting that it alone has."""
+def loss(method, z, t, y, *, coefficient, **settings):
+    """The loss with what it reads; the coefficient is the setting that it alone has."""
     one = losses.get(method, "multiclass")
-    own = {name: settings.get(name, knob) for name in one.settings["multiclass"]}
+    own = {name: settings.get(name, coefficient) for name in one.settings["multiclass"]}
     return one(z, t, y, kind="multiclass", **own)
 
 
@@ -229,8 +229,10 @@ def test_kd_is_tckd_plus_the_teachers_rest_times_nckd():
     b = softmax(TEACHER[0] / TEMPERATURE)[0]
     one = {"z": Z[:1], "t": TEACHER[:1], "y": Y[:1], "alpha": 1.0}
     expected = of("kd", **one).item()
-    assert of("dkd", knob=1 - b, **one).item() == pytest.approx(expected, rel=1e-5)
-    assert of("dkd", knob=1.0, **one).item() > expected * 1.01
+    assert of("dkd", coefficient=1 - b, **one).item() == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert of("dkd", coefficient=1.0, **one).item() > expected * 1.01
 
 
 def test_kd_has_the_gradient_of_the_cross_entropy():
@@ -305,10 +307,10 @@ def test_cells_are_independent(method):
     t = torch.stack([tensor(TEACHER), -tensor(TEACHER), tensor(TEACHER) / 2])
     y = torch.tensor([[0, 1, 2, 2], [1, 1, 2, 0], [2, -100, 1, -100]])
     alpha, T = torch.tensor([0.1, 0.5, 1.0]), torch.tensor([1.0, 2.0, 8.0])
-    knob = torch.tensor([0.1, 0.3, 0.9])
+    coefficient = torch.tensor([0.1, 0.3, 0.9])
     for teacher in (t, t[0]):  # a teacher each, or one for all
         for labels in (y, y[1]):
-            kwargs = {"alpha": alpha, "T": T, "knob": knob}
+            kwargs = {"alpha": alpha, "T": T, "coefficient": coefficient}
             together = loss(method, z, teacher, labels, **kwargs)
             assert together.shape == (3,)
             alone = [
@@ -368,7 +370,7 @@ def test_gradients_are_numeric_ones(method):
     how = {
         "alpha": torch.tensor([0.3, 0.9], dtype=torch.float64),
         "T": torch.tensor([1.0, 4.0], dtype=torch.float64),
-        "knob": torch.tensor([0.1, 0.4], dtype=torch.float64),
+        "coefficient": torch.tensor([0.1, 0.4], dtype=torch.float64),
     }
     z.requires_grad_()
     for labels in (y,) if method == "hard" else (y, None):

@@ -74,7 +74,7 @@ def test_check_refuses_in_one_sentence(stage, lines, given, said):
     assert "\n" not in str(caught.value)
 
 
-TYPED = """seeds, share, source, root, halved = 5, 0.5, "digits", "", False
+TYPED = """seeds, share, source, root, bf16 = 5, 0.5, "digits", "", False
 alphas, temperatures, other_alphas, hint_T, nothing = [0.5], [1], [0.9], 4, None
 students, device = [{"lr": 0.1, "sizes": {}}], "auto"
 """
@@ -95,7 +95,7 @@ students, device = [{"lr": 0.1, "sizes": {}}], "auto"
         ("seeds: true", "is True: expected a number$"),
         ("share: 1e-3", "is '1e-3': expected a number$"),
         ("source: 3", "is 3: expected text$"),
-        ("halved: 1", "is 1: expected true or false$"),
+        ("bf16: 1", "is 1: expected true or false$"),
         ("students: [{lr: 0.1, alpha: 2}]", "is .*: expected alpha from 0 to 1$"),
         ("students: [{lr: 1, sizes: {width: [4]}}]", "has no key width$"),
         ("students: [{epoch: 1}]", "has no key epoch$"),
@@ -107,7 +107,7 @@ def test_check_refuses_a_value_that_cannot_be(stage, line, said):
     cell = code("parameters", TYPED, tags=("parameters",))
     path.write_text(json.dumps(notebook(cell)))
     given = {
-        "seeds": "1.5\nshare: 1\nsource: x\nroot: 7\nhalved: true",
+        "seeds": "1.5\nshare: 1\nsource: x\nroot: 7\nbf16: true",
         "alphas": "[0, 1]\ntemperatures: [0.5]\nother_alphas: []\nhint_T: 1",
         "nothing": "[1]\nstudents: null\ndevice: cpu",
     }

@@ -220,7 +220,7 @@ def test_the_ladder_has_every_step_and_honest_sizes(chain):
     assert one_shot["nonzero"] == 16 * 28 / 2 + 16 / 2 + 16 + 1
 
 
-def test_a_wild_cell_moves_neighbours_only_where_the_batch_sets_the_scale(chain):
+def test_an_outlier_moves_neighbours_only_where_the_batch_sets_the_scale(chain):
     rows = chain[2].set_index("step")
     assert rows.loc["published: dynamic int8", "moved_plain"] > 0
     assert rows.loc["weight-only int8", "moved_plain"] == 0

@@ -239,14 +239,14 @@ class Config:
     alpha: Share
     T: Positive
     epochs: Count
-    halved: bool
+    bf16: bool
     way: Literal["ours", "published"]
     sizes: Sizes
     tries: dict[str, Count]
     maps: list[Count] | None = None
 
 
-GOOD = {"alpha": 1, "T": 4.0, "epochs": 1, "halved": True, "way": "ours"}
+GOOD = {"alpha": 1, "T": 4.0, "epochs": 1, "bf16": True, "way": "ours"}
 GOOD |= {"sizes": {"widths": [4]}, "tries": {"mlp": 2}}
 
 
@@ -267,7 +267,7 @@ def test_a_config_that_fits_is_taken():
         ("epochs", 1.5, "epochs is 1.5: expected a whole number"),
         ("epochs", True, "epochs is True: expected a whole number"),
         ("epochs", None, "epochs is None: expected a whole number"),
-        ("halved", 1, "halved is 1: expected true or false"),
+        ("bf16", 1, "bf16 is 1: expected true or false"),
         ("way", "other", "way is 'other': expected ours or published"),
         ("sizes", {}, "sizes lacks widths"),
         ("sizes", [], "sizes is []: expected a mapping"),

@@ -16,13 +16,13 @@ from kdutils.train.students import Cell
 
 CELLS = [
     Cell(),
-    Cell("hard", knob=0.1),
+    Cell("hard", coefficient=0.1),
     Cell("kd", 0.5, 2.0),
     Cell("kd", 1.0, 8.0),
     Cell("kd", 0.9, 4.0, target="assistant"),
     Cell("logit-mse", 0.3),
-    Cell("dkd", 0.5, 2.0, knob=4.0),
-    Cell("dkd", 0.5, 2.0, knob=1.0, target="assistant"),
+    Cell("dkd", 0.5, 2.0, coefficient=4.0),
+    Cell("dkd", 0.5, 2.0, coefficient=1.0, target="assistant"),
     Cell("logit-std", 0.6, 2.0),
     Cell("dist", 0.9, 2.0),
 ]
@@ -61,7 +61,7 @@ def reference_loss(cell, z, t, y):
     known = y != -100
     hard = F.cross_entropy(z[known], y[known]) if known.any() else z.sum() * 0
     if cell.method == "hard":
-        return F.cross_entropy(z, y, label_smoothing=cell.knob)
+        return F.cross_entropy(z, y, label_smoothing=cell.coefficient)
     if cell.method == "kd":
         told, own = F.softmax(t / cell.T, -1), F.log_softmax(z / cell.T, -1)
         soft = cell.T**2 * F.kl_div(own, told, reduction="batchmean")

@@ -252,7 +252,7 @@ class Cast(nn.Module):
 
 def copy_number(shown, own):
     """Which of its eight copies a map is shown as."""
-    eight = symmetry.turned(own[None])[:, 0]
+    eight = symmetry.copies(own[None])[:, 0]
     found = [k for k, copy in enumerate(eight) if np.array_equal(copy, shown)]
     assert len(found) == 1
     return found[0]
@@ -261,7 +261,7 @@ def copy_number(shown, own):
 def test_every_map_comes_once_an_epoch_beside_its_targets():
     X, row = maps(23), np.arange(23)
     z = row[:, None] + np.array([0.25, 0.5], np.float32)
-    batches = train.Batches(X, z, row, batch=5, seed=3, augment=symmetry.turned)
+    batches = train.Batches(X, z, row, batch=5, seed=3, augment=symmetry.copies)
     assert len(batches) == 5
     orders = []
     for _ in range(3):
@@ -279,7 +279,7 @@ def test_every_map_comes_once_an_epoch_beside_its_targets():
 
 def test_the_turns_are_all_eight_and_equally_often():
     X, row = maps(50), np.arange(50)
-    batches = train.Batches(X, row, batch=20, seed=0, augment=symmetry.turned)
+    batches = train.Batches(X, row, batch=20, seed=0, augment=symmetry.copies)
     seen = np.zeros((50, 8), int)
     for _ in range(40):
         for x, rows in batches:
@@ -293,7 +293,7 @@ def test_the_turns_are_all_eight_and_equally_often():
 def test_a_seed_is_an_order_and_its_turns():
     def shown(seed):
         batches = train.Batches(
-            maps(), np.arange(12), batch=5, seed=seed, augment=symmetry.turned
+            maps(), np.arange(12), batch=5, seed=seed, augment=symmetry.copies
         )
         torch.rand(seed)  # the global generator has no say
         return [a.tolist() for _ in range(2) for batch in batches for a in batch]
@@ -303,7 +303,7 @@ def test_a_seed_is_an_order_and_its_turns():
 
 def test_maps_are_copied_before_they_are_shown():
     X = maps()
-    batches = train.Batches(X, batch=12, seed=0, augment=symmetry.turned)
+    batches = train.Batches(X, batch=12, seed=0, augment=symmetry.copies)
     kept = batches.views.clone()
     for (x,) in batches:
         x.zero_()
@@ -327,11 +327,11 @@ def test_targets_of_another_length_are_refused(targets, said):
 @pytest.mark.parametrize("views", range(1, 9))
 def test_an_answer_is_the_mean_over_the_first_copies(views):
     X, model = maps(7), linear()
-    found = train.predict(model, X, augment=symmetry.turned, views=views)
+    found = train.predict(model, X, augment=symmetry.copies, views=views)
     assert found.shape == (7, 3) and found.dtype == np.float32
     model.eval()
     with torch.no_grad():
-        each = [model(torch.tensor(copy.copy())) for copy in symmetry.turned(X)]
+        each = [model(torch.tensor(copy.copy())) for copy in symmetry.copies(X)]
     expected = np.mean([z.numpy() for z in each[:views]], axis=0)
     assert np.allclose(found, expected, atol=1e-6)
 
@@ -339,9 +339,9 @@ def test_an_answer_is_the_mean_over_the_first_copies(views):
 @pytest.mark.parametrize("k", range(1, 8))
 def test_no_turn_changes_the_answer_of_eight_views(k):
     X, model = maps(7), linear()
-    Y = np.ascontiguousarray(symmetry.turned(X)[k])
+    Y = np.ascontiguousarray(symmetry.copies(X)[k])
     first, again = (
-        train.predict(model, maps, augment=symmetry.turned, views=8) for maps in (X, Y)
+        train.predict(model, maps, augment=symmetry.copies, views=8) for maps in (X, Y)
     )
     assert np.allclose(first, again, atol=1e-6)
     one, other = (train.predict(model, maps) for maps in (X, Y))
@@ -351,9 +351,9 @@ def test_no_turn_changes_the_answer_of_eight_views(k):
 @pytest.mark.parametrize("views", [1, 3, 8])
 def test_how_many_are_asked_at_once_changes_nothing(views):
     X, model = maps(11), linear()
-    whole = train.predict(model, X, augment=symmetry.turned, views=views)
+    whole = train.predict(model, X, augment=symmetry.copies, views=views)
     for rows in (1, 4, 11):
-        found = train.predict(model, X, augment=symmetry.turned, views=views, rows=rows)
+        found = train.predict(model, X, augment=symmetry.copies, views=views, rows=rows)
         assert np.allclose(found, whole, atol=1e-6)
 
 
@@ -368,7 +368,7 @@ def test_asking_neither_trains_nor_drops_anything():
 @pytest.mark.parametrize("views", [0, 9, -1, 2.5])
 def test_views_that_are_none_are_refused(views):
     with pytest.raises(ValueError) as error:
-        train.predict(linear(), maps(), augment=symmetry.turned, views=views)
+        train.predict(linear(), maps(), augment=symmetry.copies, views=views)
     assert str(error.value) == f"views is {views}: expected 1 to 8"
 
 

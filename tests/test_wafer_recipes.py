@@ -34,13 +34,13 @@ SITES = {
         **DRAWN, "maps": [48, 16, 24], "options": {**EASY, "background": [0.1, 0.2]},
     },
 }  # fmt: skip
-TRAINING = {"batch": 8, "lr": 0.05, "decay": 0.02, "halved": False, "epochs": 10}
-OURS = {"net": "compact", "sizes": {"widths": [4, 8], "depth": 0}, "turned": True}
+TRAINING = {"batch": 8, "lr": 0.05, "decay": 0.02, "bf16": False, "epochs": 10}
+OURS = {"net": "compact", "sizes": {"widths": [4, 8], "depth": 0}, "augment": True}
 TEACHERS = {
     "ours": {**OURS, "site": "here", "simulated": 16, "seeds": 3},
     "published": {
-        "net": "compact", "sizes": {"widths": [5, 7], "depth": 1}, "turned": False,
-        "site": "here", "seeds": 1, "halved": True,
+        "net": "compact", "sizes": {"widths": [5, 7], "depth": 1}, "augment": False,
+        "site": "here", "seeds": 1, "bf16": True,
     },
 }  # fmt: skip
 ASKED = {
@@ -59,7 +59,7 @@ ASKED = {
 LEARN = {**OURS, "T": 1.0, "seeds": 1}
 TAUGHT = {
     "published": {
-        **OURS, "answers": "published", "turned": False, "seeds": 2, "alpha": 0.3,
+        **OURS, "answers": "published", "augment": False, "seeds": 2, "alpha": 0.3,
         "epochs": 8, "loss": "mse-bce",
     },
     "real": {**LEARN, "answers": "published", "real": 40},
@@ -79,11 +79,12 @@ STUDENT = {
     "params", "torch_bytes", "int8_bytes", "teacher_exact", "val_exact", "test_exact",
     "val_fidelity", "test_fidelity", "int8_exact", "int8_views", "int8_fidelity",
     "macro_f1", "model", "error_teacher_right", "error_teacher_wrong", "copied",
-    "doubt_0", "doubt_teacher_error_4", "doubt_student_error_4", "group", "answers",
+    "entropy_0", "teacher_error_4", "student_error_4", "group", "answers",
 } | EACH | FACTS  # fmt: skip
 FREE = {  # what a student's record says without a label
     "kind", "n_train", "n_val", "n_test", "rho", "params", "torch_bytes", "int8_bytes",
-    "val_fidelity", "test_fidelity", "int8_fidelity", *(f"doubt_{k}" for k in range(5)),
+    "val_fidelity", "test_fidelity", "int8_fidelity",
+    *(f"entropy_{k}" for k in range(5)),
 }  # fmt: skip
 
 
@@ -200,7 +201,7 @@ def test_a_teachers_record_is_what_its_kept_answers_say(rows):
             assert row["ece"] == metrics.calibration(parts.test.y, z)["ece"]
 
 
-def test_kept_answers_are_those_of_the_kept_weights_turned_or_not(rows):
+def test_kept_answers_are_those_of_the_kept_weights_augment_or_not(rows):
     for name, atol in (("ours", 1e-5), ("published", 0)):
         run = each(rows, net_teachers, "teacher", name)[0]
         net, told = net_teachers.trained(run), run.arrays("answers")
@@ -209,7 +210,7 @@ def test_kept_answers_are_those_of_the_kept_weights_turned_or_not(rows):
         for views in (1, 8):
             z = WAFERS.predict(net_teachers.asked(run), X, views=views)
             assert np.array_equal(told[f"val{views}"], z)
-            copies = symmetry.turned(X)[:views].copy()
+            copies = symmetry.copies(X)[:views].copy()
             z = np.mean([train.predict(net, copy) for copy in copies], axis=0)
             gap = np.abs(told[f"val{views}"] - z).max()
             assert gap <= atol if atol else 0 < gap < 0.05 * np.abs(z).max()  # bfloat16
@@ -223,26 +224,26 @@ def test_a_teachers_settings_are_read():
     def weights(**changed):
         own = {**config, **changed}
         net = WAFERS.build(own["net"], own["sizes"], own["seed"])
-        batches = WAFERS.batches(X, y, batch=16, seed=0, augment=own["turned"])
+        batches = WAFERS.batches(X, y, batch=16, seed=0, augment=own["augment"])
         net_teachers.fit(own, net, batches, multilabel.hard)
         return np.concatenate([a.ravel() for a in models.arrays(net).values()])
 
     found = [weights(), weights(lr=0.01), weights(decay=0.5), weights(epochs=1)]
-    found += [weights(turned=False), weights(halved=True), weights(seed=1)]
+    found += [weights(augment=False), weights(bf16=True), weights(seed=1)]
     assert np.array_equal(found[0], weights())
     for i, one in enumerate(found):
         for other in found[:i]:
             assert np.abs(one - other).max() > 1e-5
 
 
-@pytest.mark.parametrize(("name", "turned"), [("ours", True), ("published", False)])
-def test_a_teachers_weights_are_those_of_its_training(rows, name, turned):
+@pytest.mark.parametrize(("name", "augment"), [("ours", True), ("published", False)])
+def test_a_teachers_weights_are_those_of_its_training(rows, name, augment):
     run = each(rows, net_teachers, "teacher", name)[-1]
     config = run.config
     net = WAFERS.build("compact", TEACHERS[name]["sizes"], config["seed"])
     X, y = net_teachers.labelled(config, WAFERS.load(config))
     assert len(X) == len(y) == 64 + (16 if name == "ours" else 0)
-    how = {"batch": 8, "seed": config["seed"], "augment": turned}
+    how = {"batch": 8, "seed": config["seed"], "augment": augment}
     batches = WAFERS.batches(X, y, **how)
     net_teachers.fit(config, net, batches, multilabel.hard)
     assert equal(models.arrays(net), run.arrays("weights"))
@@ -424,13 +425,13 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
             assert np.array_equal(said[part], train.predict(net, X))
             assert np.array_equal(said[f"{part}8"], train.predict(small, X))
         assert np.array_equal(
-            said["turned8"], train.predict(small, X, augment=symmetry.turned, views=8)
+            said["views8"], train.predict(small, X, augment=symmetry.copies, views=8)
         )
         y = parts.test.y
         assert row["val_exact"] == metrics.accuracy(parts.val.y, said["val"])
         assert row["test_exact"] == metrics.accuracy(y, said["test"])
         assert row["int8_exact"] == metrics.accuracy(y, said["test8"])
-        assert row["int8_views"] == metrics.accuracy(y, said["turned8"])
+        assert row["int8_views"] == metrics.accuracy(y, said["views8"])
         for key, part in (("val", "val"), ("test", "test"), ("int8", "val8")):
             whose = told[part.removesuffix("8")] > 0
             same = (whose == (said[part] > 0)).all(axis=1).mean()
@@ -573,7 +574,7 @@ def test_plans_say_everything_that_a_run_needs(rows):
     for config in plan:
         assert set(config) == {
             "group", "site", "answers", "seed", "loss", "alpha", "beta", "labels",
-            "real", "net", "sizes", "turned", "batch", "lr", "decay", "halved",
+            "real", "net", "sizes", "augment", "batch", "lr", "decay", "bf16",
             "epochs", *(["T"] if config["loss"] == "kd" else []),
         }  # fmt: skip
         assert wafer_students.digest(config) == config["answers"]
@@ -585,7 +586,7 @@ def test_plans_say_everything_that_a_run_needs(rows):
     assert digests["here"] != digests["there"]
     for config in teacher_plan():
         assert config["simulated"] == (16 if config["teacher"] == "ours" else 0)
-        assert config["halved"] == (config["teacher"] == "published")
+        assert config["bf16"] == (config["teacher"] == "published")
         assert "seeds" not in config
 
 

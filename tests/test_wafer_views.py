@@ -73,9 +73,9 @@ def student(group, net, exact, *, model=None, torch_bytes=9000, seeds=3, **more)
         row |= {"params": torch_bytes // 4, "torch_bytes": torch_bytes}
         row |= {"int8_bytes": torch_bytes // 4, "copied": None}
         row |= {"error_teacher_right": 0.01, "error_teacher_wrong": 0.5}
-        row |= {"doubt_0": 0.1, "doubt_teacher_error_0": 0.0}
-        row |= {"doubt_1": 0.5, "doubt_teacher_error_1": 0.1 + seed / 100}
-        row |= {"doubt_student_error_0": 0.01, "doubt_student_error_1": 0.2}
+        row |= {"entropy_0": 0.1, "teacher_error_0": 0.0}
+        row |= {"entropy_1": 0.5, "teacher_error_1": 0.1 + seed / 100}
+        row |= {"student_error_0": 0.01, "student_error_1": 0.2}
         shares = {"precision": [0.9, None, 0.7], "recall": [0.9, 0.0, 0.6]}
         shares["f1"] = [0.9, None, 0.8 + seed / 10]
         for name, values in shares.items():
@@ -110,7 +110,7 @@ def test_tidy_rows_can_be_written_and_say_the_same_when_read():
     assert set(rows["source"]) == {"mixedwm38"} and "file" in rows
     tables.write(rows.assign(run="a"), "rows")
     read = tables.read("rows")
-    for table in (wafers.students, wafers.doubt):
+    for table in (wafers.students, wafers.by_entropy):
         pd.testing.assert_frame_equal(table(read), table(rows), check_dtype=False)
 
 
@@ -228,10 +228,10 @@ def test_reliability_weighs_seeds_by_their_answers():
     assert set(table.index.get_level_values("bin")) == {0, 2}
 
 
-def test_doubt_has_a_line_for_each_fifth():
-    table = wafers.doubt(student_rows().query("group == 'ours'"))
+def test_entropy_has_a_line_for_each_fifth():
+    table = wafers.by_entropy(student_rows().query("group == 'ours'"))
     line = table.query("model == '4-8' and bin == 1").iloc[0]
-    assert line[["doubt", "teacher", "student"]].tolist() == pytest.approx(
+    assert line[["entropy", "teacher", "student"]].tolist() == pytest.approx(
         [0.5, 0.11, 0.2]
     )
     assert line["teacher_low"] < 0.11 < line["teacher_high"] and line["n"] == 3
@@ -288,7 +288,7 @@ def drawn() -> dict:
     students = wafers.students(rows)
     X = np.random.default_rng(0).integers(0, 3, (6, 52, 52), np.uint8)
     y = np.array([[0, 0, 0], *np.eye(3, dtype=int), [1, 0, 1], [1, 1, 1]])
-    doubts = wafers.doubt(rows).query("model == '4-8'")
+    by_entropy = wafers.by_entropy(rows).query("model == '4-8'")
     claim = "published_exact"
     gains = wafers.against(rows, {"published-labels": ["published"]})
     return {
@@ -298,7 +298,7 @@ def drawn() -> dict:
         "gains": figures.dots(gains, "model", "gain", "said", "points"),
         "capacity": figures.capacity(students),
         "trust": figures.diagram(
-            wafers.reliability(teacher_rows()), lines, doubts, "4-8"
+            wafers.reliability(teacher_rows()), lines, by_entropy, "4-8"
         ),
     }
 

@@ -95,8 +95,8 @@ def test_a_larger_map_repeats_its_dies():
 @pytest.mark.parametrize("side", [15, 24, 27, 51, 53, 64, 77, 104])
 def test_a_turned_map_becomes_the_turned_result(side):
     die = np.random.default_rng(side).integers(0, 3, (3, side, side), dtype=np.uint8)
-    result = symmetry.turned(readers.resized(die))
-    for copy, expected in zip(symmetry.turned(die), result, strict=True):
+    result = symmetry.copies(readers.resized(die))
+    for copy, expected in zip(symmetry.copies(die), result, strict=True):
         assert np.array_equal(readers.resized(copy), expected)
 
 
@@ -361,7 +361,7 @@ def X():
 
 
 def test_the_eight_copies_come_in_their_fixed_order():
-    (first, *_), second, *_ = copies = symmetry.turned(np.array([[[1, 2], [3, 4]]]))
+    (first, *_), second, *_ = copies = symmetry.copies(np.array([[[1, 2], [3, 4]]]))
     assert np.array_equal(first, [[1, 2], [3, 4]])
     assert np.array_equal(second[0], [[2, 4], [1, 3]])
     assert np.array_equal(copies[2][0], [[4, 3], [2, 1]])
@@ -371,7 +371,7 @@ def test_the_eight_copies_come_in_their_fixed_order():
 
 
 def test_copies_keep_kind_and_order(X):
-    copies = symmetry.turned(X)
+    copies = symmetry.copies(X)
     assert copies.shape == (8, 5, 6, 6) and copies.dtype == np.uint8
     for k in range(8):
         assert np.array_equal(
@@ -381,7 +381,7 @@ def test_copies_keep_kind_and_order(X):
 
 @pytest.mark.parametrize("k", range(8))
 def test_every_copy_has_the_same_name(X, k):
-    assert symmetry.canonical(symmetry.turned(X)[k]) == symmetry.canonical(X)
+    assert symmetry.canonical(symmetry.copies(X)[k]) == symmetry.canonical(X)
 
 
 def test_another_map_has_another_name(X):
@@ -401,4 +401,4 @@ def test_blocks_change_nothing(X, monkeypatch):
 @pytest.mark.parametrize("shape", [(2, 3, 4), (4, 4)])
 def test_maps_that_are_not_square_are_refused(shape):
     with pytest.raises(ValueError, match=r"maps are \(.*\) where \(n, H, H\) was"):
-        symmetry.turned(np.zeros(shape, np.uint8))
+        symmetry.copies(np.zeros(shape, np.uint8))

@@ -53,7 +53,7 @@ def test_a_shift_loses_doubles_and_garbles_nothing(rows):
 def test_the_same_seed_counts_the_same(rows, path, tmp_path):
     config = {"seed": 0, **TINY}
     again = edge_watcher.shift(str(path), tmp_path, config)
-    first = rows[rows["part"] != "wild"][["fault", *edge_watcher.COUNTS]]
+    first = rows[rows["part"] != "outlier"][["fault", *edge_watcher.COUNTS]]
     assert [{k: row[k] for k in first} for row in again] == first.to_dict("records")
 
 
@@ -148,7 +148,7 @@ def test_appended_rows_are_counted_one_by_one(path, tmp_path, what):
 
 
 def test_a_reading_that_is_none_is_refused_and_otherwise_answered(rows):
-    table = watcher.wild(rows).set_index("reading")
+    table = watcher.outliers(rows).set_index("reading")
     assert table.loc["as measured", "watcher"] in ("pass", "fail")
     for case in edge_watcher.CELLS:
         assert table.loc[case, "watcher"] == "refused" and table.loc[case, "reason"]
@@ -162,7 +162,7 @@ def test_another_unit_is_refused_where_there_is_a_range(path, tmp_path):
         bounded = model.Model(
             student.bundle, student.digest, student.low * 0, student.high * 0 + high
         )
-        rows = edge_watcher.wild(bounded, 0, tmp_path)
+        rows = edge_watcher.outliers(bounded, 0, tmp_path)
         assert {row["column"] for row in rows} == {"vdd_mV"}
         assert rows[-1]["fault"] == "another unit" and rows[-1]["watcher"] in said
 

@@ -1,4 +1,4 @@
-"""prune: weights or units taken away, honest sizes, and what one wild cell does.
+"""prune: weights or units taken away, honest sizes, and what one outlier does.
 
 A student is a dict of float32 arrays W1 (hidden, d), b1 (hidden,), w2 (hidden,), b2 (),
 an `Int8`, or a torch module. What comes in is not changed, what comes out is a copy.
@@ -230,7 +230,7 @@ class Wild(NamedTuple):
     largest: float
 
 
-def wild_cell(
+def outlier_effect(
     score: Callable[[np.ndarray], np.ndarray],
     X: np.ndarray,
     *,
@@ -239,15 +239,15 @@ def wild_cell(
     value: float,
     threshold: float,
 ) -> Wild:
-    """What one wild reading X[row, column] = value does to the other rows of its batch.
+    """What one outlier X[row, column] = value does to the other rows of its batch.
 
     score: X (n, d) -> logits (n,); a verdict is logit > threshold. Dynamic int8 takes
-    its activation scale from the whole batch, so one wild cell coarsens the steps of
+    its activation scale from the whole batch, so one outlier coarsens the steps of
     all rows. Fixed scales and float32 activations leave the neighbours alone.
     """
-    wild = X.copy()
-    wild[row, column] = value
+    outlier = X.copy()
+    outlier[row, column] = value
     others = np.arange(len(X)) != row
-    before, after = np.asarray(score(X))[others], np.asarray(score(wild))[others]
+    before, after = np.asarray(score(X))[others], np.asarray(score(outlier))[others]
     moved = (before > threshold) != (after > threshold)
     return Wild(float(moved.mean()), float(np.abs(after - before).max()))

@@ -13,7 +13,7 @@ import numpy as np
 BLOCK = 1024  # maps at a time: 8 copies of 52 x 52 bytes of each are 22 MB
 
 
-def turned(X: np.ndarray) -> np.ndarray:
+def copies(X: np.ndarray) -> np.ndarray:
     """The eight copies of maps (n, H, H), as (8, n, H, H).
 
     Copy k < 4 is turned by k quarters anticlockwise, so copy 0 is the map itself; copy
@@ -33,8 +33,8 @@ def canonical(X: np.ndarray) -> list[bytes]:
     """
     names = []
     for start in range(0, len(X), BLOCK):
-        copies = np.ascontiguousarray(turned(X[start : start + BLOCK]).swapaxes(0, 1))
-        for eight in copies:
+        every = np.ascontiguousarray(copies(X[start : start + BLOCK]).swapaxes(0, 1))
+        for eight in every:
             least = min(copy.tobytes() for copy in eight)
             names.append(hashlib.blake2b(least, digest_size=16).digest())
     return names

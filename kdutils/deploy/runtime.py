@@ -224,13 +224,13 @@ class Int8:
         W1, w2 = self.W1.astype(np.float32), self.w2.astype(np.float32)
         scale, b1 = self.s1.astype(np.float32) * self.s_in, self.b1.astype(np.float32)
         s_in, s_hidden, b2 = self.s_in, self.s_hidden, self.b2
-        last, wild = s_hidden * self.s2, bool(s_in * np.float32(127) < 3)
+        last, outside = s_hidden * self.s2, bool(s_in * np.float32(127) < 3)
         low, high, zero, top = np.float32([-127, 127, 0, 255])
         x, h = (np.empty(size, np.float32) for size in self.W1.shape[::-1])
 
         def logit(row: np.ndarray) -> np.float32:
             np.rint(np.divide(row, s_in, x), x)
-            if wild:  # prepared readings lie in (-3, 3): nothing to clip otherwise
+            if outside:  # prepared readings lie in (-3, 3): nothing to clip otherwise
                 np.minimum(np.maximum(x, low, out=x), high, out=x)
             np.dot(W1, x, h)
             np.add(np.multiply(h, scale, h), b1, h)

@@ -246,15 +246,15 @@ def by_teacher_entropy(
 ) -> dict[str, list[float]]:
     """Errors in bins of as many rows each, from a teacher's lowest entropy to its top.
 
-    doubt: mean entropy in nats; then the share of wrong rows of teacher and student.
+    entropy: mean entropy in nats; then the share of wrong rows of teacher and student.
     """
     every = entropy(teacher)
     parts = np.array_split(np.argsort(every, kind="stable"), bins)
     wrong, led = ~correct(y, logits), ~correct(y, teacher)
     return {
-        "doubt": [float(every[i].mean()) for i in parts],
-        "doubt_teacher_error": [float(led[i].mean()) for i in parts],
-        "doubt_student_error": [float(wrong[i].mean()) for i in parts],
+        "entropy": [float(every[i].mean()) for i in parts],
+        "teacher_error": [float(led[i].mean()) for i in parts],
+        "student_error": [float(wrong[i].mean()) for i in parts],
     }
 
 

@@ -61,7 +61,7 @@ def digest(config: dict) -> str:
 
 
 def compute(config: dict, run) -> dict:
-    """A row per kind of lot (`part` lots), one for the growing file, one per wild cell.
+    """A row per kind of lot (`part` lots), one for the growing file, one per outlier.
 
     fault: `good`, or the kind of Malformed. right: refused with the right kind, row and
     column. wrong: another verdict or reason than the same bytes have without a watcher.
@@ -82,7 +82,7 @@ def compute(config: dict, run) -> dict:
             said = played.stderr.strip().splitlines() or ["no reason given"]
             raise RuntimeError(f"the shift of {config['source']} ended: {said[-1]}")
         rows = json.loads(played.stdout)
-        rows += wild(model.load(file), config["seed"], Path(folder))
+        rows += outliers(model.load(file), config["seed"], Path(folder))
     return {"rows": [{"kind": "simulated", **row} for row in rows]}
 
 
@@ -169,7 +169,7 @@ def appended(student, line, inbox: Path, outbox: Path, folder: Path) -> dict:
     return {"part": "growing", "fault": "rows", **row}
 
 
-def wild(student: model.Model, seed: int, folder: Path) -> list[dict]:
+def outliers(student: model.Model, seed: int, folder: Path) -> list[dict]:
     """What three ways say to a good row of which one cell is not what it should be.
 
     int8: the student alone; xgboost: a booster that learnt the student's logits on
@@ -185,13 +185,13 @@ def wild(student: model.Model, seed: int, folder: Path) -> list[dict]:
         cells[column + 1] = text
         X = np.array([[float(cell or "nan") for cell in cells[1:]]])
         lot = simulate.joined([["id", *student.features], cells])
-        said = torture.judge(student, lot, folder / "wild")
-        row = {"part": "wild", "fault": case, "cell": text}
+        said = torture.judge(student, lot, folder / "outlier")
+        row = {"part": "outlier", "fault": case, "cell": text}
         row["column"] = student.features[column]
         row["int8"] = "fail" if student.judge(X)[1][0] else "pass"
         row["xgboost"] = booster(X)
         row["watcher"] = verdict(said)
-        rows.append(row | {"said": str(said.wrong or "")})
+        rows.append(row | {"reason": str(said.wrong or "")})
     return rows
 
 

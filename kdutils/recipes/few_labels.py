@@ -40,7 +40,7 @@ class Config(Taught):
     lr: Positive
     alpha: Share
     T: Positive
-    halved: bool
+    bf16: bool
 
 
 def plan(teacher_rows, **settings) -> list[dict]:
@@ -103,7 +103,7 @@ def arms(
             batch=config["batch"],
             lr=config["lr"],
             seed=seed,
-            bf16=config["halved"],
+            bf16=config["bf16"],
             device=device,
         )
         logits = students.predict_stacked(net, weights, parts.test.X)

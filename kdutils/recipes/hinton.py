@@ -39,8 +39,8 @@ class Config(Taught):
     T: Positive
     consistent_alpha: Share
     consistent_T: Positive
-    reach: Natural
-    halved: bool
+    max_shift: Natural
+    bf16: bool
 
 
 def plan(teacher_rows, **settings) -> list[dict]:
@@ -50,10 +50,10 @@ def plan(teacher_rows, **settings) -> list[dict]:
 
 
 def systems(config: dict) -> dict[str, dict]:
-    """Each student: its cell, epochs, reach, what is omitted, whose views it sees."""
+    """Each student: cell, epochs, max_shift, what is omitted, whose views it sees."""
     alone = {"cell": Cell(), "epochs": config["epochs"]}
     taught = {**alone, "cell": Cell("kd", config["alpha"], config["T"])}
-    moved = {"epochs": config["long_epochs"], "reach": config["reach"]}
+    moved = {"epochs": config["long_epochs"], "max_shift": config["max_shift"]}
     near = Cell("kd", config["consistent_alpha"], config["consistent_T"])
     return {
         "student": alone,
@@ -93,8 +93,8 @@ def compute(config: dict, run) -> dict:
         row |= metrics.summary(y, logits, told["test"] if base else None)
         row |= paired(y, logits, outputs[base]) if base else {}
         if name in OMITTED:
-            told_apart = run.arrays(name)
-            row |= corrected(OMITTED[name], parts, told_apart["train"], logits)
+            separated = run.arrays(name)
+            row |= corrected(OMITTED[name], parts, separated["train"], logits)
         rows.append(row)
     return {"rows": rows}
 
@@ -115,12 +115,12 @@ def student(config: dict, system: dict, parts, views: np.ndarray, **how) -> dict
         {"teacher": still[keep]},
         system["cell"],
         epochs=system["epochs"],
-        max_shift=system.get("reach", 0),
+        max_shift=system.get("max_shift", 0),
         view_targets=views[:, keep] if system.get("same") else None,
         batch=config["batch"],
         lr=config["lr"],
         seed=config["seed"],
-        bf16=config["halved"],
+        bf16=config["bf16"],
         **how,
     )
     found = {"test": models.predict(net, parts.test.X)}

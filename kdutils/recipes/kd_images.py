@@ -45,7 +45,7 @@ class Config(Taught):
     epochs: Count
     batch: Count
     lr: Positive
-    halved: bool
+    bf16: bool
     alphas: list[Share]
     temperatures: list[Positive]
     other_alphas: list[Share]
@@ -82,12 +82,14 @@ def cells(config: dict) -> dict[str, list[Cell]]:
     a, t = config["hint_alpha"], config["hint_T"]
     return {
         "label-only": [Cell()],
-        "label-smoothing": [Cell("hard", knob=s) for s in config["smoothings"]],
+        "label-smoothing": [Cell("hard", coefficient=s) for s in config["smoothings"]],
         "kd": [
             Cell("kd", a, t) for a in config["alphas"] for t in config["temperatures"]
         ],
         "logit-mse": [Cell("logit-mse", a) for a in config["other_alphas"]],
-        "dkd": [Cell("dkd", *pair, knob=b) for pair in pairs for b in config["betas"]],
+        "dkd": [
+            Cell("dkd", *pair, coefficient=b) for pair in pairs for b in config["betas"]
+        ],
         "logit-std": [Cell("logit-std", *pair) for pair in pairs],
         "dist": [Cell("dist", *pair) for pair in pairs],
         "takd": [Cell("kd", *pair, target="assistant") for pair in pairs],
@@ -116,7 +118,7 @@ def compute(config: dict, run) -> dict:
     for number, (method, cell) in enumerate(every(config)):
         val, test = said["val"][number], said["test"][number]
         row = {"method": method, "alpha": cell.alpha, "T": cell.T}
-        row |= {"knob": cell.hint or cell.knob or None, **shared}
+        row |= {"coefficient": cell.hint or cell.coefficient or None, **shared}
         row |= metrics.summary(parts.test.y, test, told["test"])
         row["val_acc"] = metrics.accuracy(parts.val.y, val)
         first = rows[0] if rows else row
@@ -143,7 +145,7 @@ def size(config: dict, parts) -> int:
 def fitting(config: dict) -> dict:
     """The settings that every student of a run shares."""
     how = {key: config[key] for key in ("epochs", "batch", "lr", "seed")}
-    return how | {"bf16": config["halved"]}
+    return how | {"bf16": config["bf16"]}
 
 
 def assistant(config: dict, parts, targets: dict, **training) -> np.ndarray:

@@ -5,7 +5,7 @@ each unit's incoming weights, on images shifted by up to two pixels. One run has
 trained on every training image ('all', as published) and one without the validation
 images ('train', for sweeps in which something is chosen). Its logits are kept: of the
 plain images for a sweep, of every shift for 'all'.
-Of wafer maps, one run is one seed of one net, which `turned` shows every map in the
+Of wafer maps, one run is one seed of one net, which `augment` shows every map in the
 eight symmetries of a square. Its logits are kept of each map as it is, and averaged
 over the eight copies. `baseline` nets, those that label-free students are compared
 with, are trained by this recipe as well.
@@ -37,7 +37,7 @@ class Training:
     epochs: Count
     batch: Count
     lr: Positive
-    halved: bool
+    bf16: bool
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,17 @@ class ImageConfig(Training):
     dropout: Share
     momentum: Share
     max_norm: Positive
-    reach: Natural
+    max_shift: Natural
 
 
 @dataclass(frozen=True)
 class WaferTraining(Training):
-    """A net for wafer maps; turned: shown in the eight symmetries of a square."""
+    """A net for wafer maps; augment: shown in the eight symmetries of a square."""
 
     net: str
     sizes: Sizes
     decay: NotNegative
-    turned: bool
+    augment: bool
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def trained(run) -> nn.Module:
 
 def asked(run) -> nn.Module:
     """The net of a finished run, with products in bfloat16 if it was trained so."""
-    return models.autocast(trained(run), run.config["halved"])
+    return models.autocast(trained(run), run.config["bf16"])
 
 
 def fit(config: dict, net: nn.Module, batches, loss, **how) -> None:
@@ -152,7 +152,7 @@ def fit(config: dict, net: nn.Module, batches, loss, **how) -> None:
         epochs=config["epochs"],
         optimizer=partial(kind, lr=config["lr"], **own),
         seed=config["seed"],
-        bf16=config["halved"],
+        bf16=config["bf16"],
         **how,
     )
 
@@ -189,12 +189,12 @@ def compute(config: dict, run) -> dict:
 
 def image_rows(config: dict, run, parts: Split, model: nn.Module) -> list[dict]:
     """One row with the test errors."""
-    reach = config["reach"] if config["rows"] == "all" else 0
+    max_shift = config["max_shift"] if config["rows"] == "all" else 0
 
     def logits() -> dict[str, np.ndarray]:
         val = IMAGES.predict(model, parts.val.X) if len(parts.val) else np.empty(0)
         test = IMAGES.predict(model, parts.test.X)
-        views = IMAGES.views(model, parts.train.X, reach)
+        views = IMAGES.views(model, parts.train.X, max_shift)
         return {"views": views, "val": val, "test": test}
 
     told = run.step("logits", logits)

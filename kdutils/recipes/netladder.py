@@ -323,7 +323,7 @@ def wafer(config: dict, run) -> Student:
     source = run.need(wafer_answers, own["answers"])
     parts, told = WAFERS.load(source.config), source.arrays("answers")
     tensors = wafer_students.transfer(own, source, parts)
-    how = {"batch": own["batch"], "augment": own["turned"]}
+    how = {"batch": own["batch"], "augment": own["augment"]}
     alone = config["alone"] and run.need(wafer_students, config["alone"])
     asked = [run.need(net_teachers, id) for id in source.config["teachers"]]
     whole = [convert.folded(net_teachers.trained(one)) for one in asked]

@@ -396,7 +396,7 @@ class Neighbours:
 
     def _moved(self, student, scale, threshold: float) -> float:
         moved = [
-            compress.wild_cell(
+            compress.outlier_effect(
                 lambda X: compress.logits(student, scale(X)),
                 raw,
                 row=0,

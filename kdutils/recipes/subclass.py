@@ -54,7 +54,7 @@ NETS = {
 
 @dataclass(frozen=True)
 class Config:
-    """One source, seed and way; reach: pixels that images are moved by."""
+    """One source, seed and way; max_shift: pixels that images are moved by."""
 
     source: str
     seed: Natural
@@ -68,11 +68,11 @@ class Config:
     spread_T: Positive
     batch: Count
     lr: Positive
-    halved: bool
+    bf16: bool
     teacher_epochs: Count
     student_epochs: Count
     schedule: Literal["constant", "cosine"]
-    reach: Natural
+    max_shift: Natural
     select: bool
     models: list[str]
     options: dict | None = None
@@ -84,9 +84,9 @@ def plan(
 ) -> list[dict]:
     """One config per source, way and seed.
 
-    ways: name -> {teacher_epochs, student_epochs, schedule, reach, select, models} and
-    what else is its own; root: where images are; options: the simulated tester's lots
-    and devices. select: keep the epoch of the best validation AUC, where there are
+    ways: name -> {teacher_epochs, student_epochs, schedule, max_shift, select, models}
+    and what else is its own; root: where images are; options: the simulated tester's
+    lots and devices. select: keep the epoch of the best validation AUC, where there are
     validation rows. Raises ValueError where `models` lacks one that another needs.
     """
     for way, how in ways.items():
@@ -249,7 +249,7 @@ def teacher(config: dict, data: Material, name: str, **training) -> dict:
     _fit(config, data, model, name, loss, y, epochs, **training)
     return {
         "views": data.task.views(
-            _halved(config, model), data.X["train"], config["reach"]
+            _autocast(config, model), data.X["train"], config["max_shift"]
         ),
         "test": data.task.predict(model, data.X["test"]),
         "features": data.task.predict(model, data.X["test"], features=True),
@@ -338,7 +338,7 @@ def _auc(y: np.ndarray, z: np.ndarray) -> float:
 def _fit(config, data, model, name, loss, y, epochs, views=None, **training):
     schedule = {"constant": train.constant, "cosine": train.cosine}[config["schedule"]]
     how = {"batch": config["batch"], "seed": config["seed"]}
-    how |= {"augment": config["reach"], "views": views}
+    how |= {"augment": config["max_shift"], "views": views}
     held = data.y["val"]
 
     def validate(_) -> float:
@@ -353,12 +353,12 @@ def _fit(config, data, model, name, loss, y, epochs, views=None, **training):
             torch.optim.AdamW, lr=config["lr"], weight_decay=0.0, fused=True
         ),
         seed=config["seed"],
-        bf16=config["halved"],
+        bf16=config["bf16"],
         **training,
         schedule=schedule,
         validate=validate if config["select"] and len(held) else None,
     )
 
 
-def _halved(config: dict, model):
-    return models.autocast(model, config["halved"])
+def _autocast(config: dict, model):
+    return models.autocast(model, config["bf16"])

@@ -57,7 +57,10 @@ class Images:
     """Images of one class each, augmented by shifts of at most so many pixels."""
 
     quality, score = "accuracy", staticmethod(metrics.accuracy)
-    augment, loss = "reach", staticmethod(cross_entropy)  # augment: its key in a config
+    augment, loss = (
+        "max_shift",
+        staticmethod(cross_entropy),
+    )  # augment: its key in a config
 
     def digest(self, config: dict) -> str:
         """The content of the source's files."""
@@ -146,7 +149,7 @@ class Wafers(Images):
     """Wafer maps of any set of patterns, augmented by the symmetries of a square."""
 
     quality, score = "exact match", staticmethod(metrics.accuracy)
-    augment, loss = "turned", staticmethod(losses.multilabel.hard)
+    augment, loss = "augment", staticmethod(losses.multilabel.hard)
 
     def digest(self, config: dict) -> str:
         """The content of the source's file, or the simulator's options."""
@@ -185,12 +188,12 @@ class Wafers(Images):
 
     def batches(self, X, *targets, batch: int, seed: int, augment: bool = False):
         """Fresh batches (x, *targets), each map in one of eight symmetries."""
-        views = symmetry.turned if augment else lambda X: X[None]
+        views = symmetry.copies if augment else lambda X: X[None]
         return train.Batches(X, *targets, batch=batch, seed=seed, augment=views)
 
     def predict(self, net: nn.Module, X, *, views: int = 1) -> np.ndarray:
         """Mean logits (n, 8) over the first `views` of the eight symmetries."""
-        return train.predict(net, X, augment=symmetry.turned, views=views)
+        return train.predict(net, X, augment=symmetry.copies, views=views)
 
     def drawn(self, config: dict) -> tuple[np.ndarray, np.ndarray]:
         """A config's `simulated` maps, drawn as its site's own, and their patterns."""
@@ -209,7 +212,7 @@ IMAGES, READINGS, WAFERS = Images(), Readings(), Wafers()
 
 def of(config: dict) -> Images:
     """The task of a config, told by what it says of its data."""
-    if {"maps", "turned"} & set(config):
+    if {"maps", "augment"} & set(config):
         return WAFERS
     return READINGS if config["source"] == "tester" else IMAGES
 

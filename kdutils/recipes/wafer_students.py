@@ -89,7 +89,7 @@ def compute(config: dict, run) -> dict:
         net = WAFERS.build(config["net"], config["sizes"], config["seed"])
         X, t, y = transfer(config, source, parts)
         how = {"batch": config["batch"], "seed": config["seed"]}
-        batches = WAFERS.batches(X, t, y, augment=config["turned"], **how)
+        batches = WAFERS.batches(X, t, y, augment=config["augment"], **how)
         net_teachers.fit(config, net, batches, loss(config), **run.training("weights"))
         return models.arrays(net)
 
@@ -104,7 +104,7 @@ def compute(config: dict, run) -> dict:
             "test": WAFERS.predict(net, parts.test.X),
             "val8": WAFERS.predict(small, parts.val.X),
             "test8": WAFERS.predict(small, parts.test.X),
-            "turned8": WAFERS.predict(small, parts.test.X, views=8),
+            "views8": WAFERS.predict(small, parts.test.X, views=8),
         }
 
     said = run.step("answers", ask)
@@ -121,7 +121,7 @@ def compute(config: dict, run) -> dict:
         "test_exact": metrics.accuracy(y, z),
         "test_fidelity": metrics.fidelity(told["test"], z),
         "int8_exact": metrics.accuracy(y, said["test8"]),
-        "int8_views": metrics.accuracy(y, said["turned8"]),
+        "int8_views": metrics.accuracy(y, said["views8"]),
         "int8_fidelity": metrics.fidelity(told["val"], said["val8"]),
         "macro_f1": metrics.macro_f1(y, z),
         **tasks.flat(metrics.by_label(y, z), wafers.classes()),

@@ -25,7 +25,7 @@ from kdutils.train.fit import fit
 class Cell:
     """One student: a loss of `losses`, its settings, whose logits it reads.
 
-    knob: what a loss has of its own, such as label smoothing or the beta of dkd.
+    coefficient: what a loss has of its own, such as label smoothing or the beta of dkd.
     target: a key of the targets that `fit_stacked` is given; hint: the hint loss's
     weight. Raises ValueError for an alpha outside [0, 1] or a T that is not above 0.
     """
@@ -33,7 +33,7 @@ class Cell:
     method: str = "hard"
     alpha: float = 0.0
     T: float = 1.0
-    knob: float = 0.0
+    coefficient: float = 0.0
     target: str = "teacher"
     hint: float = 0.0
 
@@ -41,10 +41,12 @@ class Cell:
         losses.check(alpha=self.alpha, T=self.T)
 
     def settings(self) -> dict[str, float]:
-        """What the loss reads, by its name for it: what is its own is the knob."""
+        """What the loss reads, by its own names."""
         names = losses.get(self.method, "multiclass").settings["multiclass"]
         return {
-            name: float(getattr(self, name if name in ("alpha", "T") else "knob"))
+            name: float(
+                getattr(self, name if name in ("alpha", "T") else "coefficient")
+            )
             for name in names
         }
 

@@ -540,15 +540,15 @@ def calibration(table: pd.DataFrame, method: str = "kd") -> Figure:
 
 @style.styled
 def diagram(
-    table: pd.DataFrame, lines: pd.DataFrame, doubts: pd.DataFrame, name: str
+    table: pd.DataFrame, lines: pd.DataFrame, by_entropy: pd.DataFrame, name: str
 ) -> Figure:
-    """A reliability diagram, and errors by the teacher's doubt side by side.
+    """A reliability diagram, and errors by the teacher's entropy side by side.
 
-    table: `wafers.reliability` of one site; lines: `wafers.teachers`; doubts:
-    `wafers.doubt` of one student; name: how it is called.
+    table: `wafers.reliability` of one site; lines: `wafers.teachers`; by_entropy:
+    `wafers.by_entropy` of one student; name: how it is called.
     """
     best = lines.loc[lines["ece"].idxmin()]
-    first, last = doubts.iloc[0], doubts.iloc[-1]
+    first, last = by_entropy.iloc[0], by_entropy.iloc[-1]
     title = (
         f"Best calibrated: {best['teacher']}, asked {best['views']} ×, ECE "
         f"{100 * best['ece']:.2f} %; {name} errs in {100 * last['student']:.1f} % of "
@@ -557,14 +557,14 @@ def diagram(
     )
     figure, axes = style.page(1, 2, 3.3, title)
     _reliability(axes[0, 0], table, lines)
-    _errors(axes[0, 1], doubts, name)
+    _errors(axes[0, 1], by_entropy, name)
     for ax in axes[0]:
         ax.legend(fontsize=7)
     style.note(
         figure,
         "Left: answers of all test maps, patterns and seeds, in ten bins of "
         "probability; behind a name: ECE. Right: test maps in fifths by the teacher's "
-        f"entropy; mean and 95 % interval over seeds, n = {style.counts(doubts)}.",
+        f"entropy; mean and 95 % interval over seeds, n = {style.counts(by_entropy)}.",
     )
     return figure
 
@@ -583,12 +583,15 @@ def _reliability(ax: Axes, table: pd.DataFrame, lines: pd.DataFrame) -> None:
     ax.grid()
 
 
-def _errors(ax: Axes, doubts: pd.DataFrame, name: str) -> None:
-    x, said = np.arange(1, len(doubts) + 1), {"student": name, "teacher": "its teacher"}
+def _errors(ax: Axes, by_entropy: pd.DataFrame, name: str) -> None:
+    x, said = (
+        np.arange(1, len(by_entropy) + 1),
+        {"student": name, "teacher": "its teacher"},
+    )
     for (who, label), (color, marker) in zip(said.items(), style.LOOKS, strict=False):
-        ends = style.ends(doubts, who, 100)
+        ends = style.ends(by_entropy, who, 100)
         style.band(ax, x, ends, color, marker=marker, label=label)
-    ax.set_xticks(x, [f"{value:.2g}" for value in doubts["doubt"]])
+    ax.set_xticks(x, [f"{value:.2g}" for value in by_entropy["entropy"]])
     ax.set_ylim(0, min(ax.get_ylim()[1], 100))
     ax.set_xlabel("teacher's entropy in nats, mean of each fifth")
     ax.set_ylabel("wrong maps, %")
@@ -879,7 +882,7 @@ def _tag(ax, text: str, point: tuple, offset: tuple, color: str, ha="left") -> N
 GOALS = (0.90, 0.95)
 CAPACITY = {  # what is drawn against bytes: group, bytes, quality, colour, look
     "ours, the eight-bit file": ("ours", "int8_bytes", "int8", style.BLUE, "o-"),
-    "the same, asked 8 times": ("ours", "int8_bytes", "turned", style.BLUE, "v:"),
+    "the same, 8 views": ("ours", "int8_bytes", "views8", style.BLUE, "v:"),
     "ours, torch.save": ("ours", "torch_bytes", "exact", style.GREEN, "^-"),
     "published nets": ("published", "torch_bytes", "exact", style.ORANGE, "s"),
 }

@@ -39,7 +39,7 @@ PUBLISHED = {  # Hinton et al. 2015 (arXiv 1503.02531), section 3: test errors o
 }
 OMITTED = ("errors_omitted", "corrected_errors", "corrected_omitted")
 OMITTED += ("best_errors", "best_omitted")
-CELL = ["alpha", "T", "knob"]
+CELL = ["alpha", "T", "coefficient"]
 QUALITY = {"acc": "test_acc", "gain": "gain"}
 QUALITY |= {name: name for name in ("agreement", "ece", "nll")}
 MEANS = ("val_acc", "errors", "n_test", "kl", "brier")
@@ -65,7 +65,8 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     """Per source, student and method: what test says of cells chosen on validation.
 
     Every seed takes its own cell of the best validation accuracy, the first of equals.
-    alpha, T and knob are the most frequent choice, `chosen_in` its share of the seeds;
+    alpha, T and coefficient are the most frequent choice, `chosen_in` its share of the
+    seeds;
     only_mine and only_base are McNemar's counts against label-only, summed over seeds,
     mcnemar_seeds the number of seeds whose exact test says p < .05. p_holm adjusts for
     the methods of one source and student.

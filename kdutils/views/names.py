@@ -106,10 +106,17 @@ START = "student fp32"  # the ladder's first step: distilled, neither pruned nor
 TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")
 # Quantities in [0, 1], as their intervals then are; never a delta.
 SCORES = ("auc", "roc_auc", "acc", "accuracy", "agreement", "val_fidelity")
-SCORES += ("exact", "int8", "turned", "macro_f1", "value")
+SCORES += ("exact", "int8", "views8", "macro_f1", "value")
 
 # Decimals by a column's name, or by the words that it starts with; others have 4.
-GIVEN = {"alpha", "T", "knob", "smoothing", "noise", "rho"}  # settings: as they are
+GIVEN = {
+    "alpha",
+    "T",
+    "coefficient",
+    "smoothing",
+    "noise",
+    "rho",
+}  # settings: as they are
 WHOLE = {"bytes", "labels", "n", "nonzero", "order", "params", "tried", "fold"}
 WHOLE |= {"only_mine", "only_base", "n_train", "n_test", "n_omitted"}
 WHOLE |= {"mcnemar_seeds", "epochs", "subclass", "class", "count"}

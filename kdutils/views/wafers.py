@@ -28,7 +28,7 @@ MEANS += ("teacher_exact", "params", "torch_bytes", "int8_bytes", "copied")
 MEANS += ("error_teacher_right", "error_teacher_wrong")
 TRUST = ("ece", "entropy", "pseudo_error", "pseudo_error_pattern")
 SHARES = ("precision", "recall", "f1")
-DOUBT = {"teacher": "doubt_teacher_error", "student": "doubt_student_error"}
+ERRORS = {"teacher": "teacher_error", "student": "student_error"}
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def teachers(rows: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
 def students(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per site, group, net and setting: quality, fidelity, sizes.
 
-    int8, turned: exact match of the eight-bit file, asked once and about all eight
+    int8, views8: exact match of the eight-bit file, asked once and with all eight
     copies of a map.
     """
 
@@ -93,7 +93,7 @@ def students(rows: pd.DataFrame) -> pd.DataFrame:
         names = ("published_exact", "published_bytes")
         return dict(zip(names, claim or (np.nan, np.nan), strict=True))
 
-    quantities = {"exact": "test_exact", "int8": "int8_exact", "turned": "int8_views"}
+    quantities = {"exact": "test_exact", "int8": "int8_exact", "views8": "int8_views"}
     by, how = ["group", "model", *CELL], {"extra": published, "sort": ()}
     return summarise(rows, by, quantities, MEANS, **how)
 
@@ -156,15 +156,15 @@ def reliability(rows: pd.DataFrame, name: str = "teacher") -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def doubt(rows: pd.DataFrame) -> pd.DataFrame:
+def by_entropy(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per site, group, net and fifth of the test maps, from sure to torn.
 
-    doubt: the teacher's entropy in nats, summed over patterns; teacher, student: the
+    entropy: the teacher's entropy in nats, summed over patterns; teacher, student: the
     share of maps that each gets wrong, over seeds.
     """
-    fifths = _items(rows, DOUBT["teacher"])
-    rows = long(rows, ("doubt", *DOUBT.values()), fifths, "bin")
-    return summarise(rows, ["group", "model", "bin"], DOUBT, ("doubt",), sort=())
+    fifths = _items(rows, ERRORS["teacher"])
+    rows = long(rows, ("entropy", *ERRORS.values()), fifths, "bin")
+    return summarise(rows, ["group", "model", "bin"], ERRORS, ("entropy",), sort=())
 
 
 def said(line: pd.Series, name: str) -> str:

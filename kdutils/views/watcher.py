@@ -32,7 +32,7 @@ def lots(rows: pd.DataFrame) -> pd.DataFrame:
     The growing file is the fault `rows`: its lots are its appended rows. stray: files
     that nothing accounts for, counted once a shift, on the source's first line.
     """
-    rows, lines = ordered(rows[rows["part"] != "wild"], ["fault"]), []
+    rows, lines = ordered(rows[rows["part"] != "outlier"], ["fault"]), []
     for setting, every in groups(rows, SETTING):
         shifts = every.drop_duplicates("run")
         kills, stray = (int(shifts[name].sum()) for name in ("kills", "stray"))
@@ -43,13 +43,13 @@ def lots(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def wild(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per source and wild cell: what each way says of it, over n seeds."""
-    rows = rows[rows["part"] == "wild"].rename(columns={"fault": "reading"})
+def outliers(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per source and outlier: what each way says of it, over n seeds."""
+    rows = rows[rows["part"] == "outlier"].rename(columns={"fault": "reading"})
 
     def cell(group: pd.DataFrame) -> dict:
         first, told = group.iloc[0], {way: _tally(group[way]) for way in WAYS}
-        line = {"cell": first["cell"], **told, "reason": first["said"]}
+        line = {"cell": first["cell"], **told, "reason": first["reason"]}
         return line | {"n": len(group)}
 
     return summarise(rows, ["reading"], (), extra=cell, sort=())

@@ -144,7 +144,7 @@ def _mixedwm38(seed: int) -> dict[str, bytes]:
     split = _split(y)
     for count, of, into, k in COPIES:
         rows = rng.choice(np.flatnonzero(split[:MAPS] == of), count, replace=False)
-        X = np.concatenate((X, symmetry.turned(X[rows])[k]))
+        X = np.concatenate((X, symmetry.copies(X[rows])[k]))
         y = np.concatenate((y, y[rows]))
         split = np.concatenate((split, np.repeat(into, count)))
     order = rng.permutation(len(X))
