@@ -61,8 +61,8 @@ def students(X, prepare):
         "b2": np.float32(0.3),
     }
     Z = prepare.transform(X)
-    pruned = compress.pruned(arrays, 0.5, scope="first").arrays
-    each = compress.pruned(arrays, 0.5, scope="layer").arrays
+    pruned = compress.pruned(arrays, 0.5, scope="first")
+    each = compress.pruned(arrays, 0.5, scope="layer")
     return {
         "fp32": arrays,
         "pruned": pruned,
@@ -70,11 +70,11 @@ def students(X, prepare):
         "static": quantize.static(arrays, Z),
         "pruned static": quantize.static(pruned, Z),
         "each layer": quantize.static(each, Z),
-        "small": quantize.static(compress.fewer_units(arrays, 5).arrays, Z),
+        "small": quantize.static(compress.fewer_units(arrays, 5), Z),
         "six bits": quantize.static(arrays, Z, bits=6),
         "four bits": quantize.weight_only(arrays, bits=4),
         "few, four bits": quantize.static(
-            compress.pruned(arrays, 0.9, scope="first").arrays, Z, bits=4
+            compress.pruned(arrays, 0.9, scope="first"), Z, bits=4
         ),
     }
 

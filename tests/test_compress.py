@@ -222,8 +222,9 @@ def test_folding_a_tuned_net_moves_scales_and_no_step(bits):
 def test_gradients_pass_straight_through():
     w = torch.randn(4, 5, requires_grad=True)
     up = torch.randn(4, 5)
-    (quantize.Through.apply(w, quantize.rounded(w.detach(), 4)) * up).sum().backward()
-    assert torch.equal(w.grad, up)
+    seen = models.straight_through(w, lambda w: quantize.rounded(w, 4))
+    (seen * up).sum().backward()
+    assert torch.equal(seen, quantize.rounded(w, 4)) and torch.equal(w.grad, up)
 
 
 def test_tuned_bits_fit_better_than_rounding_afterwards():
@@ -384,20 +385,18 @@ def test_network_computes_the_student(arrays, X):
     [("layer", (896, 32)), ("first", (896, 0)), ("global", (917, 11))],
 )
 def test_half_of_the_weights_go(arrays, scope, expected):
-    before, (arrays, mask) = arrays, compress.pruned(arrays, 0.5, scope=scope)
-    assert zeros(arrays) == expected
-    assert zeros(mask) == expected
-    assert set(np.unique(mask["W1"])) == {0.0, 1.0}
-    w = np.concatenate([np.ravel(before[k]) for k in ("W1", "w2")])
-    alive = np.concatenate([np.ravel(mask[k]) for k in ("W1", "w2")]) == 1
+    pruned = compress.pruned(arrays, 0.5, scope=scope)
+    assert zeros(pruned) == expected
+    w = np.concatenate([np.ravel(arrays[k]) for k in ("W1", "w2")])
+    alive = np.concatenate([np.ravel(pruned[k]) for k in ("W1", "w2")]) != 0
     assert scope != "global" or np.abs(w[~alive]).max() < np.abs(w[alive]).min()
 
 
 def test_the_smallest_first_weights_go_and_the_others_stay(arrays):
-    pruned, mask = compress.pruned(arrays, 0.25, scope="first")
-    gone = mask["W1"] == 0
+    pruned = compress.pruned(arrays, 0.25, scope="first")
+    gone = pruned["W1"] == 0
     assert np.abs(arrays["W1"][gone]).max() <= np.abs(arrays["W1"][~gone]).min()
-    np.testing.assert_array_equal(pruned["W1"], arrays["W1"] * mask["W1"])
+    np.testing.assert_array_equal(pruned["W1"], arrays["W1"] * ~gone)
     for kept in ("b1", "w2", "b2"):
         np.testing.assert_array_equal(pruned[kept], arrays[kept])
 
@@ -405,37 +404,31 @@ def test_the_smallest_first_weights_go_and_the_others_stay(arrays):
 def test_units_drop_what_contributes_least(arrays):
     weak = dict(arrays, w2=arrays["w2"].copy())
     weak["w2"][[3, 40]] = 1e-6
-    smaller, mask = compress.fewer_units(weak, 62)
+    smaller = compress.fewer_units(weak, 62)
     left = np.delete(np.arange(64), [3, 40])
     np.testing.assert_array_equal(smaller["W1"], weak["W1"][left])
     np.testing.assert_array_equal(smaller["w2"], weak["w2"][left])
-    assert mask["W1"].shape == (62, 28)
     with pytest.raises(ValueError, match="1 to 64 hidden units, not 65"):
         compress.fewer_units(arrays, 65)
 
 
-@pytest.mark.parametrize("clip", ["max", "mse"])
-def test_int8_weights_are_within_half_a_step(arrays, clip):
-    student, W1 = quantize.weight_only(arrays, clip=clip), quantize.merged(arrays)[0]
+def test_int8_weights_are_within_half_a_step(arrays):
+    student, W1 = quantize.weight_only(arrays), quantize.merged(arrays)[0]
     step = student.s1.astype(np.float32)[:, None]
     inside = np.abs(W1) <= 127 * step
     error = np.abs(student.W1 * step - W1)
-    assert clip == "mse" or inside.all()
+    assert 0.9 < inside.mean() < 1, "a few weights are cut"
     assert (error[inside] <= 0.5001 * np.broadcast_to(step, error.shape)[inside]).all()
     assert abs(student.W1.astype(int)).max() == 127
     assert student.W1.dtype == student.w2.dtype == np.int8
 
 
 def test_the_best_scale_of_a_row_beats_its_maximum(arrays):
-    def error(clip):
-        q = quantize.weight_only(arrays, clip=clip)
-        W1 = quantize.merged(arrays)[0]
-        return np.square(q.W1 * q.s1.astype(np.float32)[:, None] - W1).sum(1)
-
-    assert (error("mse") <= error("max")).all()
-    assert error("mse").sum() < 0.97 * error("max").sum()
-    with pytest.raises(ValueError, match="'max' or 'mse', not 'kl'"):
-        quantize.weight_only(arrays, clip="kl")
+    W1, student = quantize.merged(arrays)[0], quantize.weight_only(arrays, bits=4)
+    largest = np.abs(W1).max(1, keepdims=True) / 7
+    uncut = np.square(np.rint(W1 / largest) * largest - W1).sum(1)
+    scale = student.s1.astype(np.float32)[:, None]
+    assert np.square(student.W1 * scale - W1).sum() < 0.97 * uncut.sum()
 
 
 def test_an_empty_row_stays_empty(arrays):
@@ -452,7 +445,6 @@ def test_int8_logits_stay_close(arrays, X):
     for student, bound in (
         (quantize.weight_only(arrays), 0.012),
         (quantize.static(arrays, X), 0.018),
-        (quantize.static(arrays, X, hidden=100), 0.018),
         (quantize.dynamic(arrays), 0.04),
     ):
         error = np.sqrt(np.square(compress.logits(student, X) - exact).mean())
@@ -466,9 +458,8 @@ def test_mse_calibration_is_the_best_of_the_fixed_scales(arrays, X):
     def error(student):
         return np.square(student.logits(X) - exact).mean()
 
-    for percentile in (100, 99, 90):
-        assert error(best) <= error(quantize.static(arrays, X, hidden=percentile))
-    assert error(best) < error(replace(best, s_hidden=best.s_hidden * 2))
+    for factor in (0.5, 0.9, 1.1, 2):
+        assert error(best) < error(replace(best, s_hidden=best.s_hidden * factor))
 
 
 def test_static_is_integer_arithmetic_row_by_row(arrays, X):
@@ -505,23 +496,20 @@ def lesson(arrays, X):
     return loss, distance
 
 
-@pytest.mark.parametrize("learn_scales", [True, False])
-def test_qat_learns_keeps_zeros_and_repeats(arrays, X, lesson, learn_scales):
+def test_qat_learns_keeps_zeros_and_repeats(arrays, X, lesson):
     loss, distance = lesson
-    pruned, mask = compress.pruned(arrays, 0.5, scope="first")
+    pruned = compress.pruned(arrays, 0.5, scope="first")
 
     def run(seed):
-        return quantize.qat(
-            pruned, X, loss, epochs=8, batch=64, seed=seed, learn_scales=learn_scales
-        )
+        return quantize.qat(pruned, X, loss, epochs=8, batch=64, seed=seed)
 
     first, again, other = run(0), run(0), run(1)
     before = quantize.static(pruned, X)
     assert distance(first) < 0.7 * distance(before)
-    assert not first.W1[mask["W1"] == 0].any()
+    assert not first.W1[pruned["W1"] == 0].any()
     np.testing.assert_array_equal(first.logits(X), again.logits(X))
     assert (first.logits(X) != other.logits(X)).any()
-    assert (first.s1 == before.s1).all() != learn_scales
+    assert (first.s1 != before.s1).any()
     np.testing.assert_array_equal(first.logits(X[:9]), reference(first, X[:9]))
 
 
@@ -556,7 +544,7 @@ def test_qat_returns_the_best_epoch_or_the_start(arrays, X, lesson):
 
 def test_sizes_are_plural(arrays, X):
     dense = compress.size(arrays)
-    published = compress.size(compress.pruned(arrays, 0.5, scope="layer").arrays)
+    published = compress.size(compress.pruned(arrays, 0.5, scope="layer"))
     dynamic = compress.size(quantize.dynamic(arrays))
     int8 = compress.size(quantize.static(arrays, X))
     assert dense[:3] == (1921, 1921, 7684)
@@ -570,7 +558,7 @@ def test_sizes_are_plural(arrays, X):
     assert int8.raw_bytes < dynamic.raw_bytes < dense.raw_bytes
     assert int8.gzip_bytes < int8.file_bytes
     assert compress.size(arrays) == dense
-    smaller = compress.size(compress.fewer_units(arrays, 32).arrays)
+    smaller = compress.size(compress.fewer_units(arrays, 32))
     assert smaller.params == 28 * 32 + 32 + 32 + 1
 
 

@@ -1,5 +1,7 @@
 """Curves: each point is what its row says, controls train as long, figures say it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from kdutils import metrics
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
 from kdutils.recipes import curves as recipe
-from kdutils.recipes import folds, kd_tabular, teachers
+from kdutils.recipes import folds, kd_tabular, ladder, teachers
 from kdutils.store import runs
 from kdutils.views import curves, style
 
@@ -49,17 +51,17 @@ def rows(apart):
     return found.assign(known=metrics.auc(fold.y["test"], score))
 
 
-class Tune:
-    """Moves every weight a little; b2 counts how often."""
+class Moved(ladder.Tabular):
+    """Its fine-tuning moves every weight a little; b2 counts how often."""
 
-    def float(self, arrays, mask):
+    def __init__(self, fp32):
+        self.fp32, self.fold = fp32, SimpleNamespace(X={"train": X})
+
+    def float(self, arrays):
         moved = {k: np.float32(1.01) * arrays[k] for k in ("W1", "b1", "w2")}
-        moved |= {k: moved[k] * gate for k, gate in (mask or {}).items()}
         return moved | {"b2": arrays["b2"] + 1}
 
-    def int8(self, arrays, mask=None, bits=8):
-        for name, gate in (mask or {}).items():
-            assert not arrays[name][gate == 0].any()
+    def int8(self, arrays, *, bits):
         return quantize.static(arrays, X, bits=bits)
 
 
@@ -72,8 +74,9 @@ def made():
     shapes = {"W1": (16, 10), "b1": 16, "w2": 16}
     fp32 = {k: rng.standard_normal(n).astype(np.float32) for k, n in shapes.items()}
     fp32["b2"] = np.float32(0)
-    students = recipe.students(SETTINGS, fp32, Tune(), X)
-    return list(zip(recipe.points(SETTINGS), students, strict=True))
+    tabular, start = Moved(fp32), {ladder.FP32: fp32}
+    every = ladder.climb(recipe.steps(SETTINGS), start, tabular.rung)
+    return [(step, tabular.quantized(step, arrays)) for step, arrays in every]
 
 
 def test_each_point_is_what_its_row_says(made):
@@ -106,8 +109,10 @@ def test_what_is_gone_stays_gone(made):
     assert not most[half == 0].any()
 
 
-def test_one_unit_stays_at_least():
-    assert recipe.kept({"w2": np.ones(16)}, 0.99) == 1
+def test_one_unit_stays_at_least(made):
+    fp32 = made[0][1]
+    step = ladder.Step("a", "units", 0.99, units=True)
+    assert len(Moved(fp32).rung(step, fp32)["w2"]) == 1
 
 
 @pytest.mark.parametrize("wrong", [[0.0, 0.5], [0.9, 0.5], [0.5, 0.5], [0.5, 1]])

@@ -139,7 +139,7 @@ def test_the_optimizer_really_takes_the_steps_that_a_row_names(study, monkeypatc
 
     monkeypatch.setattr(train, "fit", counted)
     before = {k: v.copy() for k, v in run.arrays("ladder").items()}
-    found = netladder.descend(run.config, one, "cpu")
+    found = netladder.descend(run.config, one, run.training)
     names = netladder.NUMBERS
     last = {k: v[names.index("steps")] for k, v in found.items() if "numbers" in k}
     once = SETTINGS["epochs"] * len(one.batches(0))

@@ -11,6 +11,7 @@ from kdutils.recipes import (
     folds,
     kd_labels,
     kd_tabular,
+    ladder,
     prune_quantize,
     teachers,
 )
@@ -207,7 +208,9 @@ def test_the_student_that_is_compressed_is_the_chosen_cell(chain):
 
 def test_the_ladder_has_every_step_and_honest_sizes(chain):
     rows = chain[2].set_index("step")
-    assert list(rows.index) == [name for name, *_ in prune_quantize.STEPS]
+    assert list(rows.index) == [
+        step.name for step in prune_quantize.steps({"sparsity": 0.5})
+    ]
     assert rows.loc["student fp32", "drop"] == 0
     assert rows.loc["published: distilled", "drop"] == 0
     assert rows.loc["student fp32", "cell"] == "kd-synthetic, α 0.9, T 2"
@@ -251,11 +254,11 @@ def test_calibration_is_free_and_changes_no_ranking():
     }
     z = compress.logits(arrays, X)
     y = (rng.random(3000) < 1 / (1 + np.exp(-(0.5 * (z - 7) - 2)))).astype(np.float32)
-    again = compress.logits(prune_quantize.calibrated(arrays, X, y), X)
+    again = compress.logits(ladder.calibrated(arrays, X, y), X)
     assert metrics.auc(y, again) == pytest.approx(metrics.auc(y, z), abs=1e-4)
     assert metrics.ece(y, again) < 0.03
     assert metrics.ece(y, z) > 0.3
-    upside_down = prune_quantize.calibrated(arrays, X, 1 - y)
+    upside_down = ladder.calibrated(arrays, X, 1 - y)
     assert np.array_equal(upside_down["w2"], arrays["w2"])
 
 

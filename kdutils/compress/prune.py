@@ -23,13 +23,6 @@ from torch import Tensor, nn
 SCOPES = ("global", "layer", "first")
 
 
-class Pruned(NamedTuple):
-    """What is left: the arrays, and a mask of W1 and w2, float32, 0 = pruned."""
-
-    arrays: dict[str, np.ndarray]
-    mask: dict[str, np.ndarray]
-
-
 def layers(net: nn.Module) -> dict[str, nn.Module]:
     """The convolutions and linear layers by name, in the net's order."""
     kinds = nn.Conv2d | nn.Linear
@@ -63,10 +56,10 @@ def masked(net: nn.Module, masks: dict[str, Tensor]) -> nn.Module:
     return net
 
 
-def pruned(arrays: dict[str, np.ndarray], share: float, *, scope: str) -> Pruned:
-    """A two-layer student without the `share` smallest weights of `masks`' scope."""
+def pruned(arrays: dict[str, np.ndarray], share: float, *, scope: str) -> dict:
+    """A student's arrays without the `share` smallest weights: see `masks`."""
     net = network(arrays)
-    return _pruned(masked(net, masks(net, share, scope=scope)))
+    return unwrapped(masked(net, masks(net, share, scope=scope)))
 
 
 def units(net: nn.Module, *, share: float = 0.0, keep: int | None = None) -> nn.Module:
@@ -95,9 +88,9 @@ def units(net: nn.Module, *, share: float = 0.0, keep: int | None = None) -> nn.
     return net
 
 
-def fewer_units(arrays: dict[str, np.ndarray], keep: int) -> Pruned:
-    """A two-layer student with `keep` of its hidden units, see `units`."""
-    return _pruned(units(network(arrays), keep=keep))
+def fewer_units(arrays: dict[str, np.ndarray], keep: int) -> dict[str, np.ndarray]:
+    """A two-layer student's arrays with `keep` of its hidden units, see `units`."""
+    return unwrapped(units(network(arrays), keep=keep))
 
 
 def network(arrays: dict[str, np.ndarray]) -> nn.Sequential:
@@ -113,11 +106,11 @@ def network(arrays: dict[str, np.ndarray]) -> nn.Sequential:
     return net
 
 
-def _pruned(net: nn.Sequential) -> Pruned:
+def unwrapped(net: nn.Sequential) -> dict[str, np.ndarray]:
+    """The arrays of a `network`."""
     W1, w2 = (net[i].weight.detach().numpy() for i in (0, 2))
     b1, b2 = (net[i].bias.detach().numpy() for i in (0, 2))
-    arrays = {"W1": W1 + 0, "b1": b1, "w2": w2[0] + 0, "b2": b2[0]}  # -0 becomes 0
-    return Pruned(arrays, {k: np.float32(arrays[k] != 0) for k in ("W1", "w2")})
+    return {"W1": W1 + 0, "b1": b1, "w2": w2[0] + 0, "b2": b2[0]}  # -0 becomes 0
 
 
 def _largest(size: dict[str, Tensor], share: float) -> dict[str, Tensor]:

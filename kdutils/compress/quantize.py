@@ -23,6 +23,7 @@ from torch.nn.utils import parametrize
 
 from kdutils.compress.prune import layers, logits, network, plain
 from kdutils.deploy.runtime import SCALES, Int8
+from kdutils.models import straight_through
 
 CLIPS = [1 - step / 20 for step in range(11)]  # shares of the largest weight, 1 to .5
 LEAST = 2.0**-24  # the smallest float16 above 0
@@ -63,16 +64,14 @@ def merged(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.nd
     return arrays["W1"] * size[:, None], arrays["b1"] * size, sign
 
 
-def weight_only(
-    arrays: dict[str, np.ndarray], *, clip: str = "mse", bits: int = 8
-) -> Int8:
+def weight_only(arrays: dict[str, np.ndarray], *, bits: int = 8) -> Int8:
     """Weights of 2 to 8 bits, one scale per output row; activations stay float32.
 
-    clip: "max" lets no |w| of a row be cut; "mse" takes, row by row, of the scales
-    down to 62 % of that the one of least squared error. Zeros stay zeros.
+    Row by row, of the scales from the one that cuts no |w| down to 62 % of it, the one
+    of least squared error. Zeros stay zeros.
     """
     W1, b1, w2 = merged(arrays)
-    W1, s1 = _rows(W1, clip, _top(bits))
+    W1, s1 = _rows(W1, _top(bits))
     rest = np.float32(1), np.float32(arrays["b2"])
     return Int8(W1, s1, b1.astype(np.float16), w2, *rest)
 
@@ -89,14 +88,11 @@ def _best(W: Tensor, scales: Tensor, top: int) -> Tensor:
     return steps.mul_(scales[..., None]).sub_(W).square_().sum(-1).argmin(0)
 
 
-def _rows(W: np.ndarray, clip: str, top: int) -> tuple[np.ndarray, np.ndarray]:
+def _rows(W: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
     """W (rows, columns) -> int8 of the same shape and its scales, float16 (rows,)."""
-    finer = {"max": [0], "mse": range(12)}
-    if clip not in finer:
-        raise ValueError(f"clip must be 'max' or 'mse', not {clip!r}")
     size = np.maximum(np.abs(W).max(axis=1) / top, LEAST)
     first = np.floor(-16 * np.log2(size)).astype(int)
-    codes = (first + np.array(finer[clip])[:, None]).clip(0, 255)
+    codes = (first + np.arange(12)[:, None]).clip(0, 255)
     wide = torch.from_numpy(SCALES[codes].astype(np.float32))
     best = _best(torch.from_numpy(W), wide, top).numpy()
     scales = SCALES[codes[best, np.arange(len(W))]]
@@ -104,57 +100,32 @@ def _rows(W: np.ndarray, clip: str, top: int) -> tuple[np.ndarray, np.ndarray]:
     return steps.astype(np.int8), scales
 
 
-def static(
-    arrays: dict[str, np.ndarray],
-    X: np.ndarray,
-    *,
-    clip: str = "mse",
-    hidden: str | float = "mse",
-    bits: int = 8,
-) -> Int8:
+def static(arrays: dict[str, np.ndarray], X: np.ndarray, *, bits: int = 8) -> Int8:
     """int8 inputs, uint8 hidden activations, every scale fixed beforehand.
 
-    X (n, d): prepared calibration rows, unlabelled. hidden: the percentile of the
-    positive hidden activations that becomes 255 (100: their maximum), or "mse": the
-    scale whose logits on X come closest to the float32 student's.
+    X (n, d): prepared calibration rows, unlabelled. The hidden activations' scale is
+    the one whose logits on X come closest to the float32 student's.
     """
-    student = replace(weight_only(arrays, clip=clip, bits=bits), s_in=INPUT_SCALE)
+    student = replace(weight_only(arrays, bits=bits), s_in=INPUT_SCALE)
     x = np.rint(X / INPUT_SCALE).clip(-127, 127) * INPUT_SCALE
     W1 = student.W1 * student.s1.astype(np.float32)[:, None]
     H = np.maximum(x @ W1.T + student.b1.astype(np.float32), 0)
-    top = np.percentile(H[H > 0], 100 if hidden == "mse" else hidden) if H.any() else 1
+    top = H.max() if H.any() else 1
     scales = np.float32(top / 255) * np.linspace(0.3, 1, 36, dtype=np.float32)
-    if hidden != "mse":
-        return replace(student, s_hidden=scales[-1])
     target = logits(arrays, X)
     students = [replace(student, s_hidden=s) for s in scales]
     return min(students, key=lambda q: float(np.square(q.logits(X) - target).mean()))
 
 
-class Through(torch.autograd.Function):
-    """`value` on the way forward, the gradient of t on the way back (Bengio 2013)."""
-
-    @staticmethod
-    def forward(ctx, t, value):
-        return value
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient, None
-
-
-def _round(t: Tensor) -> Tensor:
-    return Through.apply(t, t.round())
-
-
 def _half(t: Tensor) -> Tensor:
-    return Through.apply(t, t.half().float())
+    return straight_through(t, lambda t: t.half().float())
 
 
 def _scale(log: Tensor) -> Tensor:
     """The nearest of SCALES to exp(log)."""
     code = (log * (-16 / math.log(2))).round().clamp(0, 255).long()
-    return Through.apply(log.exp(), torch.from_numpy(SCALES).float()[code])
+    nearest = torch.from_numpy(SCALES).float()[code]
+    return straight_through(log.exp(), lambda _: nearest)
 
 
 def qat(
@@ -166,9 +137,7 @@ def qat(
     lr: float = 1e-3,
     batch: int = 256,
     seed: int = 0,
-    mask: dict[str, np.ndarray] | None = None,
     validate: Callable[[Int8], float] | None = None,
-    learn_scales: bool = True,
     bits: int = 8,
 ) -> Int8:
     """Quantization-aware fine-tuning (Jacob et al. 2018) from `static(arrays, X)`.
@@ -177,13 +146,13 @@ def qat(
     pass computes exactly what `Int8.logits` does; the scales' gradient is that of Esser
     et al. 2020 (LSQ, arXiv 1902.08153, eq. 3). Scales are learned as logarithms.
     Adam, learning rate lr falling to 0 as a cosine.
-    mask: W1 and w2, 0 where a weight stays zero; without it, weights now 0 stay 0.
+    Weights of W1 and w2 that are 0 stay 0.
     validate(student) -> higher is better: the best epoch is returned, epoch 0 (before
     training) included. Without it: the last.
     """
     best, top = static(arrays, X, bits=bits), _top(bits)
     score = validate(best) if validate else -math.inf
-    mask = {k: torch.as_tensor((mask or arrays)[k] != 0) for k in ("W1", "w2")}
+    mask = {k: torch.as_tensor(arrays[k] != 0) for k in ("W1", "w2")}
     p = {k: torch.tensor(arrays[k], dtype=torch.float32) for k in ("W1", "b1", "w2")}
     signs = torch.as_tensor(best.w2, dtype=torch.float32)
     p["b2"] = torch.tensor(float(arrays["b2"]))
@@ -192,7 +161,7 @@ def qat(
         for k in ("s1", "s2", "s_hidden")
     }
     x = torch.as_tensor(np.rint(X / INPUT_SCALE).clip(-127, 127), dtype=torch.float32)
-    learned = [*p.values(), *(scales.values() if learn_scales else ())]
+    learned = [*p.values(), *scales.values()]
     optimizer = torch.optim.Adam([t.requires_grad_() for t in learned], lr)
     steps = epochs * math.ceil(len(x) / batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
@@ -226,7 +195,7 @@ def _rounded(
     s1, s2 = _scale(scales["s1"]), scales["s2"].exp()
     size = p["w2"] * mask["w2"] * signs
     W1 = p["W1"] * mask["W1"] * size[:, None]
-    W1 = _round((W1 / s1[:, None]).clamp(-top, top))
+    W1 = straight_through((W1 / s1[:, None]).clamp(-top, top), torch.round)
     return W1, s1, _half(p["b1"] * size), signs, s2, p["b2"], scales["s_hidden"].exp()
 
 
@@ -234,7 +203,8 @@ def _forward(x: Tensor, parts: tuple[Tensor, ...]) -> Tensor:
     """`Int8.logits`, bit for bit, from int8-valued inputs x (n, d)."""
     W1, s1, b1, w2, s2, b2, s_hidden = parts
     hidden = (x @ W1.T) * (s1 * float(INPUT_SCALE)) + b1
-    return (_round((hidden / s_hidden).clamp(0, 255)) @ w2) * (s_hidden * s2) + b2
+    hidden = straight_through((hidden / s_hidden).clamp(0, 255), torch.round)
+    return (hidden @ w2) * (s_hidden * s2) + b2
 
 
 def quantized(net: nn.Module, bits: int, clips=CLIPS) -> nn.Module:
@@ -323,4 +293,4 @@ class _Seen(nn.Module):
             return w
         if self.bits == HALF:
             return _half(w)
-        return Through.apply(w, rounded(w.detach(), self.bits))
+        return straight_through(w, lambda w: rounded(w, self.bits))

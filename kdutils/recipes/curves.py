@@ -9,46 +9,32 @@ point.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
-from typing import NamedTuple
 
 import numpy as np
 
 from kdutils import metrics
 from kdutils.compress import prune as compress
-from kdutils.compress import quantize
 from kdutils.deploy import bundle
-from kdutils.recipes import folds, kd_tabular
-from kdutils.recipes import teachers as teachers_recipe
-from kdutils.recipes.prune_quantize import Tune, Tuning, calibrated
+from kdutils.recipes import folds, ladder
+from kdutils.recipes.ladder import FP32, Step
 from kdutils.store.config import Count, Share, following
 
-START, CONTROL = "student fp32", "dense, same extra epochs"
+START, CONTROL = FP32, "dense, same extra epochs"
 FEWEST = "units + fine-tuned + QAT, fewest bits"
 NUMBERS = ("val_auc", "model_bytes", "params", "nonzero")
+SHOWN = ("way", "sparsity", "bits", "rounds")
 digest = itemgetter("sweep")  # the data are the sweep's: its id names them
 
 
 @dataclass(frozen=True)
-class Config(Tuning):
+class Config(ladder.Tuning):
     """The points of every curve."""
 
     sparsities: list[Share]
     bits: list[Count]
-
-
-class Point(NamedTuple):
-    """One row: its way, the share taken away, the bits of a weight.
-
-    rounds: how often the float32 student was fine-tuned on the way here.
-    """
-
-    way: str
-    sparsity: float = 0.0
-    bits: int = 32
-    rounds: int = 0
 
 
 def plan(sweep_rows, **settings) -> list[dict]:
@@ -64,45 +50,32 @@ def plan(sweep_rows, **settings) -> list[dict]:
     return following(sweep_rows, "sweep", "teacher", **settings)
 
 
-def points(config: dict) -> list[Point]:
-    """Every point in the order in which `students` makes them; the start is first."""
-    found = [Point(START)]
+def steps(config: dict) -> list[Step]:
+    """Every point; the start is first."""
+    found, fewest = [Step(FP32, START)], min(config["bits"])
+    dense = zeros = fewer = FP32  # where each gradual way has come to
+    qat = {"quantizer": "QAT", "bits": 8}
     for rounds, share in enumerate(config["sparsities"], 1):
-        found.append(Point(CONTROL, rounds=rounds))
-        for way, behind in (
-            ("pruned", 0),
-            ("pruned + fine-tuned", rounds),
-            ("units + fine-tuned", rounds),
-        ):
-            found.append(Point(way, share, rounds=behind))
-            found.append(Point(f"{way} + QAT", share, 8, behind))
-        found.append(Point(FEWEST, share, min(config["bits"]), rounds))
-    ways = ("weight-only", "static", "QAT")
-    return found + [Point(way, bits=bits) for bits in config["bits"] for way in ways]
 
+        def add(way: str, after: str, share=share, **how) -> str:
+            found.append(Step(f"{way} {share:g}", way, share, after=after, **how))
+            return found[-1].name
 
-def students(config: dict, fp32: dict, tune: Tune, X: np.ndarray) -> list:
-    """The student of each of `points`, from the float32 one; X: calibration rows."""
-    found, dense, zeros, fewer = [fp32], fp32, fp32, fp32
-    for share in config["sparsities"]:
-        dense = tune.float(dense, None)
-        once = compress.pruned(fp32, share, scope="first")
-        left = compress.pruned(zeros, share, scope="first")
-        zeros = tune.float(*left)
-        fewer = tune.float(compress.fewer_units(fewer, kept(fp32, share)).arrays, None)
-        found += [dense, once.arrays, tune.int8(*once), zeros]
-        found += [tune.int8(zeros, left.mask), fewer, tune.int8(fewer)]
-        found.append(tune.int8(fewer, bits=min(config["bits"])))
-    for bits in config["bits"]:
-        found.append(quantize.weight_only(fp32, bits=bits))
-        found.append(quantize.static(fp32, X, bits=bits))
-        found.append(tune.int8(fp32, bits=bits))
-    return found
-
-
-def kept(fp32: dict, share: float) -> int:
-    """Hidden units that stay where a share of them goes; one at least."""
-    return max(1, round((1 - share) * len(fp32["w2"])))
+        tuned = {"rounds": rounds, "tuned": True}
+        dense = add(CONTROL, dense, 0.0, **tuned)
+        once = add("pruned", FP32)
+        add("pruned + QAT", once, **qat)
+        zeros = add("pruned + fine-tuned", zeros, **tuned)
+        add("pruned + fine-tuned + QAT", zeros, rounds=rounds, **qat)
+        fewer = add("units + fine-tuned", fewer, units=True, **tuned)
+        small = {"units": True, "rounds": rounds, **qat}
+        add("units + fine-tuned + QAT", fewer, **small)
+        add(FEWEST, fewer, **small | {"bits": fewest})
+    return found + [
+        Step(f"{way} {bits}", way, bits=bits, quantizer=way)
+        for bits in config["bits"]
+        for way in ("weight-only", "static", "QAT")
+    ]
 
 
 def compute(config: dict, run) -> dict:
@@ -110,42 +83,35 @@ def compute(config: dict, run) -> dict:
 
     test_auc, drop and to_control are of the fold, all else of the folds together.
     """
-    sweep = run.need(kd_tabular, config["sweep"])
-    source = run.need(teachers_recipe, config["teacher"])
-    every = list(folds.folds(source.config))
-    results = []
-    for fold in every:
-        targets = kd_tabular.targets(source, fold)
-        work = functools.partial(_measured, config, sweep, fold, targets)
-        results.append(run.step(f"curves{fold.number}", work))
+    work = partial(descend, config)
+    _, source, every, results = ladder.measured(config, run, "curves", work)
     truth = [fold.y["test"] for fold in every]
     facts = folds.facts(every, source.config)
     rows, controls = [], {}
-    for number, point in enumerate(points(config)):
+    for number, step in enumerate(steps(config)):
         scores = [one["test"][number] for one in results]
-        row = {**point._asdict(), "order": number, **facts}
+        row = {key: getattr(step, key) for key in SHOWN} | {"order": number, **facts}
         numbers = np.mean([one["numbers"][number] for one in results], axis=0)
         row |= dict(zip(NUMBERS, map(float, numbers), strict=True))
         row["drop_val"] = row["val_auc"] - [*rows, row][0]["val_auc"]
         mine = folds.rows(row, truth, scores)
-        if point.way in (START, CONTROL):
-            controls[point.rounds] = mine, scores
-        for name, rounds in (("drop", 0), ("to_control", point.rounds)):
+        if step.way in (START, CONTROL):
+            controls[step.rounds] = mine, scores
+        for name, rounds in (("drop", 0), ("to_control", step.rounds)):
             base, theirs = controls[rounds]
             folds.compare(name, mine, base, truth, scores, theirs)
         rows += mine
     return {"rows": rows}
 
 
-def _measured(config: dict, sweep, fold: folds.Fold, targets: dict) -> dict:
+def descend(config: dict, sweep, fold: folds.Fold, targets: dict) -> dict:
     """test: logits (points, n); numbers: (points, 4), in the order of NUMBERS."""
-    cell = kd_tabular.best_cell(sweep, fold.number, config["methods"])
-    fp32 = kd_tabular.student(sweep, fold.number, sweep.config, cell)
-    tune = Tune(config, sweep.config, cell, fold, targets)
-    y, test, numbers = fold.y["val"], [], []
-    for student in students(config, fp32, tune, fold.X["train"]):
-        student = calibrated(student, fold.X["val"], y)
-        val = metrics.auc(y, compress.logits(student, fold.X["val"]))
+    tabular = ladder.Tabular(config, sweep, fold, targets)
+    test, numbers = [], []
+    start = {FP32: tabular.fp32}
+    for step, arrays in ladder.climb(steps(config), start, tabular.rung):
+        student = tabular.calibrated(tabular.quantized(step, arrays))
+        val = metrics.auc(fold.y["val"], compress.logits(student, fold.X["val"]))
         size = compress.size(student)
         held = bundle.model_bytes(student, fold.prepare)
         numbers.append([val, held, size.params, size.nonzero])

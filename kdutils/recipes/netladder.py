@@ -4,7 +4,7 @@ One run is one finished student and one seed: an image student of its best disti
 cell, or a wafer student that was taught without a label. Each step changes one thing.
 Fine-tuning goes on with the batches and the loss that the student was distilled with,
 at a `share` of its learning rate; beside it stands what was tuned for as many epochs
-and not changed. All is asked and weighed with normalisations folded, as deployed.
+and not changed. All is measured with normalisations folded, as deployed.
 The structured rows of convolutional students are the narrower nets of their own stage.
 """
 
@@ -26,11 +26,13 @@ from kdutils.compress import prune as compress
 from kdutils.data import Split
 from kdutils.recipes import (
     kd_images,
+    ladder,
     net_teachers,
     tasks,
     wafer_answers,
     wafer_students,
 )
+from kdutils.recipes.ladder import FP32, Step
 from kdutils.recipes.tasks import IMAGES, WAFERS, Images, Sizes
 from kdutils.store.config import Count, Natural, Positive, Share
 from kdutils.train import students
@@ -64,25 +66,6 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One rung: what is done to the net that the step `after` left.
-
-    after: None for a system whose answers are known. rounds: how often a net was tuned
-    for `epochs` by then, each time on a new cosine. 0 sparsity and 32 bits change
-    nothing; units: the share is one of whole hidden units.
-    """
-
-    name: str
-    way: str
-    sparsity: float = 0.0
-    bits: int = 32
-    rounds: int = 0
-    after: str | None = "student fp32"
-    family: str = "ours"
-    units: bool = False
-
-
-@dataclass(frozen=True)
 class Student:
     """A finished student, how it was distilled, and the systems that it stands beside.
 
@@ -107,7 +90,7 @@ class Student:
 
 TEACHER = Step("teacher", "teacher", after=None, family="control")
 ALONE = Step("label-only student fp32", "label-only", after=None, family="control")
-FP32 = Step("student fp32", "distilled", family="control")
+DISTILLED = Step(FP32, "distilled", family="control")
 
 
 def plan(
@@ -147,70 +130,74 @@ def plan(
 
 def steps(config: dict) -> list[Step]:
     """Every rung below the float32 student, each after the one that it starts from."""
-    found, after = [], FP32.name
+    found, after = [], FP32
+    once = {"rounds": 1, "tuned": True}
     for rounds, name in CONTROLS.items():
-        found.append(Step(name, "dense", 0.0, 32, rounds, after, "control"))
+        how = {"after": after, "family": "control"}
+        found.append(Step(name, "dense", rounds=rounds, tuned=True, **how))
         after = name
     for share in config["sparsities"]:
         name = f"pruned {100 * share:g} %"
         found.append(Step(name, "pruned", share))
-        found.append(Step(f"{name} + fine-tuned", "pruned + fine-tuned", share, 32, 1))
+        found.append(Step(f"{name} + fine-tuned", "pruned + fine-tuned", share, **once))
     for share in config["units"] if config["student"] == "mlp" else []:
         name = f"without {100 * share:g} % of the units + fine-tuned"
-        found.append(Step(name, "units + fine-tuned", share, rounds=1, units=True))
+        found.append(Step(name, "units + fine-tuned", share, units=True, **once))
     for bits in config["bits"]:
         found.append(Step(f"weight-only int{bits}", "weight-only", bits=bits))
-        found.append(Step(f"QAT int{bits}", "QAT", bits=bits, rounds=1))
+        found.append(Step(f"QAT int{bits}", "QAT", bits=bits, **once))
     for share in config["both"]:
-        after, name = f"pruned {100 * share:g} % + fine-tuned", f"{100 * share:g} %"
-        name = f"pruned {name} + QAT int{JOINT}"
-        found.append(Step(name, "pruned + QAT", share, JOINT, 2, after))
+        name = f"pruned {100 * share:g} %"
+        twice = {"rounds": 2, "tuned": True, "after": f"{name} + fine-tuned"}
+        name = f"{name} + QAT int{JOINT}"
+        found.append(Step(name, "pruned + QAT", share, JOINT, **twice))
     return found
 
 
 def compute(config: dict, run) -> dict:
-    """Climb down once, keep what each rung says, one row for each."""
+    """Climb down once, keep what each rung predicts, one row for each."""
     student = (image if config["of"] == "03_kd_images" else wafer)(config, run)
-    kept = run.step("ladder", lambda: descend(config, student, run.device))
+    work = partial(descend, config, student, run.training)
+    kept = run.step("ladder", work)
     known = {TEACHER: student.teacher, ALONE: student.alone}
-    known, rows = {step: said for step, said in known.items() if said}, {}
+    known, rows = {step: logits for step, logits in known.items() if logits}, {}
     model = config["student"]
     if student.task is WAFERS:
         model = tasks.called(model, config["sizes"])
-    for order, step in enumerate([*known, FP32, *steps(config)]):
-        said = known.get(step) or {p: kept[f"{step.name}-{p}"] for p in PARTS}
+    for order, step in enumerate([*known, DISTILLED, *steps(config)]):
+        logits = known.get(step) or {p: kept[f"{step.name}-{p}"] for p in PARTS}
         row = {"step": step.name, "order": order, "family": step.family}
         row |= {"way": step.way, "sparsity": step.sparsity, "bits": step.bits}
         row |= {"tuned": step.rounds * config["epochs"], "cell": student.cell}
         row |= {"quality": student.task.quality, **student.facts, "model": model}
         for part in PARTS:
-            row[part] = student.task.score(getattr(student.parts, part).y, said[part])
-        like = FP32.name if step == ALONE else step.name  # the same net weighs the same
+            row[part] = student.task.score(getattr(student.parts, part).y, logits[part])
+        like = FP32 if step == ALONE else step.name  # the same net weighs the same
         numbers = kept.get(f"{like}-numbers", np.array([])).tolist() or [None] * 4
         row |= dict(zip(NUMBERS, numbers, strict=True))
-        rows[step] = row
-    rows[TEACHER]["weight_bytes"] = student.teacher_bytes
-    found = {row["step"]: row for row in rows.values()}
-    for step, row in rows.items():
-        row["drop"] = row["test"] - found[FP32.name]["test"]
-        row["drop_val"] = row["val"] - found[FP32.name]["val"]
-        row["control"] = control = CONTROLS.get(step.rounds)
-        row["over_control"] = row["test"] - found[control]["test"] if control else None
+        rows[step.name] = row
+    rows[TEACHER.name]["weight_bytes"] = student.teacher_bytes
+    for row in rows.values():
+        row["drop"] = row["test"] - rows[FP32]["test"]
+        row["drop_val"] = row["val"] - rows[FP32]["val"]
+        row["control"] = control = CONTROLS.get(row["tuned"] / config["epochs"])
+        row["over_control"] = row["test"] - rows[control]["test"] if control else None
     return {"rows": list(rows.values())}
 
 
-def descend(config: dict, student: Student, device: str) -> dict[str, np.ndarray]:
-    """Logits of validation and test, and NUMBERS, of every rung."""
-    left, spent, kept = {}, {}, {}
-    for step in [FP32, *steps(config)]:
-        batches = student.batches(config["seed"] + step.rounds) if step.rounds else ()
-        start = left.get(step.after, student.net)
-        left[step.name] = net = rung(config, step, start, student, batches, device)
-        spent[step.name] = spent.get(step.after, 0) + config["epochs"] * len(batches)
+def descend(config: dict, student: Student, training: Callable) -> dict:
+    """Logits of validation and test, and NUMBERS, of every rung.
+
+    training: the name of a step -> device and checkpoint of its fine-tuning.
+    """
+    kept, round_steps = {}, config["epochs"] * len(student.batches(0))
+    rung = partial(tuned, config, student, training)
+    every = ladder.climb([DISTILLED, *steps(config)], {FP32: student.net}, rung)
+    for step, net in every:
         small = deployed(net, step.bits)
         held = sum(int(p.count_nonzero()) for p in small.parameters())
         weighs = compress.weight_bytes(small, bits=step.bits)
-        numbers = [weighs, models.parameters(small), held, spent[step.name]]
+        numbers = [weighs, models.parameters(small), held, step.rounds * round_steps]
         kept[f"{step.name}-numbers"] = np.array(numbers)
         for part in PARTS:
             X = getattr(student.parts, part).X
@@ -224,8 +211,8 @@ def deployed(net: nn.Module, bits: int) -> nn.Module:
     return small if bits == 32 else quantize.quantized(small, bits)
 
 
-def rung(
-    config: dict, step: Step, net: nn.Module, student: Student, batches, device="cpu"
+def tuned(
+    config: dict, student: Student, training: Callable, step: Step, net: nn.Module
 ) -> nn.Module:
     """The net of a step, made from the net that it starts from, not yet `deployed`."""
     masks = None
@@ -235,19 +222,19 @@ def rung(
         ranked, scope = convert.folded(net), config["scope"]
         masks = compress.masks(ranked, step.sparsity, scope=scope)
         net = compress.masked(net, masks)
-    if not step.rounds:
+    if not step.tuned:
         return net
     own = {"lr": config["share"] * student.lr, "weight_decay": student.decay}
 
     def fit(net: nn.Module) -> None:
         train.fit(
             net,
-            batches,
+            student.batches(config["seed"] + step.rounds),
             student.loss,
             epochs=config["epochs"],
             optimizer=partial(torch.optim.AdamW, **own, fused=True),
             seed=config["seed"],
-            device=device,
+            **training(step.name),
         )
 
     bits = step.bits if step.bits < 32 else None

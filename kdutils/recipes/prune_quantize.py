@@ -8,74 +8,33 @@ epochs. Fine-tuning uses the loss that the student was distilled with.
 from __future__ import annotations
 
 import base64
-import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 
 import numpy as np
-import torch
-from sklearn.linear_model import LogisticRegression
 
-from kdutils import losses, metrics
+from kdutils import metrics
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
 from kdutils.deploy import bundle
 from kdutils.deploy.runtime import Int8
-from kdutils.recipes import folds, kd_tabular
-from kdutils.recipes import teachers as teachers_recipe
-from kdutils.store.config import Count, Positive, Share, Taught, following
+from kdutils.recipes import folds, kd_tabular, ladder
+from kdutils.recipes.ladder import FP32, Step
+from kdutils.store.config import Share, following
 from kdutils.train import grid
 
 NUMBERS = ("val_auc", "params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
 NUMBERS += ("model_bytes", "bundle_bytes", "moved", "moved_plain")
 OUT_OF_RANGE = 1e6  # times the column's median: an open probe
 BATCH, DRAWS = 256, 8
+ALONE, PUBLISHED = "label-only student fp32", "published: distilled"
+FIRST = {"control": FP32, "ours": FP32, "published": PUBLISHED}  # each family's zero
 digest = itemgetter("sweep")  # the data are the sweep's: its id names them
 
-# step, family, precision, share pruned; the order in which a reader meets them
-STEPS = (
-    ("student fp32", "control", "fp32", 0.0),
-    ("label-only student fp32", "control", "fp32", 0.0),
-    ("dense, same extra epochs", "control", "fp32", 0.0),
-    ("published: distilled", "published", "fp32", 0.0),
-    ("published: pruned each layer 50 %", "published", "fp32", 0.5),
-    ("published: dynamic int8", "published", "int8", 0.0),
-    ("published: pruned + dynamic int8", "published", "int8", 0.5),
-    ("pruned globally", "ours", "fp32", 0.5),
-    ("pruned first layer", "ours", "fp32", 0.5),
-    ("pruned each layer + fine-tuned", "ours", "fp32", 0.5),
-    ("pruned globally + fine-tuned", "ours", "fp32", 0.5),
-    ("pruned first layer + fine-tuned", "ours", "fp32", 0.5),
-    ("half the units + fine-tuned", "ours", "fp32", 0.5),
-    ("weight-only int8", "ours", "int8", 0.0),
-    ("static int8", "ours", "int8", 0.0),
-    ("QAT int8", "ours", "int8", 0.0),
-    ("pruned + weight-only int8", "ours", "int8", 0.5),
-    ("pruned + static int8", "ours", "int8", 0.5),
-    ("pruned + QAT int8", "ours", "int8", 0.5),
-    ("pruned 75 % + QAT int8", "ours", "int8", 0.75),
-    ("half the units + QAT int8", "ours", "int8", 0.5),
-    ("QAT, 4-bit weights", "ours", "int4", 0.0),
-    ("half the units + QAT, 4-bit weights", "ours", "int4", 0.5),
-)
-
-# Each family's zero: its own float32 student, before anything is taken away.
-FIRST = {"control": 0, "ours": 0, "published": 3}
-
 
 @dataclass(frozen=True)
-class Tuning(Taught):
-    """One sweep run, whose cells of `methods` may give the student to fine-tune."""
-
-    sweep: str
-    methods: list[str]
-    steps: Count
-    lr: Positive
-    qat_lr: Positive
-
-
-@dataclass(frozen=True)
-class Config(Tuning):
+class Config(ladder.Tuning):
     """The share of weights that is pruned."""
 
     sparsity: Share
@@ -86,39 +45,75 @@ def plan(sweep_rows, **settings) -> list[dict]:
     return following(sweep_rows, "sweep", "teacher", **settings)
 
 
+def steps(config: dict) -> list[Step]:
+    """The steps, in the order in which a reader meets them.
+
+    Ours start from the cell with the best validation AUC of the fold, the published
+    ones from the published distillation.
+    """
+    share, half, most = config["sparsity"], 0.5, 0.75
+    first, units = "pruned first layer + fine-tuned", "half the units + fine-tuned"
+    control = partial(Step, way="", family="control")
+    published = partial(Step, way="", family="published", after=PUBLISHED)
+    pruned = partial(Step, way="", sparsity=share)
+    small = partial(Step, way="", sparsity=half, units=True)
+    each = {"scope": "layer", "sparsity": half}
+    dynamic = {"quantizer": "dynamic", "bits": 8}
+    weight_only = {"quantizer": "weight-only", "bits": 8}
+    static, qat = weight_only | {"quantizer": "static"}, {"quantizer": "QAT"}
+    return [
+        control(FP32),
+        control(ALONE),
+        control("dense, same extra epochs", tuned=True),
+        published(PUBLISHED),
+        published("published: pruned each layer 50 %", **each),
+        published("published: dynamic int8", **dynamic),
+        published("published: pruned + dynamic int8", **each, **dynamic),
+        pruned("pruned globally", scope="global"),
+        pruned("pruned first layer"),
+        pruned("pruned each layer + fine-tuned", scope="layer", tuned=True),
+        pruned("pruned globally + fine-tuned", scope="global", tuned=True),
+        pruned(first, tuned=True),
+        small(units, tuned=True),
+        Step("weight-only int8", "", **weight_only),
+        Step("static int8", "", **static),
+        Step("QAT int8", "", **qat, bits=8),
+        pruned("pruned + weight-only int8", after=first, **weight_only),
+        pruned("pruned + static int8", after=first, **static),
+        pruned("pruned + QAT int8", after=first, **qat, bits=8),
+        Step("pruned 75 % + QAT int8", "", most, 8, after=first, tuned=True, **qat),
+        small("half the units + QAT int8", after=units, **qat, bits=8),
+        Step("QAT, 4-bit weights", "", **qat, bits=4),
+        small("half the units + QAT, 4-bit weights", after=units, **qat, bits=4),
+    ]
+
+
 def compute(config: dict, run) -> dict:
     """A row per step and fold, and the bundle of each step that has one, of fold 0.
 
     test_auc, drop, to_teacher and cell are of the fold, all else of the folds together.
     """
-    sweep = run.need(kd_tabular, config["sweep"])
-    source = run.need(teachers_recipe, config["teacher"])
-    every = list(folds.folds(source.config))
-    results = []
-    for fold in every:
-        targets = kd_tabular.targets(source, fold)
-        id = f"{config['source']}-{run.id}"
-        work = functools.partial(_ladder, config, sweep, fold, targets, id)
-        results.append(run.step(f"fold{fold.number}", work))
+    id = f"{config['source']}-{run.id}"
+    work = partial(descend, config, id)
+    sweep, source, every, results = ladder.measured(config, run, "fold", work)
     best = [kd_tabular.best_cell(sweep, f.number, config["methods"]) for f in every]
     cells = ["{method}, α {alpha:g}, T {T:g}".format(**cell) for cell in best]
     teacher = [source.arrays(f"fold{f.number}-ensemble")["test"] for f in every]
     truth = [fold.y["test"] for fold in every]
-    ensemble, rows = folds.rows({}, truth, teacher), []
-    for number, (step, family, precision, pruned) in enumerate(STEPS):
-        row = {"step": step, "order": number, "family": family}
-        row |= {"precision": precision, "sparsity": pruned}
-        row |= folds.facts(every, source.config)
+    ensemble, found, rows = folds.rows({}, truth, teacher), {}, []
+    for number, step in enumerate(steps(config)):
+        row = {"step": step.name, "order": number, "family": step.family}
+        row["precision"] = "fp32" if step.bits == 32 else f"int{step.bits}"
+        row |= {"sparsity": step.sparsity, **folds.facts(every, source.config)}
         numbers = np.mean([one[f"{number}-numbers"] for one in results], axis=0)
         row |= {
             key: None if np.isnan(value) else float(value)
             for key, value in zip(NUMBERS, numbers, strict=True)
         }
-        zero = FIRST[family]
-        pair = ([one[f"{n}-test"] for one in results] for n in (number, zero))
-        scores, first = pair
+        scores = [one[f"{number}-test"] for one in results]
         mine = folds.rows(row, truth, scores)
-        base = rows[zero] if zero < number else mine
+        found[step.name] = mine, scores
+        base, first = found[FIRST[step.family]]
         folds.compare("drop", mine, base, truth, scores, first)
         folds.compare("to_teacher", mine, ensemble, truth, scores, teacher)
         for one, cell in zip(mine, cells, strict=True):
@@ -126,20 +121,28 @@ def compute(config: dict, run) -> dict:
         file = results[0][f"{number}-bundle"].tobytes()
         if file and config["seed"] == 0:
             mine[0]["bundle"] = base64.b64encode(file).decode()
-        rows.append(mine)
-    return {"rows": [row for mine in rows for row in mine]}
+        rows += mine
+    return {"rows": rows}
 
 
-def _ladder(config: dict, sweep, fold: folds.Fold, targets: dict, id: str) -> dict:
+def descend(config: dict, id: str, sweep, fold: folds.Fold, targets: dict) -> dict:
     """Test logits, numbers and bundle bytes of every step in one fold.
 
     A student that has a bundle is measured as the file that ships, on raw readings.
+    Ours and the controls are calibrated, the published ones are as published.
     """
-    kept = {}
+    kept, tabular = {}, ladder.Tabular(config, sweep, fold, targets)
     neighbours = Neighbours(config["seed"], sweep.config, fold, targets)
-    for number, student in enumerate(students(config, sweep, fold, targets)):
+    start = {FP32: tabular.fp32}
+    for name, cell in ((ALONE, kd_tabular.BASE), (PUBLISHED, kd_tabular.PUBLISHED)):
+        start[name] = kd_tabular.student(sweep, fold.number, sweep.config, cell)
+    every = ladder.climb(steps(config), start, tabular.rung)
+    for number, (step, arrays) in enumerate(every):
+        student = tabular.quantized(step, arrays)
+        if step.family != "published":
+            student = tabular.calibrated(student)
         file = packed(student, fold, 0.0, id)
-        val, test = (asked(student, file, fold, name) for name in ("val", "test"))
+        val, test = (logits(student, file, fold, name) for name in ("val", "test"))
         threshold = float(np.quantile(val, 1 - fold.y["train"].mean()))
         file = packed(student, fold, threshold, id)
         kept[f"{number}-test"] = test
@@ -153,13 +156,13 @@ def _ladder(config: dict, sweep, fold: folds.Fold, targets: dict, id: str) -> di
                 model,
                 len(file) or np.nan,
                 neighbours.bounded(student, threshold),
-                neighbours.plain(STEPS[number][0]),
+                neighbours.plain(step.name),
             ]
         )
     return kept
 
 
-def asked(student, file: bytes, fold: folds.Fold, name: str) -> np.ndarray:
+def logits(student, file: bytes, fold: folds.Fold, name: str) -> np.ndarray:
     """Logits of a part of the fold: of the file, or of torch's own int8 modules."""
     if not file:
         return compress.logits(student, fold.X[name])
@@ -212,130 +215,6 @@ def shipped(rows, step: str) -> bytes:
     if kept.empty:
         raise ValueError(f"no bundle of step '{step}' was kept: it needs seed 0")
     return base64.b64decode(kept.iloc[0])
-
-
-def students(config: dict, sweep, fold: folds.Fold, targets: dict) -> list:
-    """The student of each step of STEPS, in that order.
-
-    Ours start from the cell with the best validation AUC of this fold, the published
-    ones from the published distillation.
-    """
-    share = config["sparsity"]
-    cell = kd_tabular.best_cell(sweep, fold.number, config["methods"])
-    fp32, alone, published = (
-        kd_tabular.student(sweep, fold.number, sweep.config, one)
-        for one in (cell, kd_tabular.BASE, kd_tabular.PUBLISHED)
-    )
-    tune = Tune(config, sweep.config, cell, fold, targets)
-    each, whole, first = (
-        compress.pruned(fp32, share, scope=scope)
-        for scope in ("layer", "global", "first")
-    )
-    half = compress.fewer_units(fp32, len(fp32["w2"]) // 2)
-    pruned = {"each": each, "whole": whole, "first": first, "half": half}
-    tuned = {name: tune.float(*one) for name, one in pruned.items()}
-    most = compress.pruned(tuned["first"], 0.75, scope="first")
-    sparse = tune.float(*most)
-    one_shot = compress.pruned(published, 0.5, scope="layer").arrays
-    X = fold.X["train"]
-    ours = [
-        whole.arrays,
-        first.arrays,
-        tuned["each"],
-        tuned["whole"],
-        tuned["first"],
-        tuned["half"],
-        quantize.weight_only(fp32),
-        quantize.static(fp32, X),
-        tune.int8(fp32),
-        quantize.weight_only(tuned["first"]),
-        quantize.static(tuned["first"], X),
-        tune.int8(tuned["first"], first.mask),
-        tune.int8(sparse, most.mask),
-        tune.int8(tuned["half"]),
-        tune.int8(fp32, bits=4),
-        tune.int8(tuned["half"], bits=4),
-    ]
-    as_published = [
-        published,
-        one_shot,
-        quantize.dynamic(published),
-        quantize.dynamic(one_shot),
-    ]
-    controls = [fp32, alone, tune.float(fp32, None)]
-    calibrate = functools.partial(calibrated, X=fold.X["val"], y=fold.y["val"])
-    return [*map(calibrate, controls), *as_published, *map(calibrate, ours)]
-
-
-def calibrated(student: dict | Int8, X: np.ndarray, y: np.ndarray) -> dict | Int8:
-    """The same student with its logit scaled and shifted to validation (Platt 1999).
-
-    The last layer takes both, so it costs no byte and changes no ranking. A loss that
-    sees logits only up to scale, like logit standardization at alpha 1, needs it.
-    """
-    rule = LogisticRegression().fit(compress.logits(student, X)[:, None], y)
-    slope, shift = np.float32(rule.coef_[0, 0]), np.float32(rule.intercept_[0])
-    if slope <= 0:
-        return student
-    if isinstance(student, Int8):
-        shifted = np.float32(slope * student.b2 + shift)
-        return replace(student, s2=np.float32(slope * student.s2), b2=shifted)
-    shifted = np.float32(slope * student["b2"] + shift)
-    return {**student, "w2": slope * student["w2"], "b2": shifted}
-
-
-class Tune:
-    """Fine-tunes students of one fold with the loss that they were distilled with."""
-
-    def __init__(self, config, sweep_config, cell, fold, targets):
-        self.cell, self.seed = cell, config["seed"]
-        method = kd_tabular.special(self.cell["method"])
-        self.X, self.y, self.teacher = kd_tabular.material(method, fold, targets)
-        self.fold, self.sweep_config = fold, sweep_config
-        settings = {**sweep_config, "steps": config["steps"], "lr": config["lr"]}
-        self.settings = kd_tabular.fitting(settings, len(self.y))
-        self.qat_lr = config["qat_lr"]
-
-    def float(self, arrays: dict, mask: dict | None) -> dict:
-        """The best epoch of a float32 fine-tuning; masked weights stay zero."""
-        fitted = grid.fit(
-            self.X,
-            self.y,
-            self.teacher,
-            [kd_tabular.as_cell(self.cell, self.sweep_config)],
-            seeds=[self.seed],
-            X_val=self.fold.X["val"],
-            y_val=self.fold.y["val"],
-            init=arrays,
-            mask=mask,
-            **{**self.settings, "hidden": len(arrays["w2"])},
-        )
-        return fitted.arrays(0, 0)
-
-    def int8(self, arrays: dict, mask: dict | None = None, *, bits: int = 8) -> Int8:
-        """The best epoch of a quantization-aware fine-tuning."""
-        y, teacher = torch.as_tensor(self.y), torch.as_tensor(self.teacher)
-        cell = kd_tabular.as_cell(self.cell, self.sweep_config)
-        val_X, val_y = self.fold.X["val"], self.fold.y["val"]
-
-        distil = losses.get(cell.method, "binary")
-        given = {key: getattr(cell, key) for key in distil.settings["binary"]}
-
-        def loss(logits, rows):
-            return distil(logits, teacher[rows], y[rows], kind="binary", **given)
-
-        return quantize.qat(
-            arrays,
-            self.X,
-            loss,
-            epochs=self.settings["epochs"],
-            lr=self.qat_lr,
-            batch=self.settings["batch"],
-            seed=self.seed,
-            mask=mask,
-            bits=bits,
-            validate=lambda student: metrics.auc(val_y, student.logits(val_X)),
-        )
 
 
 class Neighbours:

@@ -79,7 +79,6 @@ def fit(
     weight_decay: float = 0.0,
     eval_every: int = 1,
     init: dict[str, np.ndarray] | None = None,
-    mask: dict[str, np.ndarray] | None = None,
 ) -> Grid:
     """Train each cell under each seed: AdamW, the learning rate a half cosine to 0.
 
@@ -87,8 +86,8 @@ def fit(
     (n_val,), 0 or 1. A seed sets the batch order (torch.randperm of a generator of that
     seed, once per epoch) and, for all its cells, torch's default initial weights.
     Validation AUC is taken every `eval_every` epochs and after the last.
-    init: start from these arrays W1, b1, w2, b2 instead; mask: 0/1 arrays by the same
-    names, a 0 keeps a weight at zero. Both broadcast to the shapes of `Grid.weights`.
+    init: start from these arrays W1, b1, w2, b2 instead, which broadcast to the shapes
+    of `Grid.weights`; those of W1 and w2 that are 0 stay 0.
     Raises ValueError for rows that do not match or are not finite, for validation rows
     of one class, and for training that diverges.
     """
@@ -96,8 +95,9 @@ def fit(
     cells, seeds = tuple(cells), tuple(int(seed) for seed in seeds)
     start = init or _first_weights(X.shape[1], hidden, seeds)
     shape = (len(seeds), len(cells), *start["W1"].shape[-2:])
-    gates = {k: np.broadcast_to((mask or {}).get(k, 1), shape[: AXES[k]]) for k in AXES}
-    weights = {k: (start[k] * gates[k]).astype(np.float32, order="C") for k in AXES}
+    start = {k: np.broadcast_to(start[k], shape[: AXES[k]]) for k in AXES}
+    weights = {k: start[k].astype(np.float32, order="C") for k in AXES}
+    gates = {k: (start[k] != 0) | (k in ("b1", "b2")) for k in AXES}
     val_auc, best_epoch = np.empty(shape[:2]), np.empty(shape[:2], np.int64)
 
     train = _with_ones(X), _float(y), _float(teacher)
@@ -111,7 +111,7 @@ def fit(
         for s, seed in enumerate(seeds):
             at = (s, block)
             net = _stack(weights, at)
-            gate = _stack(gates, at).parameters if mask else []
+            gate = _stack(gates, at).parameters if init else []
             optimizer = torch.optim.AdamW(net.parameters, **adam)
             val_auc[at], best_epoch[at] = _train(
                 net, optimizer, gradient, gate, train, val, seed=seed, **how

@@ -1,0 +1,187 @@
+"""recipes.ladder: pruning and quantization as a list of steps, for any student.
+
+A ladder is a list of `Step`s, each after the one that it starts from; `climb` takes
+them one by one. `Tabular` takes the steps of the two-layer students of tables, whose
+fine-tuning uses the loss that they were distilled with; `netladder` those of nets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from kdutils import losses, metrics
+from kdutils.compress import prune as compress
+from kdutils.compress import quantize
+from kdutils.deploy.runtime import Int8
+from kdutils.recipes import kd_tabular
+from kdutils.recipes import teachers as teachers_recipe
+from kdutils.recipes.folds import Fold, folds
+from kdutils.store.config import Count, Positive, Taught
+from kdutils.train import grid
+
+FP32 = "student fp32"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rung: what is done to the student that the step `after` left.
+
+    sparsity: the share of the weights, or of the hidden units where `units`, that is
+    away by then; 0 takes none. tuned: fine-tuned afterwards; rounds: how often by then.
+    quantizer: how the result gets its `bits` ('' leaves float32); the next step starts
+    from the student before that. after: None for a system that is known.
+    """
+
+    name: str
+    way: str
+    sparsity: float = 0.0
+    bits: int = 32
+    rounds: int = 0
+    after: str | None = FP32
+    family: str = "ours"
+    scope: str = "first"
+    units: bool = False
+    tuned: bool = False
+    quantizer: str = ""
+
+
+def climb(
+    steps: Iterable[Step], known: dict[str, Any], rung: Callable
+) -> Iterator[tuple[Step, Any]]:
+    """Each step with its student; rung: (step, student that it starts from) -> student.
+
+    known: students by the names of the steps at which something else starts.
+    """
+    left = dict(known)
+    for step in steps:
+        if step.name not in left:
+            left[step.name] = rung(step, left[step.after])
+        yield step, left[step.name]
+
+
+@dataclass(frozen=True)
+class Tuning(Taught):
+    """One sweep run, whose cells of `methods` may give the student to fine-tune."""
+
+    sweep: str
+    methods: list[str]
+    steps: Count
+    lr: Positive
+    qat_lr: Positive
+
+
+class Tabular:
+    """A fold's distilled student, and the steps that can be taken from it.
+
+    Fine-tuning goes on with the rows and the loss that it was distilled with.
+    """
+
+    def __init__(self, config: dict, sweep, fold: Fold, targets: dict) -> None:
+        self.fold, self.seed, self.qat_lr = fold, config["seed"], config["qat_lr"]
+        chosen = kd_tabular.best_cell(sweep, fold.number, config["methods"])
+        self.fp32 = kd_tabular.student(sweep, fold.number, sweep.config, chosen)
+        self.cell = kd_tabular.as_cell(chosen, sweep.config)
+        kind = kd_tabular.special(chosen["method"])
+        self.X, self.y, self.teacher = kd_tabular.material(kind, fold, targets)
+        settings = {**sweep.config, "steps": config["steps"], "lr": config["lr"]}
+        self.settings = kd_tabular.fitting(settings, len(self.y))
+
+    def rung(self, step: Step, arrays: dict) -> dict:
+        """The float32 student of a step from the one that it starts from."""
+        if step.units:
+            left = round((1 - step.sparsity) * len(self.fp32["w2"]))
+            arrays = compress.fewer_units(arrays, max(1, left))
+        elif step.sparsity:
+            arrays = compress.pruned(arrays, step.sparsity, scope=step.scope)
+        return self.float(arrays) if step.tuned else arrays
+
+    def quantized(self, step: Step, arrays: dict):
+        """The float32 student of a step as its quantizer makes it."""
+        bits = {"bits": step.bits}
+        make = {
+            "": lambda: arrays,
+            "dynamic": lambda: quantize.dynamic(arrays),
+            "weight-only": lambda: quantize.weight_only(arrays, **bits),
+            "static": lambda: quantize.static(arrays, self.fold.X["train"], **bits),
+            "QAT": lambda: self.int8(arrays, **bits),
+        }
+        return make[step.quantizer]()
+
+    def float(self, arrays: dict) -> dict:
+        """The best epoch of a float32 fine-tuning; weights that are 0 stay 0."""
+        fitted = grid.fit(
+            self.X,
+            self.y,
+            self.teacher,
+            [self.cell],
+            seeds=[self.seed],
+            X_val=self.fold.X["val"],
+            y_val=self.fold.y["val"],
+            init=arrays,
+            **{**self.settings, "hidden": len(arrays["w2"])},
+        )
+        return fitted.arrays(0, 0)
+
+    def int8(self, arrays: dict, *, bits: int) -> Int8:
+        """The best epoch of a quantization-aware fine-tuning; zeros stay zeros."""
+        y, teacher = torch.as_tensor(self.y), torch.as_tensor(self.teacher)
+        val_X, val_y = self.fold.X["val"], self.fold.y["val"]
+        distil = losses.get(self.cell.method, "binary")
+        given = {key: getattr(self.cell, key) for key in distil.settings["binary"]}
+
+        def loss(logits, rows):
+            return distil(logits, teacher[rows], y[rows], kind="binary", **given)
+
+        return quantize.qat(
+            arrays,
+            self.X,
+            loss,
+            epochs=self.settings["epochs"],
+            lr=self.qat_lr,
+            batch=self.settings["batch"],
+            seed=self.seed,
+            bits=bits,
+            validate=lambda student: metrics.auc(val_y, student.logits(val_X)),
+        )
+
+    def calibrated(self, student):
+        """The student calibrated on the fold's validation rows."""
+        return calibrated(student, self.fold.X["val"], self.fold.y["val"])
+
+
+def calibrated(student: dict | Int8, X: np.ndarray, y: np.ndarray) -> dict | Int8:
+    """The same student with its logit scaled and shifted to validation (Platt 1999).
+
+    The last layer takes both, so it costs no byte and changes no ranking. A loss that
+    sees logits only up to scale, like logit standardization at alpha 1, needs it.
+    """
+    rule = LogisticRegression().fit(compress.logits(student, X)[:, None], y)
+    slope, shift = np.float32(rule.coef_[0, 0]), np.float32(rule.intercept_[0])
+    if slope <= 0:
+        return student
+    if isinstance(student, Int8):
+        shifted = np.float32(slope * student.b2 + shift)
+        return replace(student, s2=np.float32(slope * student.s2), b2=shifted)
+    shifted = np.float32(slope * student["b2"] + shift)
+    return {**student, "w2": slope * student["w2"], "b2": shifted}
+
+
+def measured(config: dict, run, name: str, work: Callable) -> tuple:
+    """A sweep's folds, the teacher's config, and what `work` keeps of each fold.
+
+    work: (sweep, fold, the teacher's targets) -> arrays, kept as step `name` + number.
+    """
+    sweep = run.need(kd_tabular, config["sweep"])
+    source = run.need(teachers_recipe, config["teacher"])
+    every, kept = list(folds(source.config)), []
+    for fold in every:
+        targets = kd_tabular.targets(source, fold)
+        step = f"{name}{fold.number}"
+        kept.append(run.step(step, lambda f=fold, t=targets: work(sweep, f, t)))
+    return sweep, source, every, kept
