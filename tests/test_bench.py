@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kdutils import bench as timing
-from kdutils import models, paths, train
+from kdutils import models, paths
 from kdutils.bench import __main__ as bench
 from kdutils.bench import device
 from kdutils.compress import convert
@@ -96,12 +96,12 @@ def test_an_image_is_what_the_nets_read_of_one_of_the_eight_copies(maps, planes)
 def test_the_loops_train_the_same_wafer_student(maps):
     X, t = maps
     X = symmetry.copies(X).max(0)  # no turn changes them
-    first = train.predict(bench.fresh(**SMALL), X)
+    first = models.predict(bench.fresh(**SMALL), X)
     said = {}
     for way, loop in bench.LOOPS.items():
         net = bench.fresh(**SMALL)
         loop(net, X, t, epochs=1, batch=5)
-        said[way] = train.predict(net, X)
+        said[way] = models.predict(net, X)
     usual, memory, ours, bf16 = said.values()
     moved = np.abs(usual - first).mean()
     assert moved > 0.02 * np.abs(usual).mean()
@@ -123,8 +123,8 @@ def test_a_loop_takes_all_its_epochs(maps, loop):
 def test_the_packed_student_is_the_student():
     net, held = bench.packed(SMALL)
     X, _ = wafersim.draw(40, seed=0)
-    plain = train.predict(convert.folded(bench.fresh(**SMALL)), X)
-    assert 0 < np.abs(train.predict(net, X) - plain).max() < 0.05 * np.abs(plain).max()
+    plain = models.predict(convert.folded(bench.fresh(**SMALL)), X)
+    assert 0 < np.abs(models.predict(net, X) - plain).max() < 0.05 * np.abs(plain).max()
     assert held < convert.torch_bytes(net) / 2
 
 

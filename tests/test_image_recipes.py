@@ -21,7 +21,7 @@ from kdutils.recipes import (
     net_teachers,
     subclass,
 )
-from kdutils.recipes.tasks import IMAGES
+from kdutils.recipes.tasks import IMAGES, paired
 from kdutils.store import runs
 from kdutils.train import Batches, shifts, students
 from kdutils.train.students import Cell
@@ -290,9 +290,9 @@ def test_a_known_bias_is_found_on_training_images():
 def test_pairs_are_counted_by_image():
     y = np.array([0, 1, 2, 3, 4, 5])
     mine, base = np.eye(10)[[0, 1, 2, 9, 9, 9]], np.eye(10)[[0, 8, 8, 3, 8, 8]]
-    found = hinton.paired(y, mine, base)
+    found = paired(y, mine, base)
     assert found == {"only_mine": 2, "only_base": 1, "mcnemar_p": 1.0}
-    assert hinton.paired(y, np.eye(10)[y], np.eye(10)[9 - y])["mcnemar_p"] == 2 / 64
+    assert paired(y, np.eye(10)[y], np.eye(10)[9 - y])["mcnemar_p"] == 2 / 64
 
 
 # --- the sweep --------------------------------------------------------------------
@@ -335,13 +335,13 @@ def test_a_cells_row_is_that_of_the_student_trained_alone(rows, student):
     }
     targets["self"] = run.arrays("self")["said"]
     frame = rows[kd_images].query("student == @student and seed == 0")
-    cells = kd_images.every(config)
+    cells, large = kd_images.every(config), net_teachers.trained(source)
+    hidden = models.predict(large, parts.train.X, features=True)
     for number in (0, 2, 4, 7, 9, 12, 13, 15):
         (method, cell), row = cells[number], frame.iloc[number]
-        felt = kd_images.features(source, parts.train.X) if cell.hint else None
         net = students.fit_one(
             kd_images.untrained(config, parts), parts.train.X, parts.train.y, targets,
-            cell, features=felt, **kd_images.fitting(config),
+            cell, features=hidden if cell.hint else None, **kd_images.fitting(config),
         )  # fmt: skip
         assert (method, cell.alpha, cell.T) == (row.method, row.alpha, row["T"])
         for part, acc in ((parts.val, row.val_acc), (parts.test, row.test_acc)):
@@ -383,11 +383,13 @@ def test_a_label_that_is_not_known_is_never_read():
     wrong[first] = parts.train.y[first]
     train = parts.train
     spoiled = replace(parts, train=Part(train.X, wrong, train.group, train.row))
-    found = few_labels.arms(config, taught, parts, full, first)
-    again = few_labels.arms(config, taught, spoiled, full, first)
+    found = few_labels.arms(config, taught, parts, full, first, lambda name: {})
+    again = few_labels.arms(config, taught, spoiled, full, first, lambda name: {})
     for arm, logits in found.items():
         assert np.array_equal(logits, again[arm]), arm
-    other = few_labels.arms(config, taught, parts, full, first[::-1][:49])
+    other = few_labels.arms(
+        config, taught, parts, full, first[::-1][:49], lambda name: {}
+    )
     assert not any(np.array_equal(found[arm], other[arm]) for arm in found)
 
 
@@ -491,10 +493,10 @@ def test_kmeans_looks_inside_each_class_of_the_plain_teacher():
     data, config = material(truth // 5, truth), {"subclasses": 10, "seed": 0}
     noise = 0.01 * np.random.default_rng(0).random((70, 10))
     plain = {"test": np.eye(2)[truth // 5], "features": np.eye(10)[truth] + noise}
-    row = subclass.found(config, data, np.eye(10)[np.full(70, 3)], plain)
+    row = subclass.found(config, data, np.eye(10)[np.full(70, 3)], lambda name: {})
     assert row["ari_kmeans"] == 1 and row["ari"] == 0
     plain["test"] = np.eye(2)[np.zeros(70, int)]  # five groups for ten
-    row = subclass.found(config, data, np.eye(10)[truth], plain)
+    row = subclass.found(config, data, np.eye(10)[truth], lambda name: {})
     assert 0.2 < row["ari_kmeans"] < 0.8 and row["ari"] == 1
 
 

@@ -221,7 +221,7 @@ def test_the_wafer_student_is_the_one_that_was_kept(study):
     run, mine, one = opened(rows, "compact")
     row = wafers[wafers["run"] == run.config["taught"]].iloc[0]
     assert (row["group"], row["sizes"]) == ("ours", SETTINGS["wafer_sizes"][0])
-    z = train.predict(one.net, one.parts.test.X)
+    z = models.predict(one.net, one.parts.test.X)
     gap = np.abs(run.arrays("ladder")["student fp32-test"] - z).max()
     assert 0 <= gap < 1e-3  # folding moves sums by a rounding
     assert mine.loc["teacher", "test"] == row["teacher_exact"]

@@ -103,7 +103,7 @@ def test_out_of_fold_rows_were_not_seen(monkeypatch):
         teachers.teachers, "fit", lambda name, settings, rows, *a, **k: Memory(rows)
     )
     group = fold.split.train.group
-    known = teachers.out_of_fold("mlp", {}, fold, group, 3, 1, 0)
+    known = teachers.out_of_fold("mlp", {}, fold, group, 3, epochs=1, seed=0)
     assert known.shape == fold.y["train"].shape
     assert not known.any()
 

@@ -327,7 +327,7 @@ def test_targets_of_another_length_are_refused(targets, said):
 @pytest.mark.parametrize("views", range(1, 9))
 def test_an_answer_is_the_mean_over_the_first_copies(views):
     X, model = maps(7), linear()
-    found = train.predict(model, X, augment=symmetry.copies, views=views)
+    found = models.predict(model, X, augment=symmetry.copies, views=views)
     assert found.shape == (7, 3) and found.dtype == np.float32
     model.eval()
     with torch.no_grad():
@@ -341,26 +341,28 @@ def test_no_turn_changes_the_answer_of_eight_views(k):
     X, model = maps(7), linear()
     Y = np.ascontiguousarray(symmetry.copies(X)[k])
     first, again = (
-        train.predict(model, maps, augment=symmetry.copies, views=8) for maps in (X, Y)
+        models.predict(model, maps, augment=symmetry.copies, views=8) for maps in (X, Y)
     )
     assert np.allclose(first, again, atol=1e-6)
-    one, other = (train.predict(model, maps) for maps in (X, Y))
+    one, other = (models.predict(model, maps) for maps in (X, Y))
     assert np.abs(one - other).max() > 0.01
 
 
 @pytest.mark.parametrize("views", [1, 3, 8])
 def test_how_many_are_asked_at_once_changes_nothing(views):
     X, model = maps(11), linear()
-    whole = train.predict(model, X, augment=symmetry.copies, views=views)
+    whole = models.predict(model, X, augment=symmetry.copies, views=views)
     for rows in (1, 4, 11):
-        found = train.predict(model, X, augment=symmetry.copies, views=views, rows=rows)
+        found = models.predict(
+            model, X, augment=symmetry.copies, views=views, batch=rows
+        )
         assert np.allclose(found, whole, atol=1e-6)
 
 
 def test_asking_neither_trains_nor_drops_anything():
     X, model = maps(), nn.Sequential(linear(), nn.Dropout(0.5)).train()
     kept = {k: v.clone() for k, v in model.state_dict().items()}
-    assert np.array_equal(train.predict(model, X), train.predict(model.train(), X))
+    assert np.array_equal(models.predict(model, X), models.predict(model.train(), X))
     assert not model.training
     assert all(torch.equal(v, kept[k]) for k, v in model.state_dict().items())
 
@@ -368,7 +370,7 @@ def test_asking_neither_trains_nor_drops_anything():
 @pytest.mark.parametrize("views", [0, 9, -1, 2.5])
 def test_views_that_are_none_are_refused(views):
     with pytest.raises(ValueError) as error:
-        train.predict(linear(), maps(), augment=symmetry.copies, views=views)
+        models.predict(linear(), maps(), augment=symmetry.copies, views=views)
     assert str(error.value) == f"views is {views}: expected 1 to 8"
 
 

@@ -211,7 +211,7 @@ def test_kept_answers_are_those_of_the_kept_weights_augment_or_not(rows):
             z = WAFERS.predict(net_teachers.asked(run), X, views=views)
             assert np.array_equal(told[f"val{views}"], z)
             copies = symmetry.copies(X)[:views].copy()
-            z = np.mean([train.predict(net, copy) for copy in copies], axis=0)
+            z = np.mean([models.predict(net, copy) for copy in copies], axis=0)
             gap = np.abs(told[f"val{views}"] - z).max()
             assert gap <= atol if atol else 0 < gap < 0.05 * np.abs(z).max()  # bfloat16
 
@@ -422,10 +422,10 @@ def test_a_students_record_is_what_its_kept_weights_say(rows):
         assert row["torch_bytes"] == convert.torch_bytes(net)
         for part in ("val", "test"):
             X = getattr(parts, part).X
-            assert np.array_equal(said[part], train.predict(net, X))
-            assert np.array_equal(said[f"{part}8"], train.predict(small, X))
+            assert np.array_equal(said[part], models.predict(net, X))
+            assert np.array_equal(said[f"{part}8"], models.predict(small, X))
         assert np.array_equal(
-            said["views8"], train.predict(small, X, augment=symmetry.copies, views=8)
+            said["views8"], models.predict(small, X, augment=symmetry.copies, views=8)
         )
         y = parts.test.y
         assert row["val_exact"] == metrics.accuracy(parts.val.y, said["val"])

@@ -25,20 +25,36 @@ def load(net: nn.Module, weights: dict[str, np.ndarray]) -> nn.Module:
     return net.eval()
 
 
+@torch.no_grad()
 def predict(
-    net: nn.Module, X, device=None, *, batch: int = 1000, features: bool = False
+    net: nn.Module,
+    X,
+    device=None,
+    *,
+    batch: int = 1000,
+    features: bool = False,
+    augment: Callable | None = None,
+    views: int = 1,
 ) -> np.ndarray:
     """Logits float32 (n, K) or (n,), or features, of X (n, ...), a batch at a time.
 
-    device: where to, net and rows; without it they stay where the net is.
+    device: where to, net and rows; without it they stay where the net is. augment: X ->
+    its views (V, n, ...); the mean over the first `views` of them is returned
+    (test-time augmentation).
     """
     if device is None:
         device = next((p.device for p in net.parameters()), "cpu")
-    net = net.to(device).eval()
+    net, found = net.to(device).eval(), []
     forward = net.features if features else net
-    with torch.no_grad():
-        parts = torch.as_tensor(X).split(batch)
-        return torch.cat([forward(x.to(device)).float().cpu() for x in parts]).numpy()
+    for start in range(0, max(len(X), 1), batch):
+        rows = X[start : start + batch]
+        shown = rows[None] if augment is None else augment(rows)
+        if not isinstance(views, int) or not 1 <= views <= len(shown):
+            raise ValueError(f"views is {views}: expected 1 to {len(shown)}")
+        x = torch.cat([torch.as_tensor(shown[k]) for k in range(views)])
+        z = torch.cat([forward(some.to(device)).float() for some in x.split(batch)])
+        found.append(z.unflatten(0, (views, -1)).mean(0))
+    return torch.cat(found).cpu().numpy()
 
 
 class Autocast(nn.Module):

@@ -58,7 +58,7 @@ def steps(config: dict) -> list[Step]:
     for rounds, share in enumerate(config["sparsities"], 1):
 
         def add(way: str, after: str, share=share, **how) -> str:
-            found.append(Step(f"{way} {share:g}", way, share, after=after, **how))
+            found.append(Step(f"{way} {len(found)}", way, share, after=after, **how))
             return found[-1].name
 
         tuned = {"rounds": rounds, "tuned": True}

@@ -16,8 +16,7 @@ import numpy as np
 
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
-from kdutils.recipes.hinton import paired
-from kdutils.recipes.tasks import IMAGES
+from kdutils.recipes.tasks import IMAGES, paired
 from kdutils.store.config import Count, Positive, Share, Taught, following
 from kdutils.train import students
 from kdutils.train.students import Cell
@@ -64,7 +63,7 @@ def compute(config: dict, run) -> dict:
     for labels in config["sizes"]:
         some = order[:labels]
         work = partial(arms, config, source.config, parts, told["views"][0], some)
-        found = run.step(f"labels-{labels}", partial(work, device=run.device))
+        found = run.step(f"labels-{labels}", partial(work, run.training))
         for arm in (*LABELLED, *EVERY, "teacher"):
             row = {"arm": arm, "labels": labels, **shared}
             row |= metrics.summary(y, found[arm])
@@ -74,18 +73,18 @@ def compute(config: dict, run) -> dict:
 
 
 def arms(
-    config: dict,
-    taught: dict,
-    parts,
-    full: np.ndarray,
-    first: np.ndarray,
-    device: str = "cpu",
+    config: dict, taught: dict, parts, full: np.ndarray, first: np.ndarray, training
 ) -> dict:
-    """Test logits (n, K) of each arm; `first`: the rows whose labels are known."""
+    """Test logits (n, K) of each arm; `first`: the rows whose labels are known.
+
+    training: a name -> device and checkpoint of what is trained.
+    """
     X, y, seed = parts.train.X, parts.train.y, config["seed"]
     own = {"widths": config["teacher_widths"], "batch": config["batch"], "seed": seed}
     own["epochs"] = epochs(config["teacher_steps"], len(first), config)
-    teacher = net_teachers.teach(taught | own, X[first], y[first], device=device)
+    teacher = net_teachers.teach(
+        taught | own, X[first], y[first], **training(f"teacher-{len(first)}")
+    )
     targets = {"own": models.predict(teacher, X), "full": full.astype(np.float32)}
     known = np.full(len(X), -100)
     known[first] = y[first]
@@ -104,7 +103,7 @@ def arms(
             lr=config["lr"],
             seed=seed,
             bf16=config["bf16"],
-            device=device,
+            **training(f"students-{len(first)}-of-{len(rows)}"),
         )
         logits = students.predict_stacked(net, weights, parts.test.X)
         found |= dict(zip(names, logits, strict=True))

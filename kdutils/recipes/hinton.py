@@ -14,9 +14,9 @@ from operator import itemgetter
 
 import numpy as np
 
-from kdutils import metrics, models, stats
+from kdutils import metrics, models
 from kdutils.recipes import net_teachers
-from kdutils.recipes.tasks import IMAGES
+from kdutils.recipes.tasks import IMAGES, paired
 from kdutils.store.config import Count, Natural, Positive, Share, Taught, following
 from kdutils.train import students
 from kdutils.train.students import Cell
@@ -125,16 +125,6 @@ def student(config: dict, system: dict, parts, views: np.ndarray, **how) -> dict
     )
     found = {"test": models.predict(net, parts.test.X)}
     return found | ({"train": models.predict(net, X)} if "omit" in system else {})
-
-
-def paired(y: np.ndarray, logits: np.ndarray, base: np.ndarray) -> dict:
-    """Images that only this system, or only its base, gets right, and McNemar's p."""
-    found = stats.mcnemar(logits.argmax(-1) == y, base.argmax(-1) == y)
-    return {
-        "only_mine": found.only_a,
-        "only_base": found.only_b,
-        "mcnemar_p": found.p,
-    }
 
 
 def corrected(omitted: list[int], parts, train: np.ndarray, test: np.ndarray) -> dict:

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from kdutils import metrics, models
-from kdutils.recipes import hinton, net_teachers
-from kdutils.recipes.tasks import IMAGES, Sizes
+from kdutils.recipes import net_teachers
+from kdutils.recipes.tasks import IMAGES, Sizes, paired
 from kdutils.store.config import (
     Count,
     NotNegative,
@@ -124,7 +124,7 @@ def compute(config: dict, run) -> dict:
         first = rows[0] if rows else row
         row["gain"] = row["test_acc"] - first["test_acc"]
         row["gain_val"] = row["val_acc"] - first["val_acc"]
-        rows.append(row | hinton.paired(parts.test.y, test, base))
+        rows.append(row | paired(parts.test.y, test, base))
     return {"rows": rows}
 
 
@@ -186,12 +186,8 @@ def outputs(config: dict, run, parts, targets: dict, source) -> dict:
         )
         for start in range(0, len(plain), many)
     ]
-    found.append(
-        run.step(
-            "hinted",
-            lambda: with_hints(config, parts, targets, hinted, source, run.device),
-        )
-    )
+    work = partial(with_hints, config, parts, targets, hinted, source, run.training)
+    found.append(run.step("hinted", work))
     return {k: np.concatenate([one[k] for one in found]) for k in ("val", "test")}
 
 
@@ -207,27 +203,16 @@ def together(config: dict, parts, targets: dict, some: list[Cell], **training) -
 
 
 def with_hints(
-    config: dict, parts, targets: dict, some: list[Cell], source, device: str
+    config: dict, parts, targets: dict, some: list[Cell], source, training
 ) -> dict:
-    """Logits of cells that read the teacher's features too, one after another."""
-    said, felt = {"val": [], "test": []}, features(source, parts.train.X)
-    for cell in some:
+    """Logits of cells that read the teacher's last hidden layer too, one by one."""
+    X, y, found = parts.train.X, parts.train.y, {"val": [], "test": []}
+    large = net_teachers.trained(source)
+    features = models.predict(large, X, features=True).astype(np.float16)
+    for number, cell in enumerate(some):
         net = untrained(config, parts)
-        students.fit_one(
-            net,
-            parts.train.X,
-            parts.train.y,
-            targets,
-            cell,
-            features=felt,
-            **fitting(config) | {"bf16": False, "device": device},
-        )
-        for name, part in (("val", parts.val), ("test", parts.test)):
-            said[name].append(models.predict(net, part.X))
-    return {name: np.stack(logits) for name, logits in said.items()}
-
-
-def features(source, X: np.ndarray) -> np.ndarray:
-    """The teacher's last hidden layer on images X: float16 (n, d)."""
-    model = net_teachers.trained(source)
-    return models.predict(model, X, features=True).astype(np.float16)
+        how = fitting(config) | {"bf16": False, **training(f"hinted-{number}")}
+        students.fit_one(net, X, y, targets, cell, features=features, **how)
+        for name, logits in found.items():
+            logits.append(models.predict(net, getattr(parts, name).X))
+    return {name: np.stack(logits) for name, logits in found.items()}

@@ -45,17 +45,25 @@ def plan(teacher_rows, *, sizes, noises, **settings) -> list[dict]:
 
 
 def compute(config: dict, run) -> dict:
-    """One row per number of labels and arm, on the source's first split."""
+    """One row per number of labels and arm, on the source's first split.
+
+    No row where its test part has fewer than two fails or passes: no AUC of them has an
+    interval.
+    """
     source = run.need(teachers_recipe, config["teacher"])
     fold = next(folds.folds(source.config))
-    rows = []
+    rows, fails = [], int(fold.y["test"].sum())
+    if min(fails, len(fold.y["test"]) - fails) < 2:
+        return {"rows": []}
     for size in config["sizes"]:
         drawn = draw(config, fold.split, size)
         if drawn is None:
             continue
         test = run.step(
             f"labels{size}",
-            lambda drawn=drawn: arms(config, source.config, fold.split, *drawn),
+            lambda drawn=drawn: arms(
+                config, source.config, fold.split, *drawn, run.device
+            ),
         )
         truth, zero = [fold.y["test"]], [test["label-only"]]
         base = folds.rows({}, truth, zero)
@@ -101,7 +109,9 @@ def _stratified(y: np.ndarray, size: int, rng) -> np.ndarray | None:
     return rng.permutation(np.concatenate(chosen))
 
 
-def arms(config, source: dict, whole: Split, split: Split, rest: np.ndarray) -> dict:
+def arms(
+    config, source: dict, whole: Split, split: Split, rest: np.ndarray, device: str
+) -> dict:
     """Test logits of the teacher and of each arm's student.
 
     split: the labelled rows, from which columns and scales are learned too; rest: rows
@@ -113,27 +123,29 @@ def arms(config, source: dict, whole: Split, split: Split, rest: np.ndarray) -> 
         np.nan_to_num(fold.gaps["train"]), config["synthetic"], seed=seed
     )
     unlabelled = whole.train.X[rest]
-    told = _teach(source, fold, seed, folds.with_gaps(fold.wide, unlabelled), made)
+    how = {"seed": seed, "device": device}
+    gaps = folds.with_gaps(fold.wide, unlabelled)
+    logits = _teach(source, fold, gaps, made, **how)
     free = {
         "label-only": None,
-        "distilled": (fold.X["train"][:0], told["oof"][:0]),
-        "distilled+unlabelled": (fold.prepare.transform(unlabelled), told["rest"]),
-        "distilled+synthetic": (made[:, fold.narrow], told["made"]),
+        "distilled": (fold.X["train"][:0], logits["oof"][:0]),
+        "distilled+unlabelled": (fold.prepare.transform(unlabelled), logits["rest"]),
+        "distilled+synthetic": (made[:, fold.narrow], logits["made"]),
     }
     students = {
-        arm: _student(config, fold, told["oof"], extra)
+        arm: _student(config, fold, logits["oof"], extra)
         for arm, extra in free.items()
         if extra is None or arm == "distilled" or len(extra[0])
     }
-    return {"teacher": told["test"], **students}
+    return {"teacher": logits["test"], **students}
 
 
-def _teach(source, fold: folds.Fold, seed: int, rest, made) -> dict:
+def _teach(source, fold: folds.Fold, rest, made, *, seed: int, device: str) -> dict:
     """The ensemble's logits: out of fold on labelled rows, plain on all others."""
     members = []
     for name in MEMBERS:
-        settings = teachers.candidates(name, 1, seed)[0]
-        epochs, part = source["epochs"][name], fold.split.train
+        settings, group = teachers.candidates(name, 1, seed)[0], fold.split.train.group
+        how = {"epochs": source["epochs"][name], "seed": seed, "device": device}
         model = teachers.fit(
             name,
             settings,
@@ -141,18 +153,17 @@ def _teach(source, fold: folds.Fold, seed: int, rest, made) -> dict:
             fold.y["train"],
             fold.gaps["val"],
             fold.y["val"],
-            epochs=epochs,
-            seed=seed,
+            **how,
         )
         oof = teachers_recipe.out_of_fold(
-            name, settings, fold, part.group, source["oof_folds"], epochs, seed
+            name, settings, fold, group, source["oof_folds"], **how
         )
         rows = {"rest": rest, "made": made, "test": fold.gaps["test"]}
-        said = {key: model.logits(X) for key, X in rows.items() if len(X)}
-        members.append({"oof": oof, **said})
+        logits = {key: model.logits(X) for key, X in rows.items() if len(X)}
+        members.append({"oof": oof, **logits})
     rule = teachers.stack([m["oof"] for m in members], fold.y["train"])
-    said = {key: rule([m[key] for m in members]) for key in members[0]}
-    return {"rest": np.empty(0, np.float32), **said}
+    logits = {key: rule([m[key] for m in members]) for key in members[0]}
+    return {"rest": np.empty(0, np.float32), **logits}
 
 
 def _student(config, fold: folds.Fold, oof: np.ndarray, extra) -> np.ndarray:

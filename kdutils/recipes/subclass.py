@@ -21,8 +21,7 @@ from kdutils import losses, metrics, models, train
 from kdutils.data.simulate import tester as simulator
 from kdutils.losses import subclass
 from kdutils.recipes import folds, tasks
-from kdutils.recipes.hinton import paired
-from kdutils.recipes.tasks import Images, Net
+from kdutils.recipes.tasks import Images, Net, paired
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 
 CLASSES = 2

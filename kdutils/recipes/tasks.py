@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from kdutils import losses, metrics, models, train
+from kdutils import losses, metrics, models, stats, train
 from kdutils.data import Split, images, symmetry, tables, wafers
 from kdutils.data.simulate import wafersim
 from kdutils.store.config import Count, Natural, Share
@@ -135,10 +135,7 @@ class Readings(Images):
 
     def predict(self, net: nn.Module, X, *, features: bool = False) -> np.ndarray:
         """Logits (n, K), or features."""
-        net.eval()
-        with torch.no_grad():
-            X = torch.as_tensor(X)
-            return (net.features(X) if features else net(X)).float().numpy()
+        return models.predict(net, X, batch=len(X), features=features)
 
     def views(self, net: nn.Module, X, augment: int) -> np.ndarray:
         """Logits float16 (1, n, K)."""
@@ -193,7 +190,7 @@ class Wafers(Images):
 
     def predict(self, net: nn.Module, X, *, views: int = 1) -> np.ndarray:
         """Mean logits (n, 8) over the first `views` of the eight symmetries."""
-        return train.predict(net, X, augment=symmetry.copies, views=views)
+        return models.predict(net, X, batch=500, augment=symmetry.copies, views=views)
 
     def drawn(self, config: dict) -> tuple[np.ndarray, np.ndarray]:
         """A config's `simulated` maps, drawn as its site's own, and their patterns."""
@@ -225,6 +222,16 @@ def called(net: str, sizes: dict) -> str:
     name = f"dw {name}" if net == "separable" else name
     name += f" x{sizes['depth']}" if sizes.get("depth") else ""
     return name + (f" +{sizes['head']}" if sizes.get("head") else "")
+
+
+def paired(y: np.ndarray, logits: np.ndarray, base: np.ndarray) -> dict:
+    """Images that only this system, or only its base, gets right, and McNemar's p."""
+    found = stats.mcnemar(logits.argmax(-1) == y, base.argmax(-1) == y)
+    return {
+        "only_mine": found.only_a,
+        "only_base": found.only_b,
+        "mcnemar_p": found.p,
+    }
 
 
 def flat(found: dict, items: tuple | None = None) -> dict:

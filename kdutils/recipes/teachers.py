@@ -109,7 +109,8 @@ def compute(config: dict, run) -> dict:
 
 
 def _teacher(config: dict, run, fold: folds.Fold, name: str) -> dict:
-    seed, epochs = config["seed"], config["epochs"][name]
+    how = {"epochs": config["epochs"][name], "seed": config["seed"]}
+    how["device"] = run.device
 
     def compute() -> dict:
         rows, y, group = fold.gaps, fold.y, fold.split.train.group
@@ -120,12 +121,11 @@ def _teacher(config: dict, run, fold: folds.Fold, name: str) -> dict:
             rows["val"],
             y["val"],
             tries=config["tries"][name],
-            epochs=epochs,
-            seed=seed,
+            **how,
         )
         return {
             "oof": out_of_fold(
-                name, best.settings, fold, group, config["oof_folds"], epochs, seed
+                name, best.settings, fold, group, config["oof_folds"], **how
             ),
             "made": best.logits(made(config, fold)),
             "insample": best.logits(rows["train"]),
@@ -140,8 +140,11 @@ def _teacher(config: dict, run, fold: folds.Fold, name: str) -> dict:
     return run.step(f"fold{fold.number}-{name}", compute)
 
 
-def out_of_fold(name, settings, fold, group, parts, epochs, seed) -> np.ndarray:
-    """Logits (n_train,) of every training row from a teacher that did not see it."""
+def out_of_fold(name, settings, fold, group, parts, *, seed, **how) -> np.ndarray:
+    """Logits (n_train,) of every training row from a teacher that did not see it.
+
+    how: epochs and device of `train.teachers.fit`.
+    """
     rows, y = fold.gaps["train"], fold.y["train"]
     logits = np.empty(len(y), np.float32)
     cut = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
@@ -153,8 +156,8 @@ def out_of_fold(name, settings, fold, group, parts, epochs, seed) -> np.ndarray:
             y[seen],
             fold.gaps["val"],
             fold.y["val"],
-            epochs=epochs,
             seed=seed,
+            **how,
         )
         logits[unseen] = model.logits(rows[unseen])
     return logits

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 
@@ -87,28 +87,6 @@ class Shifts:
 def shifts(max_shift: int) -> Callable | None:
     """`augment` by moves of up to so many pixels each way; None if by none."""
     return (lambda X: Shifts(X, max_shift)) if max_shift else None
-
-
-@torch.no_grad()
-def predict(
-    net: nn.Module, X, *, augment=None, views: int = 1, scale=None, rows: int = 500
-) -> np.ndarray:
-    """Mean logits float32 (n, K) over the first `views` of the views of X (n, ...).
-
-    Test-time augmentation: augment and scale as in `Batches`; without augment X itself.
-    """
-    net.eval()
-    place, found = next(net.parameters(), torch.empty(0)).device, []
-    for start in range(0, len(X), rows):
-        part = X[start : start + rows]
-        shown = _tensor(part)[None] if augment is None else _tensor(augment(part))
-        if not isinstance(views, int) or not 1 <= views <= len(shown):
-            raise ValueError(f"views is {views}: expected 1 to {len(shown)}")
-        inputs = torch.cat([shown[k] for k in range(views)])
-        inputs = inputs if scale is None else inputs.float().div_(scale)
-        logits = [net(some.to(place)).float() for some in inputs.split(rows)]
-        found.append(torch.cat(logits).unflatten(0, (views, -1)).mean(0))
-    return torch.cat(found).cpu().numpy()
 
 
 def _tensor(views):

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from kdutils import metrics, models
-from kdutils.train.batches import Batches, predict
+from kdutils.train.batches import Batches
 from kdutils.train.fit import fit as fit_net
 
 NAMES = ("xgboost", "mlp", "tabnet")
@@ -81,25 +81,31 @@ def candidates(name: str, tries: int, seed: int) -> list[dict]:
 
 
 def fit(
-    name, settings, rows, verdicts, val_rows, val_verdicts, *, epochs, seed
+    name,
+    settings,
+    rows,
+    verdicts,
+    val_rows,
+    val_verdicts,
+    *,
+    epochs,
+    seed,
+    device="cpu",
 ) -> Fitted:
-    """Train one teacher; `epochs` bounds network passes (XGBoost: 20 trees each)."""
+    """Train one teacher; `epochs` bounds network passes (XGBoost: 20 trees each).
+
+    device: where networks are trained; trees are always grown on the CPU.
+    """
     fitter = {"xgboost": _xgboost, "mlp": _mlp, "tabnet": _tabnet}[name]
-    logits, size, params = fitter(
-        settings, rows, verdicts, val_rows, val_verdicts, epochs, seed
-    )
+    data = rows, verdicts, val_rows, val_verdicts
+    logits, size, params = fitter(settings, *data, epochs, seed, device)
     val_auc = metrics.auc(val_verdicts, logits(val_rows))
     return Fitted(logits, size, params, float(val_auc), settings)
 
 
-def tune(
-    name, rows, verdicts, val_rows, val_verdicts, *, tries, epochs, seed
-) -> Fitted:
+def tune(name, rows, verdicts, val_rows, val_verdicts, *, tries, seed, **how) -> Fitted:
     """The best of `tries` settings by validation AUC; the first one wins a tie."""
-    data, how = (
-        (rows, verdicts, val_rows, val_verdicts),
-        {"epochs": epochs, "seed": seed},
-    )
+    data, how = (rows, verdicts, val_rows, val_verdicts), how | {"seed": seed}
     fitted = [fit(name, one, *data, **how) for one in candidates(name, tries, seed)]
     return max(fitted, key=lambda one: one.val_auc)
 
@@ -128,7 +134,7 @@ def stack(oof: list[np.ndarray], verdicts: np.ndarray) -> Callable[[list], np.nd
     return together
 
 
-def _xgboost(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed):
+def _xgboost(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed, device):
     import xgboost
 
     model = xgboost.XGBClassifier(
@@ -151,7 +157,7 @@ def _xgboost(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed):
     return logits, size, nodes
 
 
-def _mlp(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed):
+def _mlp(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed, device):
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits as loss
 
@@ -164,7 +170,7 @@ def _mlp(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed):
     )
 
     def logits(rows):
-        return predict(model, np.nan_to_num(rows), rows=len(rows))
+        return models.predict(model, np.nan_to_num(rows), batch=len(rows))
 
     fit_net(
         model,
@@ -173,6 +179,7 @@ def _mlp(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed):
         epochs=epochs,
         optimizer=optimizer,
         seed=seed,
+        device=device,
         validate=lambda _: metrics.auc(val_verdicts, logits(val_rows)),
         patience=max(5, epochs // 5),
     )
@@ -181,7 +188,7 @@ def _mlp(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed):
     return logits, file.tell(), sum(p.numel() for p in model.parameters())
 
 
-def _tabnet(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed):
+def _tabnet(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed, device):
     import torch
     from pytorch_tabnet.tab_model import TabNetClassifier
 
@@ -194,7 +201,7 @@ def _tabnet(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed):
         scheduler_params={"T_max": epochs},
         seed=seed,
         verbose=0,
-        device_name="cpu",
+        device_name=device,
     )
     # By default, drop_last=True in batches of 1,024 trains nothing below 1,024 rows.
     batch = min(512, max(64, len(rows) // 16))
