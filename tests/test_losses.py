@@ -1,170 +1,574 @@
-"""The losses against numbers worked out by hand, torch's own, and each other."""
+"""Losses against the papers' formulas in plain numpy, and what every loss promises."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from torch.nn import functional as F
 
 from kdutils import losses
+from kdutils.losses import multiclass, multilabel, subclass
 
-Z = torch.tensor([0.5, -1.0, 2.0, 0.0])
-TEACHER = torch.tensor([1.0, -2.0, 0.5, 3.0])
-Y = torch.tensor([1.0, 0.0, 0.0, 1.0])
-NAN = math.nan
+NAN, NO_LABEL, T, ALPHA, OWN = math.nan, -100, 3.0, 0.7, 2.5
+Z = {
+    "binary": np.array([0.5, -1.0, 2.0, 0.0]),
+    "multiclass": np.array(
+        [[0.5, -1.0, 2.0], [0.0, 1.5, -0.5], [2.0, 0.3, 0.1], [-1.0, 0.2, 0.4]]
+    ),
+    "multilabel": np.array(
+        [[0.5, -1.0, 2.0], [0.0, 1.5, -0.5], [-2.0, 0.3, 0.1], [-1.0, 0.2, 0.4]]
+    ),
+    "subclass": np.array(
+        [[2.0, 0.0, -1.0, 0.5], [0.0, 1.0, 3.0, -2.0], [1.0, -1.0, 0.0, 2.0]]
+    ),
+}
+TEACHER = {
+    "binary": np.array([1.0, -2.0, 0.5, 3.0]),
+    "multiclass": np.array(
+        [[1.0, -2.0, 0.5], [-1.0, 3.0, 0.0], [1.5, 1.0, -2.0], [0.7, 0.0, 2.5]]
+    ),
+    "multilabel": np.array(
+        [[1.0, -2.0, 0.5], [-1.0, 3.0, 0.1], [1.5, 1.0, -2.0], [0.7, -0.1, 2.0]]
+    ),
+    "subclass": np.array(
+        [[1.0, 3.0, 0.0, -1.0], [-2.0, 0.0, 1.0, 4.0], [0.0, 1.0, 2.0, 2.5]]
+    ),
+}
+Y = {
+    "binary": np.array([1.0, 0.0, 0.0, 1.0], np.float32),
+    "multiclass": np.array([0, 1, 2, 2]),  # the teacher is wrong on the third row
+    "multilabel": np.array([[1, 0, 0], [0, 1, 1], [0, 1, 0], [0, 0, 1]], np.uint8),
+    "subclass": np.array([0, 1, 1]),
+}
 
 
-def by_hand(z, p):
-    """Cross-entropy of one row: -(p log s + (1 - p) log(1 - s)), in plain Python."""
-    s = 1 / (1 + math.exp(-z))
-    return -(p * math.log(s) + (1 - p) * math.log(1 - s))
+# Row by row, as the papers write them ------------------------------------------------
 
 
-def mean(values):
-    values = list(values)
-    return sum(values) / len(values)
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 
 
-def sigmoid(x):
-    return 1 / (1 + math.exp(-x))
+def bits(z, p):
+    """Cross-entropy of answers with probabilities p, their mean."""
+    return float(np.mean(-(p * np.log(expit(z)) + (1 - p) * np.log(expit(-z)))))
 
 
 def divergence(z, t):
-    """KL of the teacher's verdicts from the student's."""
-    return by_hand(z, sigmoid(t)) - by_hand(t, sigmoid(t))
+    """KL of the student's softmax from the teacher's, mean over rows."""
+    q, p = softmax(z), softmax(t)
+    return float(np.mean(np.sum(p * np.log(p / q), -1)))
 
 
-def standardised(values):
-    values = values.tolist()
-    middle = mean(values)
-    spread = math.sqrt(mean((v - middle) ** 2 for v in values))
-    return [(v - middle) / spread for v in values]
+def standard(z, axis=-1):
+    return (z - z.mean(axis, keepdims=True)) / z.std(axis, keepdims=True)
 
 
-HARD = mean(by_hand(z, y) for z, y in zip(Z.tolist(), Y.tolist(), strict=True))
-PAIRS = list(zip(Z.tolist(), TEACHER.tolist(), strict=True))
-SCORES = list(zip(standardised(Z), standardised(TEACHER), strict=True))
-SOFT = {
-    "kd": 9 * mean(divergence(z / 3, t / 3) for z, t in PAIRS),
-    "logit-mse": mean((z - t) ** 2 for z, t in PAIRS),
-    "logit-std": 9 * mean(divergence(z / 3, t / 3) for z, t in SCORES),
-    "ttm": mean(by_hand(z, sigmoid(t / 3)) for z, t in PAIRS),
-}
-GOLDEN = {
-    "hard": 0.9019,
-    "kd": 0.5186,
-    "logit-mse": 2.4581,
-    "logit-std": 0.3856,
-    "ttm": 0.8082,
-}
+def sigmoid_kd(z, t, y):
+    return T * T * (bits(z / T, expit(t / T)) - bits(t / T, expit(t / T)))
 
 
-def of(method, z=Z, t=TEACHER, y=Y, **settings):
-    """The loss, which takes of these settings what it reads."""
-    loss = losses.get(method, "binary")
-    settings = {"alpha": 0.7, "T": 3.0, "smoothing": 0.0, **settings}
-    own = {key: settings[key] for key in loss.settings["binary"]}
-    return loss(z, t, y, kind="binary", **own)
+def softmax_kd(z, t, y):
+    return T * T * divergence(z / T, t / T)
 
 
-HARD_OF = losses.binary.hard
-METHODS = losses.names("binary")
+def logit_mse(z, t, y):
+    return float(np.mean((z - t) ** 2))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_golden_values(method):
-    expected = HARD if method == "hard" else 0.3 * HARD + 0.7 * SOFT[method]
-    assert of(method).item() == pytest.approx(expected, rel=1e-5)
-    assert of(method).item() == pytest.approx(GOLDEN[method], abs=1e-4)
+def dkd(z, t, y):
+    total = []
+    for s, p, k in zip(softmax(z / T), softmax(t / T), y, strict=True):
+        target = divergence(np.log([s[k], 1 - s[k]]), np.log([p[k], 1 - p[k]]))
+        rest = divergence(np.log(np.delete(s, k)), np.log(np.delete(p, k)))
+        total.append(target + OWN * rest)
+    return T * T * np.mean(total)
 
 
-def test_golden_values_differ():
-    assert len({round(value, 3) for value in GOLDEN.values()}) == len(METHODS)
+def dist(z, t, y):
+    s, p = softmax(z / T), softmax(t / T)
+    rows = [1 - np.corrcoef(a, b)[0, 1] for a, b in zip(s, p, strict=True)]
+    columns = [1 - np.corrcoef(a, b)[0, 1] for a, b in zip(s.T, p.T, strict=True)]
+    return T * T * (np.mean(rows) + np.mean(columns))
 
 
-@pytest.mark.parametrize("method", list(SOFT))
-def test_alpha_weighs_the_teacher(method):
-    hard, free = HARD_OF(Z, Y), of(method, y=None)
-    assert of(method, alpha=0.0).item() == pytest.approx(hard.item())
-    assert of(method, alpha=1.0).item() == pytest.approx(free.item())
-    assert free.item() == pytest.approx(SOFT[method], rel=1e-5)
-    half = of(method, alpha=0.5).item()
-    assert half == pytest.approx((hard.item() + free.item()) / 2)
+def mse_bce(z, t, y, mse=0.3, threshold=0.65):
+    verdict = (expit(t) > threshold).astype(float)
+    return mse * logit_mse(z, t, y) + (1 - mse) * bits(z, verdict)
 
 
-def test_hard_is_torchs_cross_entropy_with_smoothed_labels():
-    expected = F.binary_cross_entropy_with_logits(Z, Y * 0.8 + 0.1)
-    smooth = HARD_OF(Z, Y, smoothing=0.2)
-    assert smooth.item() == pytest.approx(expected.item(), rel=1e-6)
-    assert smooth.item() != pytest.approx(HARD, rel=1e-2)
+def hard(kind, z, y):
+    if kind == "subclass":  # two classes of two subclasses each
+        z = np.log(np.exp(z.reshape(-1, 2, 2)).sum(-1))
+    if kind in ("binary", "multilabel"):
+        return bits(z, y.astype(float))
+    return float(-np.mean(np.log(softmax(z)[np.arange(len(y)), y])))
 
 
-def test_safe_at_any_logit():
-    z = torch.tensor([-200.0, 200.0])
-    assert HARD_OF(z, torch.tensor([1.0, 0.0])).item() == pytest.approx(200)
+@dataclass(frozen=True)
+class Case:
+    """A loss of one kind, its soft term in numpy, and 0.3 hard + 0.7 soft in digits."""
+
+    kind: str
+    name: str
+    soft: object
+    golden: float
+    own: dict = field(default_factory=dict)
+
+    def of(self, z=None, t=None, y="known", *, alpha=ALPHA, **own):
+        """The loss; of arrays, by default those above."""
+        z = Z[self.kind] if z is None else z
+        t = TEACHER[self.kind] if t is None else t
+        y = Y[self.kind] if isinstance(y, str) else y
+        z, t = (torch.as_tensor(np.float32(a) if is_array(a) else a) for a in (z, t))
+        y = None if y is None else torch.as_tensor(y)
+        settings = self.own | own | ({"alpha": alpha} if self.name != "hard" else {})
+        return losses.get(self.name)(z, t, y, kind=self.kind, **settings)
+
+    def formula(self):
+        return self.soft(Z[self.kind], TEACHER[self.kind], Y[self.kind])
 
 
-def test_rows_without_label_count_for_the_teacher_only():
-    y = torch.tensor([1.0, NAN, 0.0, NAN])
-    hard = mean([by_hand(0.5, 1), by_hand(2.0, 0)])
-    assert HARD_OF(Z, y).item() == pytest.approx(hard, rel=1e-6)
-    assert of("kd", y=y).item() == pytest.approx(
-        0.3 * hard + 0.7 * SOFT["kd"], rel=1e-5
-    )
-    nothing = torch.full((4,), NAN)
-    assert HARD_OF(Z, nothing).item() == 0
-    assert of("kd", y=nothing).item() == pytest.approx(0.7 * SOFT["kd"], rel=1e-5)
+def is_array(a):
+    return isinstance(a, np.ndarray) and a.dtype == np.float64
+
+
+hot = {"T": T}
+SOFT = [
+    Case("binary", "kd", sigmoid_kd, 0.5186, hot),
+    Case("binary", "logit-mse", logit_mse, 2.4581),
+    Case("binary", "logit-std", lambda z, t, y: sigmoid_kd(standard(z), standard(t), y),
+         0.3856, hot),
+    Case("binary", "ttm", lambda z, t, y: bits(z, expit(t / T)), 0.8082, hot),
+    Case("multiclass", "kd", softmax_kd, 0.6913, hot),
+    Case("multiclass", "logit-mse", logit_mse, 1.5089),
+    Case("multiclass", "dkd", dkd, 1.0109, hot | {"beta": OWN}),
+    Case("multiclass", "logit-std",
+         lambda z, t, y: softmax_kd(standard(z), standard(t), y), 0.5790, hot),
+    Case("multiclass", "dist", dist, 4.1131, hot),
+    Case("multilabel", "kd", sigmoid_kd, 0.4045, hot),
+    Case("multilabel", "mse-bce", mse_bce, 1.1393, {"mse": 0.3, "threshold": 0.65}),
+    Case("subclass", "kd", softmax_kd, 2.1387, hot | {"classes": 2}),
+]  # fmt: skip
+HARD = [
+    Case("binary", "hard", None, 0.9019),
+    Case("multiclass", "hard", None, 1.2400),
+    Case("multilabel", "hard", None, 0.6527),
+    Case("subclass", "hard", None, 0.2325, {"classes": 2}),
+]
+every = pytest.mark.parametrize("case", SOFT + HARD, ids=lambda c: f"{c.kind}-{c.name}")
+rowwise = pytest.mark.parametrize(
+    "case",
+    [case for case in SOFT + HARD if case.kind != "multilabel"],
+    ids=lambda c: f"{c.kind}-{c.name}",
+)
+soft = pytest.mark.parametrize("case", SOFT, ids=lambda c: f"{c.kind}-{c.name}")
+
+
+def one(kind, *names):
+    """The cases of these names."""
+    return [
+        next(c for c in SOFT + HARD if (c.kind, c.name) == (kind, n)) for n in names
+    ]
+
+
+@every
+def test_golden_values(case):
+    expected = hard(case.kind, Z[case.kind], Y[case.kind])
+    if case.soft:
+        expected = (1 - ALPHA) * expected + ALPHA * case.formula()
+    assert case.of().item() == pytest.approx(expected, rel=1e-5)
+    assert case.of().item() == pytest.approx(case.golden, abs=1e-4)
+
+
+def test_golden_values_differ_and_every_loss_has_one():
+    assert len({case.golden for case in SOFT + HARD}) == len(SOFT + HARD)
+    known = {(kind, name) for kind in losses.KINDS for name in losses.names(kind)}
+    assert known == {(case.kind, case.name) for case in SOFT + HARD}
+
+
+@soft
+def test_alpha_weighs_the_teacher(case):
+    zero = hard(case.kind, Z[case.kind], Y[case.kind])
+    one = case.of(alpha=1.0).item()
+    assert one == pytest.approx(case.formula(), rel=1e-5)
+    assert case.of(alpha=0.0).item() == pytest.approx(zero, rel=1e-6)
+    assert case.of(alpha=0.5).item() == pytest.approx((zero + one) / 2, rel=1e-6)
+
+
+@soft
+def test_without_labels_no_label_is_read_and_with_labels_alone_no_teacher(case):
+    free = case.of(y=None)
+    target = TEACHER[case.kind].argmax(-1)  # of dkd, where no row has a label
+    if case.name == "dkd":
+        assert free.item() == pytest.approx(case.of(y=target, alpha=1.0).item())
+    else:
+        strange = np.full(Y[case.kind].shape, NAN)
+        assert case.of(y=strange, alpha=1.0) == free == case.of(alpha=1.0)
+    nothing = torch.full(TEACHER[case.kind].shape, NAN)
+    assert case.of(t=nothing, alpha=0.0) == case.of(alpha=0.0)
+
+
+# What a distillation loss promises ---------------------------------------------------
+
+
+def drawn(case, n=8, seed=0, dtype=torch.float64):
+    """Logits of a student and a teacher of n rows, with labels."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (n, *Z[case.kind].shape[1:])
+    z, t = 3 * torch.randn(2, *shape, generator=generator, dtype=dtype)
+    y = torch.as_tensor(np.resize(Y[case.kind], (n, *Y[case.kind].shape[1:])))
+    return z, t, y
 
 
 def gradient(z, loss):
     z = z.clone().requires_grad_()
-    return torch.autograd.grad(loss(z), z)[0]
+    return torch.autograd.grad(loss(z).sum(), z)[0]
 
 
-def test_t_squared_keeps_the_gradients_scale():
+@soft
+def test_a_student_equal_to_its_teacher_has_no_loss_and_no_gradient(case):
+    _, t, _ = drawn(case)
+    slope = gradient(t, lambda z: case.of(z, t, None)).abs().max()
+    if case.name in ("ttm", "mse-bce"):  # a hotter or a rounded teacher is no equal
+        assert slope > 0.01
+    else:
+        assert abs(case.of(t, t, None).item()) < 1e-9 and slope < 1e-7
+
+
+@soft
+def test_a_soft_loss_is_positive_where_nets_differ(case):
+    pairs = (drawn(case, 16, seed)[:2] for seed in range(20))
+    assert all(case.of(z, t, None) > 0.05 for z, t in pairs)
+
+
+@every
+def test_neither_the_batchs_size_nor_its_order_matters(case):
+    known, arrays = case.of().item(), [a[case.kind] for a in (Z, TEACHER, Y)]
+    twice = [np.concatenate([a, a]) for a in arrays]
+    assert case.of(*twice).item() == pytest.approx(known, rel=1e-5)
+    order = [2, 0, *range(3, len(arrays[0])), 1]
+    assert case.of(*(a[order] for a in arrays)).item() == pytest.approx(known, rel=1e-5)
+    assert case.of(arrays[0][order]).item() != pytest.approx(known, rel=1e-3)
+
+
+@every
+def test_the_order_of_classes_does_not_matter(case):
+    z, t, y = (a[case.kind] for a in (Z, TEACHER, Y))
+    if case.kind == "binary":
+        z, t, y = -z, -t, 1 - y
+    else:
+        order = [1, 0, 3, 2] if case.kind == "subclass" else [1, 2, 0]
+        z, t = z[:, order], t[:, order]
+        y = {"multiclass": np.argsort(order)[y], "subclass": y}.get(case.kind)
+        y = Y["multilabel"][:, order] if y is None else y
+    own = {"threshold": 0.65} if case.name == "mse-bce" else {}
+    assert case.of(z, t, y, **own).item() == pytest.approx(case.of().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hard", "kd", "dkd"])
+def test_classes_without_probability_do_not_matter(name):
+    (case,) = one("multiclass", name)
+    logits = Z["multiclass"], TEACHER["multiclass"]
+    more = [np.concatenate([a, np.full((4, 3), -300.0)], 1) for a in logits]
+    assert case.of(*more).item() == pytest.approx(case.of().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["logit-mse", "logit-std", "dist"])
+def test_the_number_of_classes_does_not_scale_the_loss(name):
+    """Every class twice: means, deviations and correlations all stay."""
+    (case,) = one("multiclass", name)
+    more = [np.repeat(a["multiclass"], 2, axis=1) for a in (Z, TEACHER)]
+    found = case.of(*more, None).item()
+    assert found == pytest.approx(case.of(y=None).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("labels", ["shared", "own"])
+@rowwise
+def test_students_side_by_side_are_independent(case, labels):
+    z, t, y = drawn(case, 6, dtype=torch.float32)
+    z = torch.stack([z, 2 * z + t, -z])
+    if labels == "own":
+        y = torch.stack([y, y.roll(1, -1), y.roll(2, -1)])
+    ranges = {"alpha": [0.1, 0.5, 0.9], "T": [1.0, 2.0, 8.0], "beta": [0.1, 2.0, 5.0]}
+    own = {
+        k: torch.tensor(v) for k, v in ranges.items() if k in case.own | {"alpha": 0}
+    }
+    together = case.of(z, t, y, **own)
+    alone = []
+    for i in range(3):
+        own_y, of_one = (
+            y[i] if labels == "own" else y,
+            {k: v[i] for k, v in own.items()},
+        )
+        alone.append(case.of(z[i], t, own_y, **of_one))
+    assert torch.allclose(together, torch.stack(alone), rtol=1e-5)
+    assert len({round(value.item(), 3) for value in alone}) == 3
+
+
+@rowwise
+def test_rows_without_label_count_for_the_teacher_only(case):
+    none = NAN if case.kind == "binary" else NO_LABEL
+    y = Y[case.kind].copy()
+    y[1:] = none
+    first = hard(case.kind, Z[case.kind][:1], Y[case.kind][:1])
+    nothing = np.full_like(y, none)
+    if not case.soft:
+        assert case.of(y=y).item() == pytest.approx(first, rel=1e-5)
+        assert case.of(y=nothing).item() == 0
+        return
+    free = case.of(y=None).item()
+    if case.name != "dkd":
+        assert case.of(y=y).item() == pytest.approx(0.3 * first + 0.7 * free, rel=1e-5)
+    assert case.of(y=nothing).item() == pytest.approx(0.7 * free, rel=1e-5)
+
+
+def test_a_row_without_label_has_the_teachers_class_as_dkds_target():
+    (case,) = one("multiclass", "dkd")
+    y = np.array([0, NO_LABEL, 2, NO_LABEL])
+    assert (TEACHER["multiclass"].argmax(-1) == Y["multiclass"])[[1, 3]].all()
+    known = hard("multiclass", Z["multiclass"][[0, 2]], y[[0, 2]])
+    expected = 0.3 * known + 0.7 * case.formula()
+    assert case.of(y=y).item() == pytest.approx(expected, rel=1e-5)
+
+
+@every
+def test_safe_at_any_logit(case):
+    z, t, y = drawn(case, 9, dtype=torch.float32)
+    z, t = 300 * z.sign() * (z > -1), 300 * t.sign() * (t < 1)
+    assert (
+        math.isfinite(case.of(z, t, y))
+        and torch.isfinite(gradient(z, lambda z: case.of(z, t, y))).all()
+    )
+
+
+@every
+def test_gradients_are_numeric_ones(case):
+    z, t, y = drawn(case, 5)
+    z.requires_grad_()
+    if case.kind != "multilabel":
+        y[2] = NAN if case.kind == "binary" else NO_LABEL
+    for labels in (y, None) if case.soft else (y,):
+        assert torch.autograd.gradcheck(lambda z, y=labels: case.of(z, t, y), z)
+
+
+# Papers' own remarks -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in SOFT if c.name in ("kd", "dkd", "logit-std")],
+    ids=lambda c: f"{c.kind}-{c.name}",
+)
+def test_t_squared_keeps_the_gradients_scale(case):
     """Without T^2 the soft gradient falls as 1 / T^2 (Hinton et al. 2015, eq. 4)."""
+    z, t, _ = drawn(case, 32)
     sizes = [
-        gradient(Z, lambda z, T=T: of("kd", z, y=None, T=T)).norm().item()
-        for T in (20.0, 40.0)
+        gradient(z, lambda z, T=T: case.of(z, t, None, T=T)).norm().item()
+        for T in (40.0, 80.0)
     ]
-    assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
-    bare = [size / T**2 for size, T in zip(sizes, (20, 40), strict=True)]
-    assert bare[0] / bare[1] == pytest.approx(4, rel=0.01)
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
 
 
-def test_an_eighth_of_logit_mse_is_the_limit_of_large_temperature():
-    kd = gradient(Z, lambda z: of("kd", z, y=None, T=300.0))
-    mse = gradient(Z, lambda z: of("logit-mse", z, y=None)) / 8
-    assert torch.allclose(kd, mse, rtol=1e-2, atol=1e-4)
+@pytest.mark.parametrize(("kind", "share"), [("binary", 1 / 8), ("multiclass", 1 / 2)])
+def test_logit_mse_is_the_limit_of_large_temperature(kind, share):
+    """Of `kd`, up to a factor; of classes for logits that are centred."""
+    kd, mse = one(kind, "kd", "logit-mse")
+    z, t, _ = drawn(kd)
+    if kind == "multiclass":
+        z, t = (a - a.mean(-1, keepdim=True) for a in (z, t))
+    limit = share * mse.of(z, t, None).item()
+    assert kd.of(z, t, None, T=1e4).item() == pytest.approx(limit, rel=1e-3)
 
 
-def test_a_student_equal_to_its_teacher_is_left_alone():
-    for method in ("kd", "logit-mse", "logit-std"):
-        left = gradient(TEACHER, lambda z, m=method: of(m, z, y=None))
-        assert left.abs().max() < 1e-5, method
-    assert gradient(TEACHER, lambda z: of("ttm", z, y=None)).abs().max() > 0.01
+def test_a_hot_teacher_has_the_logits_of_its_labels_matched():
+    z, t = Z["multilabel"], TEACHER["multilabel"]
+    found = gradient(
+        torch.tensor(z), lambda z: multilabel.kd(z, torch.tensor(t), T=1e3)
+    )
+    assert np.allclose(found, (z - t) / 4 / z.size, atol=1e-4)
 
 
-def test_standardised_logits_teach_no_location_and_no_scale():
-    a, b = of("logit-std", y=None), of("logit-std", 5 * Z - 3, y=None)
-    assert a.item() == pytest.approx(b.item(), rel=1e-4)
+def test_kd_is_tckd_plus_the_teachers_rest_times_nckd():
+    """Zhao et al. 2022, eq. 6, on one row: its beta is the teacher's 1 - b."""
+    kd, dkd = one("multiclass", "kd", "dkd")
+    b = softmax(TEACHER["multiclass"][0] / T)[0]
+    row = [a["multiclass"][:1] for a in (Z, TEACHER, Y)]
+    expected = kd.of(*row, alpha=1.0).item()
+    found = dkd.of(*row, alpha=1.0, beta=1 - b).item()
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert dkd.of(*row, alpha=1.0, beta=1.0).item() > expected * 1.01
 
 
-def test_cells_are_independent():
-    z = torch.stack([Z, 2 * Z + 1, -Z])
-    alpha, T = torch.tensor([0.1, 0.5, 1.0]), torch.tensor([1.0, 2.0, 8.0])
-    for method in METHODS:
-        together = of(method, z, alpha=alpha, T=T)
-        assert together.shape == (3,)
-        alone = [of(method, z[i], alpha=alpha[i], T=T[i]) for i in range(3)]
-        assert torch.allclose(together, torch.stack(alone), rtol=1e-6), method
-        assert len({round(value.item(), 3) for value in alone}) == 3
+def test_kd_has_the_gradient_of_the_cross_entropy():
+    z, t = (torch.tensor(a["multiclass"]) for a in (Z, TEACHER))
+    found = gradient(z, lambda z: losses.kd(z, t, kind="multiclass", T=T))
+    soft = gradient(z, lambda z: F.cross_entropy(z / T, F.softmax(t / T, -1)))
+    assert torch.allclose(found, T * T * soft, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_closed_gradient_is_autograds(method):
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_standardised_logits_teach_no_location_and_no_scale(kind):
+    std, kd = one(kind, "logit-std", "kd")
+    moved = 5 * Z[kind] - 3
+    expected = pytest.approx(std.of(y=None).item(), rel=1e-4)
+    assert std.of(moved, y=None).item() == expected
+    assert kd.of(moved, y=None).item() > 2 * kd.of(y=None).item()
+
+
+def test_label_smoothing_is_torchs():
+    z, y = torch.tensor(Z["multiclass"]), torch.tensor(Y["multiclass"])
+    for smoothing in (0.0, 0.2, torch.tensor(0.2)):
+        expected = F.cross_entropy(z, y, label_smoothing=float(smoothing))
+        found = losses.get("hard")(z, y=y, smoothing=smoothing)
+        assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    z, y = torch.tensor(Z["binary"]), torch.tensor(Y["binary"], dtype=torch.float64)
+    expected = F.binary_cross_entropy_with_logits(z, y * 0.8 + 0.1)
+    assert losses.binary.hard(z, y, smoothing=0.2).item() == pytest.approx(expected)
+    s, y = torch.tensor(Z["subclass"]), torch.tensor(Y["subclass"])
+    expected = F.cross_entropy(subclass.class_logits(s, 2), y, label_smoothing=0.2)
+    found = subclass.hard(s, y, classes=2, smoothing=0.2)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_hint_is_half_the_mean_square_of_features():
+    student = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.5, 0.0]]])
+    teacher = torch.tensor([[0.0, 2.0], [3.0, 1.0]])
+    found = multiclass.hint(student, teacher)
+    np.testing.assert_allclose(found, [1.25, 1.40625], rtol=1e-6)
+    assert multiclass.hint(teacher, teacher).item() == 0
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.3, 0.5, 0.65, 0.72, 0.98])
+@pytest.mark.parametrize("mse", [0.0, 0.3, 1.0])
+def test_the_published_loss_of_labels(mse, threshold):
+    z, t, how = Z["multilabel"], TEACHER["multilabel"], (mse, threshold)
+    own = {"mse": mse, "threshold": threshold}
+    found = multilabel.mse_bce(torch.tensor(z), torch.tensor(t), **own)
+    assert found.item() == pytest.approx(mse_bce(z, t, None, *how), rel=1e-6)
+
+
+def test_a_threshold_is_a_probability_not_a_logit():
+    """σ(0.5) = 0.62 and σ(0.7) = 0.67: 0.65 lies between them, 0.5 below."""
+    t = torch.tensor([[0.5, 0.7]])
+    found = gradient(
+        torch.zeros(1, 2), lambda z: multilabel.mse_bce(z, t, mse=0, threshold=0.65)
+    )
+    assert torch.allclose(found, torch.tensor([[0.25, -0.25]]))
+
+
+# Subclasses --------------------------------------------------------------------------
+
+
+def spread(s, T):
+    """The auxiliary loss as its equation reads, pair by pair."""
+    v = standard(s) / math.sqrt(s.shape[1])
+    rows = [math.log(sum(math.exp(a @ b / T) for b in v)) for a in v]
+    return np.mean(rows) - 1 / T - math.log(len(s))
+
+
+def test_a_class_has_its_subclasses_probability():
+    s = torch.tensor(Z["subclass"])
+    found = torch.softmax(subclass.class_logits(s, 2), -1)
+    expected = F.softmax(s, -1).unflatten(-1, (2, 2)).sum(-1)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert torch.equal(subclass.class_logits(s, 4), s)
+    assert subclass.class_logits(torch.zeros(5, 3, 12), 3).shape == (5, 3, 3)
+    with pytest.raises(ValueError, match=r"4 subclasses .* among 3 classes"):
+        subclass.class_logits(s, 3)
+
+
+@pytest.mark.parametrize(("T", "golden"), [(1.0, -0.6107), (0.3, -0.9904)])
+def test_the_spread_is_its_formula(T, golden):
+    found = subclass.spread(torch.tensor(Z["subclass"]), T).item()
+    assert found == pytest.approx(spread(Z["subclass"], T), rel=1e-5)
+    assert found == pytest.approx(golden, abs=1e-4)
+
+
+def test_the_spread_is_zero_at_one_pattern_and_negative_otherwise():
+    row = torch.tensor(Z["subclass"][0])
+    same = torch.stack([row, 3 * row + 1, 0.2 * row - 4])  # one pattern, standardised
+    assert subclass.spread(same).item() == pytest.approx(0, abs=1e-6)
+    for seed in range(20):
+        s = torch.randn(8, 6, generator=torch.Generator().manual_seed(seed))
+        assert -2 < subclass.spread(s).item() < -0.05
+    flat = torch.zeros(4, 6)
+    assert subclass.spread(flat).item() == pytest.approx(-1)
+    assert torch.isfinite(gradient(flat, subclass.spread)).all()
+
+
+def test_the_spreads_gradient_pulls_rows_apart():
+    s = torch.tensor(Z["subclass"][:1]).repeat(6, 1)
+    s += 0.01 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    before = subclass.spread(s).item()
+    for _ in range(200):
+        s = s - 5 * gradient(s, subclass.spread)
+    assert before > -0.001 and subclass.spread(s).item() < -0.5
+    assert len(set(s.argmax(-1).tolist())) > 1
+
+
+def test_the_teachers_loss_of_subclasses():
+    s, y = torch.tensor(Z["subclass"]), torch.tensor(Y["subclass"])
+    found = subclass.hard_spread(s, y, classes=2, beta=0.5, T=0.7)
+    expected = hard("subclass", s.numpy(), Y["subclass"])
+    expected += 0.5 * spread(Z["subclass"], 0.7)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    assert found.item() == pytest.approx(-0.1412, abs=1e-4)
+    many, T = torch.stack([s, -s, 2 * s]), torch.tensor([0.5, 1.0, 4.0])
+    together = subclass.hard_spread(many, y, classes=2, beta=T / 5, T=T)
+    for i in range(3):
+        beta, own = float(T[i]) / 5, float(T[i])
+        alone = subclass.hard_spread(many[i], y, classes=2, beta=beta, T=own)
+        assert alone.item() == pytest.approx(together[i].item(), rel=1e-5)
+    s, y = s.clone().requires_grad_(), torch.tensor([0, NO_LABEL, 1])
+    check = torch.autograd.gradcheck
+    assert check(lambda s: subclass.hard_spread(s, y, classes=2, T=0.6), s)
+
+
+def test_subclasses_tell_what_classes_do_not():
+    """Moved within a class, the class logits stay and only the subclasses see it."""
+    s = torch.tensor(Z["subclass"])
+    moved = s[:, [1, 0, 3, 2]]
+    assert losses.kd(*(subclass.class_logits(a, 2) for a in (moved, s)), T=4.0) < 1e-6
+    assert losses.kd(moved, s, kind="subclass", classes=2, T=4.0).item() > 0.5
+
+
+# One call for every kind -------------------------------------------------------------
+
+
+def test_two_classes_are_the_binary_loss():
+    pair = [np.stack([0 * a["binary"], a["binary"]], -1) for a in (Z, TEACHER)]
+    y = Y["binary"]
+    found = losses.kd(*pair, y.astype(int), alpha=ALPHA, T=T)
+    assert found.item() == pytest.approx(SOFT[0].of().item(), rel=1e-6)
+
+
+def test_kinds_are_recognised_by_logits_and_labels():
+    """Arrays, whole labels of passes and fails, classes, sets of labels, no label."""
+    how, known = {"alpha": ALPHA, "T": T}, SOFT[0].of().item()
+    z, t, y = (torch.tensor(a["binary"]) for a in (Z, TEACHER, Y))
+    assert losses.kd(z.numpy(), t.numpy(), y.numpy().astype(int), **how) == (
+        pytest.approx(known)
+    )
+    many = losses.kd(torch.stack([z, -z]), t, y, **how)
+    assert many.shape == (2,) and many[0].item() == pytest.approx(known)
+    z, t, y = (torch.tensor(a["multiclass"]) for a in (Z, TEACHER, Y))
+    three = losses.kd(z, t, y, **how)
+    assert three == losses.kd(z, t, y, kind="multiclass", **how)
+    assert losses.kd(z, t, T=T) == losses.kd(z, t, kind="multiclass", T=T) != three
+    sets = torch.tensor(Y["multilabel"])
+    assert losses.kd(z, t, sets, **how) == losses.kd(
+        z, t, sets, kind="multilabel", **how
+    )
+
+
+@pytest.mark.parametrize("name", losses.names("binary"))
+def test_the_closed_gradient_is_autograds(name, monkeypatch):
     generator = torch.Generator().manual_seed(5)
     z, t = torch.randn(2, 4, 9, generator=generator).mul(3)
     y = torch.tensor([1.0, 0, NAN, 1, 0, 0, NAN, 1, 0])
@@ -173,61 +577,64 @@ def test_the_closed_gradient_is_autograds(method):
         "T": torch.tensor([1.0, 2.0, 5.0, 0.5]),
         "smoothing": torch.tensor([0.0, 0.1, 0.2, 0.0]),
     }
-    expected = gradient(z, lambda z: of(method, z, t, y, **how).sum())
-    found = losses.gradient(method, z, t, y, **how)
+    loss = losses.get(name, "binary")
+    own = {key: how[key] for key in loss.settings["binary"]}
+    expected = gradient(z, lambda z: loss(z, t, y, kind="binary", **own))
+    found = losses.gradient(name, z, t, y, **how)
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert found.abs().max() > 0.01
+    if name != "hard":
+        monkeypatch.delitem(losses.binary.GRADIENTS, name)
+        with torch.no_grad():
+            by_autograd = losses.gradient(name, z, t, y, **how)
+        assert torch.allclose(found, by_autograd, rtol=1e-4, atol=1e-6)
+        assert not by_autograd.requires_grad
 
 
-def test_an_unknown_method_is_named():
-    with pytest.raises(ValueError, match="'kl' is none of hard, kd"):
-        losses.get("kl")
-    with pytest.raises(ValueError, match="'dkd' is none of hard, kd, logit-mse"):
-        losses.gradient("dkd", Z, TEACHER, Y, alpha=0.5, T=1.0)
-    with pytest.raises(ValueError, match="'ttm' is none of hard, kd"):
-        losses.get("ttm")(STUDENT3, TEACHER3, LABELS3, alpha=0.5, T=1.0)
+# Refusals ----------------------------------------------------------------------------
 
 
-def test_a_loss_without_a_closed_gradient_has_autograds(monkeypatch):
-    expected = losses.gradient("ttm", Z, TEACHER, Y, alpha=0.5, T=2.0)
-    monkeypatch.delitem(losses.binary.GRADIENTS, "ttm")
-    with torch.no_grad():
-        found = losses.gradient("ttm", Z, TEACHER, Y, alpha=0.5, T=2.0, smoothing=0.1)
-    assert torch.allclose(found, expected, atol=1e-6) and not found.requires_grad
-
-
-STUDENT3 = torch.tensor([[1.0, 0.0, -1.0], [0.2, 0.3, 0.1], [-2.0, 1.0, 0.5]])
-TEACHER3 = torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 0.0], [1.0, 1.0, 1.0]])
-LABELS3 = torch.tensor([0, 1, 2])
-
-
-def test_two_classes_are_the_binary_loss():
-    pair = [torch.stack([torch.zeros(4), a], -1) for a in (Z, TEACHER)]
-    found = losses.kd(*pair, Y.long(), alpha=0.7, T=3.0)
-    assert found.item() == pytest.approx(of("kd").item(), rel=1e-6)
-
-
-def test_kinds_are_told_from_logits_and_labels():
-    """Arrays, whole labels of passes and fails, classes, sets of labels, no label."""
-    how = {"alpha": 0.7, "T": 3.0}
-    given = [Z.numpy(), TEACHER.numpy(), Y.numpy().astype(int)]
-    assert losses.kd(*given, **how).item() == pytest.approx(of("kd").item())
-    many = losses.kd(torch.stack([Z, -Z]), TEACHER, Y, **how)
-    assert many.shape == (2,) and many[0].item() == pytest.approx(of("kd").item())
-    three = losses.kd(STUDENT3, TEACHER3, LABELS3, **how)
-    expected = losses.kd(STUDENT3, TEACHER3, LABELS3, kind="multiclass", **how)
-    free = losses.kd(STUDENT3, TEACHER3, kind="multiclass", T=3.0)
-    assert three == expected and losses.kd(STUDENT3, TEACHER3, T=3.0) == free
-    sets = losses.kd(STUDENT3, TEACHER3, torch.eye(3), **how)
-    assert sets == losses.kd(STUDENT3, TEACHER3, torch.eye(3), kind="multilabel", **how)
-    assert len({three.item(), free.item(), sets.item()}) == 3
-
-
-def test_every_loss_names_its_settings():
+def test_every_loss_names_its_settings_and_unknown_names_are_refused():
     assert losses.names("binary") == ("hard", "kd", "logit-mse", "logit-std", "ttm")
     assert losses.LOSSES["dkd"].settings == {"multiclass": ("alpha", "T", "beta")}
     assert losses.get("hard").settings["multiclass"] == ("smoothing",)
+    z, t, y = (torch.tensor(a["multiclass"]) for a in (Z, TEACHER, Y))
     with pytest.raises(TypeError, match="loss 'kd' needs alpha"):
-        losses.kd(Z, TEACHER, Y, T=3.0)
-    with pytest.raises(ValueError, match="T is 0, but must be above 0 and finite"):
-        losses.kd.using(kind="binary", alpha=0.5, T=0)
+        losses.kd(z, t, y, T=3.0)
+    with pytest.raises(ValueError, match="'kl' is none of hard, kd"):
+        losses.get("kl")
+    with pytest.raises(ValueError, match="'dkd' is none of hard, kd, logit-mse"):
+        losses.gradient("dkd", z, t, y, alpha=0.5, T=1.0)
+    with pytest.raises(ValueError, match="'ttm' is none of hard, kd"):
+        losses.get("ttm")(z, t, y, alpha=0.5, T=1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"alpha": -0.1}, r"alpha is -0.1, but must be within \[0, 1\]"),
+        ({"alpha": [0.5, 2.0]}, r"alpha is 2, but must be within \[0, 1\]"),
+        ({"alpha": NAN}, r"alpha is nan, but must be within \[0, 1\]"),
+        ({"mse": 1.5}, r"mse is 1.5, but must be within \[0, 1\]"),
+        ({"threshold": 0.0}, "threshold is 0, but must be a probability between 0 and"),
+        ({"threshold": NAN}, "threshold is nan, but must be a probability between"),
+        ({"T": 0}, "T is 0, but must be above 0 and finite"),
+        ({"T": [4.0, -1.0]}, "T is -1, but must be above 0 and finite"),
+        ({"T": math.inf}, "T is inf, but must be above 0 and finite"),
+        ({"T": NAN}, "T is nan, but must be above 0 and finite"),
+        ({"T": "hot"}, "T is 'hot', but must be a number"),
+        ({"T": None}, "T is None, but must be a number"),
+    ],
+)
+def test_settings_outside_their_ranges_are_refused_before_any_training(
+    settings, sentence
+):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        losses.check(**settings)
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        losses.kd.using(kind="binary", **settings)
+
+
+def test_good_settings_pass():
+    losses.check(alpha=0, T=1, threshold=0.5, mse=1)
+    losses.check(alpha=[0.0, 0.5, 1.0], T=torch.tensor([0.01, 20.0]))
