@@ -39,8 +39,8 @@ def classes():
 def labels():
     """300 rows of 8 labels.
 
-    The 6th and 8th are never there, the 7th and 8th never predicted. Returned: y, a teacher's
-    logits and those of a student that is less often right.
+    The 6th and 8th are never there, the 7th and 8th never predicted. Returned: y, a
+    teacher's logits and those of a student that is less often right.
     """
     rng = np.random.default_rng(0)
     y = (rng.random((300, 8)) < 0.3).astype(np.uint8)

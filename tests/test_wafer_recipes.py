@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdutils import losses, metrics, models, train
+from kdutils import losses, metrics, models
 from kdutils.compress import convert
 from kdutils.data import symmetry, wafers
 from kdutils.data.simulate import wafersim
@@ -342,7 +342,7 @@ def test_answers_that_a_teacher_kept_are_looked_up(rows, monkeypatch):
     run, other = each(rows, wafer_answers, "answers", "published")
     (teacher,) = each(rows, net_teachers, "teacher", "published")
     parts = WAFERS.load(run.config)
-    monkeypatch.setattr(train, "predict", lambda *a, **k: pytest.fail("asked again"))
+    monkeypatch.setattr(models, "predict", lambda *a, **k: pytest.fail("asked again"))
     for views in (1, 8):
         config = {**run.config, "views": views}
         found = wafer_answers.said(config, teacher, {"test": parts.test.X})
@@ -610,14 +610,14 @@ def test_a_killed_run_goes_on_after_its_last_finished_step(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # after the weights, before the answers
-        patch.setattr(train, "predict", kill)
+        patch.setattr(models, "predict", kill)
         with pytest.raises(KeyboardInterrupt):
             recipe.compute(run.config, killed)
     assert [path.name for path in killed.folder.iterdir()] == ["weights.npz"]
     with monkeypatch.context() as patch:
         patch.setattr(net_teachers, "fit", kill)
         found = recipe.compute(run.config, killed)["rows"]
-    patch.setattr(train, "predict", kill)
+    patch.setattr(models, "predict", kill)
     patch.setattr(net_teachers, "fit", kill)
     assert recipe.compute(run.config, killed)["rows"] == found  # nothing is done twice
     patch.undo()
