@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -97,30 +96,6 @@ def delong_test(
     half = _z(level) * error
     p = 2 * float(stats.norm.sf(abs(value) / error))
     return Difference(value, value - half, value + half, p)
-
-
-def stratified_bootstrap(
-    y: np.ndarray,
-    statistic: Callable[[np.ndarray], float],
-    *,
-    draws: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Percentile interval of a statistic; fails and passes are redrawn separately.
-
-    statistic: gets row numbers (n,) and returns a float, so that a paired difference is
-    `lambda rows: auc(y[rows], a[rows]) - auc(y[rows], b[rows])`.
-    Efron & Tibshirani 1993, chapter 13.
-    """
-    y, rng = np.asarray(y), np.random.default_rng(seed)
-    strata = [np.flatnonzero(y == value) for value in np.unique(y)]
-    drawn = [
-        statistic(np.concatenate([rng.choice(rows, len(rows)) for rows in strata]))
-        for _ in range(draws)
-    ]
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(statistic(np.arange(len(y)))), float(low), float(high))
 
 
 def mcnemar(a_correct: np.ndarray, b_correct: np.ndarray) -> McNemar:

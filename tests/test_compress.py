@@ -228,7 +228,7 @@ def test_gradients_pass_straight_through():
 
 
 def test_tuned_bits_fit_better_than_rounding_afterwards():
-    how = {"epochs": 25, "lr": 0.01, "decay": 0.0}
+    how = {"epochs": 10, "lr": 0.02, "decay": 0.0}
     net = tune(perceptron(), **how)
     X, y = maps()
 

@@ -7,10 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
 
 from kdutils import models
-from kdutils.bench.__main__ import Shuffled
 from kdutils.train import grid
 
 CELLS = [
@@ -74,25 +72,32 @@ def reference_loss(cell, z, t, y):
     return (1 - a) * hard + a * soft
 
 
+def made(arrays):
+    """The student of these arrays."""
+    student = models.Student(arrays["W1"].shape[1], len(arrays["W1"]))
+    with torch.no_grad():
+        for p, a in zip(student.parameters(), arrays.values(), strict=True):
+            p.copy_(torch.as_tensor(a).view(p.shape))
+    return student
+
+
 def one_student(rows, cell, seed, start=None):
-    """Validation AUC per epoch and the last weights: a DataLoader and autograd."""
+    """Validation AUC per epoch and the last weights: a plain loop and autograd."""
     torch.manual_seed(seed)
     student = models.Student(rows["X"].shape[1], HOW["hidden"])
-    if start:
-        student = models.Student.from_arrays(start)
-    data = TensorDataset(*(torch.from_numpy(rows[k]) for k in ("X", "y", "teacher")))
-    order = Shuffled(len(data), seed)
-    loader = DataLoader(data, batch_size=HOW["batch"], sampler=order)
+    student = made(start) if start else student
+    X, y, t = (torch.from_numpy(rows[k]) for k in ("X", "y", "teacher"))
+    order = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(
         student.parameters(), lr=HOW["lr"], weight_decay=HOW["weight_decay"]
     )
-    steps = HOW["epochs"] * len(loader)
+    steps = HOW["epochs"] * -(-len(X) // HOW["batch"])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     aucs = []
     for _ in range(HOW["epochs"]):
-        for x, y, t in loader:
+        for some in torch.randperm(len(X), generator=order).split(HOW["batch"]):
             optimizer.zero_grad()
-            reference_loss(cell, student(x), t, y).backward()
+            reference_loss(cell, student(X[some]), t[some], y[some]).backward()
             optimizer.step()
             schedule.step()
         with torch.no_grad():
@@ -121,7 +126,7 @@ def test_the_best_epochs_weights_are_those_that_are_kept(rows, trained):
     z = trained.logits(rows["X_val"])
     assert z.shape == (2, 7, len(rows["y_val"])) and z.dtype == np.float32
     assert np.allclose(grid.auc(z, rows["y_val"]), trained.val_auc, atol=1e-12)
-    student = models.Student.from_arrays(trained.arrays(1, 3))
+    student = made(trained.arrays(1, 3))
     with torch.no_grad():
         alone = student(torch.from_numpy(rows["X_val"])).numpy()
     assert np.allclose(alone, z[1, 3], atol=1e-5)

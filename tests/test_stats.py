@@ -76,23 +76,6 @@ def test_delong_test_is_the_z_test_on_that_covariance(scored):
     assert 0 < wide.low < narrow.low < narrow.value < narrow.high < wide.high < 1
 
 
-def test_bootstrap_keeps_the_classes_and_agrees_with_delong(scored):
-    y, scores = scored
-    seen = []
-
-    def statistic(rows):
-        seen.append(int(y[rows].sum()))
-        return metrics.auc(y[rows], scores[0][rows])
-
-    result = stats.stratified_bootstrap(y, statistic, draws=400)
-    delong = stats.auc_interval(y, scores[0])
-    assert set(seen) == {int(y.sum())} and len(seen) == 401
-    assert result.value == pytest.approx(delong.value)
-    assert result[1:] == pytest.approx(delong[1:], abs=0.03)
-    assert result == stats.stratified_bootstrap(y, statistic, draws=400)
-    assert result != stats.stratified_bootstrap(y, statistic, draws=400, seed=1)
-
-
 def test_mcnemar_is_exact():
     a = np.array([1] * 8 + [0] * 2 + [1] * 20 + [0] * 5)
     b = np.array([0] * 8 + [1] * 2 + [1] * 20 + [0] * 5)

@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_is_an_error():
         )
 
 
-def test_students_become_arrays_and_come_back():
+def test_students_become_arrays():
     torch.manual_seed(1)
     student = models.build("student", d=5, hidden=7)
     arrays = student.arrays()
@@ -128,7 +128,6 @@ def test_students_become_arrays_and_come_back():
     assert shapes == {"W1": (7, 5), "b1": (7,), "w2": (7,), "b2": ()}
     assert all(a.dtype == np.float32 for a in arrays.values())
     x = torch.randn(6, 5)
-    assert torch.equal(models.Student.from_arrays(arrays)(x), student(x))
     hidden = np.maximum(x.numpy() @ arrays["W1"].T + arrays["b1"], 0)
     by_hand = hidden @ arrays["w2"] + arrays["b2"]
     assert np.allclose(student(x).detach().numpy(), by_hand, atol=1e-6)
@@ -136,12 +135,10 @@ def test_students_become_arrays_and_come_back():
     assert student.first.weight.abs().sum() > 0
 
 
-def test_nets_are_built_by_name():
+def test_a_teacher_of_tables_has_the_depth_and_dropout_that_are_named():
     net = models.build("mlp", d=5, width=6, depth=3, dropout=0.5)
     assert net(torch.zeros(2, 5)).shape == (2,)
     assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == [0.5] * 3
-    with pytest.raises(ValueError, match="'cnn' is none of student, mlp"):
-        models.build("cnn", d=5)
 
 
 # --- devices and checkpoints --------------------------------------------------------
@@ -277,7 +274,7 @@ def test_every_map_comes_once_an_epoch_beside_its_targets():
     assert orders[0] != orders[1] != orders[2]
 
 
-def test_the_turns_are_all_eight_and_equally_often():
+def test_all_eight_symmetries_are_shown_equally_often():
     X, row = maps(50), np.arange(50)
     batches = train.Batches(X, row, batch=20, seed=0, augment=symmetry.copies)
     seen = np.zeros((50, 8), int)
@@ -288,17 +285,6 @@ def test_the_turns_are_all_eight_and_equally_often():
     assert (seen.sum(1) == 40).all() and (seen > 0).sum(1).min() >= 6
     deviation = (2000 * (1 / 8) * (7 / 8)) ** 0.5
     assert (abs(seen.sum(0) - 250) < 4 * deviation).all()
-
-
-def test_a_seed_is_an_order_and_its_turns():
-    def shown(seed):
-        batches = train.Batches(
-            maps(), np.arange(12), batch=5, seed=seed, augment=symmetry.copies
-        )
-        torch.rand(seed)  # the global generator has no say
-        return [a.tolist() for _ in range(2) for batch in batches for a in batch]
-
-    assert shown(1) == shown(1) != shown(2)
 
 
 def test_maps_are_copied_before_they_are_shown():
@@ -321,11 +307,11 @@ def test_targets_of_another_length_are_refused(targets, said):
     assert str(error.value) == expected
 
 
-# --- asking -----------------------------------------------------------------------
+# --- predictions ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("views", range(1, 9))
-def test_an_answer_is_the_mean_over_the_first_copies(views):
+@pytest.mark.parametrize("views", [1, 3, 8])
+def test_logits_are_the_mean_over_the_first_copies(views):
     X, model = maps(7), linear()
     found = models.predict(model, X, augment=symmetry.copies, views=views)
     assert found.shape == (7, 3) and found.dtype == np.float32
@@ -336,8 +322,8 @@ def test_an_answer_is_the_mean_over_the_first_copies(views):
     assert np.allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("k", range(1, 8))
-def test_no_turn_changes_the_answer_of_eight_views(k):
+@pytest.mark.parametrize("k", [3, 6])
+def test_no_symmetry_changes_the_mean_of_eight_views(k):
     X, model = maps(7), linear()
     Y = np.ascontiguousarray(symmetry.copies(X)[k])
     first, again = (
@@ -349,7 +335,7 @@ def test_no_turn_changes_the_answer_of_eight_views(k):
 
 
 @pytest.mark.parametrize("views", [1, 3, 8])
-def test_how_many_are_asked_at_once_changes_nothing(views):
+def test_the_size_of_a_batch_changes_nothing(views):
     X, model = maps(11), linear()
     whole = models.predict(model, X, augment=symmetry.copies, views=views)
     for rows in (1, 4, 11):
@@ -359,7 +345,7 @@ def test_how_many_are_asked_at_once_changes_nothing(views):
         assert np.allclose(found, whole, atol=1e-6)
 
 
-def test_asking_neither_trains_nor_drops_anything():
+def test_predicting_neither_trains_nor_drops_anything():
     X, model = maps(), nn.Sequential(linear(), nn.Dropout(0.5)).train()
     kept = {k: v.clone() for k, v in model.state_dict().items()}
     assert np.array_equal(models.predict(model, X), models.predict(model.train(), X))
@@ -460,7 +446,7 @@ def test_moves_differ_from_image_to_image_and_max_shift_every_view():
 
 
 @pytest.mark.parametrize("max_shift", [1, 2])
-def test_the_teacher_speaks_of_the_crop_that_is_shown(max_shift):
+def test_the_view_targets_are_those_of_the_crop_that_is_shown(max_shift):
     """A teacher that says the sums of an image's rows and columns."""
     X = images(30, 8)
     says = [torch.cat([v.sum(1), v.sum(2)], 1) for v in train.Shifts(X, max_shift)]

@@ -77,14 +77,6 @@ class Student(nn.Module):
         W1, b1, w2, b2 = net.arrays(self).values()
         return dict(zip(ARRAYS, (W1, b1, w2[0], b2.reshape(())), strict=True))
 
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Student:
-        """The student whose `arrays()` these are."""
-        W1, b1, w2, b2 = (np.asarray(arrays[name]) for name in ARRAYS)
-        student = cls(W1.shape[1], len(W1))
-        own = W1, b1, w2[None], b2.reshape(1)
-        return net.load(student, dict(zip(student.state_dict(), own, strict=True)))
-
 
 class Convolutional(Net):
     """Two convolutions and one linear layer: a few thousand weights and no pooling.
