@@ -74,15 +74,15 @@ def modules(*parts: str) -> list[Path]:
 
 
 # Who may import whom: each part's own modules, and those of the parts named here.
-GROUND = {"paths": set(), "stats": set(), "models": set(), "losses": set()}
-GROUND |= {"metrics": set(), "deploy": {"paths"}}
+GROUND = {"paths": set(), "stats": set(), "models": set(), "losses": {"ranges"}}
+GROUND |= {"metrics": set(), "deploy": {"paths"}, "ranges": set()}
 MAY = GROUND | {
-    "store": {"paths"},
+    "store": {"paths", "ranges"},
     "data": {"paths"},
-    "train": {"losses", "models", "metrics"},
+    "train": {"losses", "models", "metrics", "ranges"},
     "compress": {"models", "deploy"},
     "edge": {"deploy"},
-    "views": {"paths", "stats"},
+    "views": {"paths", "ranges", "stats"},
 }
 CORE = {*MAY} - {"views"}
 MAY |= {"bench": CORE | {"recipes"}, "recipes": CORE, "__init__": set()}

@@ -147,8 +147,8 @@ def test_a_teacher_of_tables_has_the_depth_and_dropout_that_are_named():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("gpu", "'gpu': expected auto, cpu, cuda"),
-        ("cuda", "'cuda', but there is no CUDA"),
+        ("gpu", "'gpu': expected auto, cpu or cuda"),
+        ("cuda", "'cuda', but torch finds no GPU"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused_before_training(name, said, monkeypatch):

@@ -17,7 +17,6 @@ Leading dimensions are independent students: a loss is (...), the mean over its 
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,20 +25,13 @@ import torch
 from torch import Tensor
 
 from kdutils.losses import binary, multiclass, multilabel, subclass
+from kdutils.ranges import OF_LOSSES
 
 KINDS = {
     "binary": binary,
     "multiclass": multiclass,
     "multilabel": multilabel,
     "subclass": subclass,
-}
-RANGES = {
-    "alpha": ("within [0, 1]", lambda value: 0 <= value <= 1),
-    "T": ("above 0 and finite", lambda value: 0 < value < math.inf),
-    "smoothing": ("within [0, 1]", lambda value: 0 <= value <= 1),
-    "beta": ("0 or above", lambda value: 0 <= value < math.inf),
-    "mse": ("within [0, 1]", lambda value: 0 <= value <= 1),
-    "threshold": ("a probability between 0 and 1", lambda value: 0 < value < 1),
 }
 
 
@@ -147,10 +139,10 @@ def gradient(name: str, z: Tensor, t: Tensor, y: Tensor, *, alpha, **own) -> Ten
 def check(**settings) -> None:
     """ValueError unless every number of every setting is within its range.
 
-    settings: a number, a list or a tensor each, by the names of RANGES.
+    settings: a number, a list or a tensor each, by the names of `ranges`.
     """
     for name, values in settings.items():
-        expected, fits = RANGES.get(name, ("", None))
+        expected, fits = OF_LOSSES.get(name, ("", None))
         try:
             numbers = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
         except (TypeError, ValueError, RuntimeError):

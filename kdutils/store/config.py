@@ -7,15 +7,17 @@ import types
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from kdutils import ranges
+
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 WORDS |= {list: "a list", dict: "a mapping", type(None): "null"}
 
 # Types of numbers: what they are called where one does not fit, and which ones fit.
-Share = Annotated[float, "from 0 to 1", lambda x: 0 <= x <= 1]
-Positive = Annotated[float, "above 0", lambda x: x > 0]
-NotNegative = Annotated[float, "of at least 0", lambda x: x >= 0]
+Share = Annotated[float, *ranges.SHARE]
+Positive = Annotated[float, *ranges.POSITIVE]
+NotNegative = Annotated[float, *ranges.NOT_NEGATIVE]
 Count = Annotated[int, "of at least 1", lambda x: x >= 1]
-Natural = Annotated[int, "of at least 0", lambda x: x >= 0]
+Natural = Annotated[int, *ranges.NOT_NEGATIVE]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 
-from kdutils import paths
+from kdutils import paths, ranges
 from kdutils.store import code, ledger
 from kdutils.store import config as settings
 
@@ -133,7 +133,7 @@ def map(
     configs = [json.loads(ledger.canonical(config)) for config in configs]
     for config in configs:
         settings.check(recipe.Config, config, _name(recipe))
-    runs = _found(stage, recipe, configs, available(device), workers)
+    runs = _found(stage, recipe, configs, ranges.device(device), workers)
     manifest = {"params": _params(stage), "configs": configs}
     paths.write(_manifest(stage, recipe), ledger.canonical(manifest).encode())
     if paths.reports().name == "paper":
@@ -157,20 +157,8 @@ def collect(stage: str, recipe: ModuleType, *, device: str = "auto") -> pd.DataF
             f"{paths.params(stage)} has changed since {stage} ran in "
             f"{paths.reports().name}: run it first"
         )
-    found = _found(stage, recipe, manifest["configs"], available(device), None)
+    found = _found(stage, recipe, manifest["configs"], ranges.device(device), None)
     return _rows(stage, recipe, found)
-
-
-def available(device: str) -> str:
-    """'cpu' or 'cuda' for auto, cpu or cuda; ValueError where there is no such."""
-    import torch
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device is {device!r}: expected auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is 'cuda', but torch finds no GPU")
-    gpu = device != "cpu" and torch.cuda.is_available()
-    return "cuda" if gpu else "cpu"
 
 
 def _found(

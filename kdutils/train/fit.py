@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-DEVICES = ("auto", "cpu", "cuda")
+from kdutils import ranges
 
 
 @dataclass
@@ -41,16 +41,6 @@ def constant(done: float) -> float:
     return 1.0
 
 
-def torch_device(name: str) -> torch.device:
-    """The device called `auto` (a CUDA GPU where there is one), `cpu` or `cuda`."""
-    if name not in DEVICES:
-        raise ValueError(f"device is {name!r}: expected {', '.join(DEVICES)}")
-    cuda = torch.cuda.is_available()
-    if name == "cuda" and not cuda:
-        raise ValueError("device is 'cuda', but there is no CUDA GPU: set auto or cpu")
-    return torch.device("cuda" if cuda and name != "cpu" else "cpu")
-
-
 def fit(
     net: nn.Module,
     batches: Iterable[tuple[Tensor, ...]],
@@ -76,7 +66,7 @@ def fit(
     steps done -> factor of the learning rate; validate: net -> score, higher is better,
     called in evaluation mode after each epoch: the best epoch's weights are kept;
     patience: stop after that many epochs without a better score.
-    device: where to train, see `torch_device`; afterwards the net is back where it was.
+    device: where to train, see `ranges.device`; afterwards it is back where it was.
     bf16: products in bfloat16 by autocast, weights and logits float32. channels_last:
     weights of convolutions in that memory format, which images follow.
     checkpoint: a file that resumes an interrupted call with the same arguments; it is
@@ -84,7 +74,8 @@ def fit(
     A lone last row is left out where the net has BatchNorm1d, which cannot take it.
     Raises ValueError when the loss is no longer finite.
     """
-    home, place = next(net.parameters()).device, torch_device(device)
+    home = next(net.parameters()).device
+    place = torch.device(ranges.device(device))
     net.to(place)
     if channels_last:
         net.to(memory_format=torch.channels_last)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shutil
@@ -11,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kdutils import paths
+from kdutils import paths, ranges
 from kdutils.views import pages, sums
 from kdutils.views.render import INJECTED
 
@@ -19,14 +18,10 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 COMMANDS = "check normalise error copy html sums verify readme"
 KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"}
 KINDS |= {list: "a list"}
-RANGES = {  # by the last word of a name: what is expected of every number it holds
-    "alpha": ("from 0 to 1", lambda value: 0 <= value <= 1),
-    "T": ("above 0", lambda value: 0 < value < math.inf),
-}
-RANGES |= {"alphas": RANGES["alpha"]}
-RANGES |= dict.fromkeys(("temperature", "temperatures"), RANGES["T"])
+# By the last word of a name: what is expected of every number it holds.
+RANGES = dict.fromkeys(("alpha", "alphas"), ranges.SHARE)
+RANGES |= dict.fromkeys(("T", "temperature", "temperatures"), ranges.POSITIVE)
 SIZES = {"widths", "depth", "head", "channels"}  # of nets, in a list's entries
-DEVICES = ("auto", "cpu", "cuda")
 
 
 def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
@@ -71,8 +66,8 @@ def impossible(key: str, value: object, default: object) -> str | None:
     kinds = KINDS.get(type(default)), KINDS.get(type(value), "another type")
     if None not in (default, value) and default != "" and kinds[0] != kinds[1]:
         return kinds[0]
-    if key == "device" and value not in DEVICES:
-        return " or ".join(DEVICES)
+    if key == "device" and value not in ranges.DEVICES:
+        return " or ".join(ranges.DEVICES)
     for name, number in _leaves(key, value):
         words, fits = RANGES.get(name.rsplit("_", 1)[-1], ("", None))
         if fits is None:
