@@ -10,11 +10,10 @@ from pathlib import Path
 from kdutils.deploy.bundle import BundleError
 from kdutils.deploy.readings import RULE
 from kdutils.edge import model, simulate, verdicts
-from kdutils.edge.alarm import Alarm
 from kdutils.edge.growing import Growing
 from kdutils.edge.reader import Limits
 from kdutils.edge.status import Status
-from kdutils.edge.watcher import Refused, Watcher, lock
+from kdutils.edge.watcher import Alarm, Refused, Watcher, lock
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ import stat
 import time
 from pathlib import Path
 
-from kdutils.edge.malformed import Malformed
+from kdutils.edge.reader import Malformed
 
 UNFINISHED = (".part", ".tmp", ".partial", ".swp", "~")
 SPECIAL = {
