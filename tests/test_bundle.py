@@ -222,6 +222,17 @@ def test_inspect_says_what_is_inside(saved, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(saved):
+    shown = subprocess.Popen(
+        [sys.executable, "-c", DEVICE, "inspect", str(saved)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    shown.stdout.close()
+    assert (shown.communicate()[1], shown.returncode) == (b"", 0)
+
+
 def test_every_flipped_bit_is_noticed(saved):
     data = bytearray(saved.read_bytes())
     for bit in range(8 * len(data)):
