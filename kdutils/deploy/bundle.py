@@ -62,7 +62,7 @@ WRONG += (MemoryError, StopIteration, csv.Error)
 class Schema:
     """What the inputs and the answers are called.
 
-    units: d strings, or () if none is known; ranges: float32 (d, 2), legal low and high,
+    units: d strings, or () if unknown; ranges: float32 (d, 2), legal low and high,
     NaN = open, or None; classes: of a logit up to the threshold, and above, or one for
     each logit of a map; id: which student this is.
     """
