@@ -72,7 +72,8 @@ def test_the_loops_train_the_same_students_as_the_stack(student):
     stacked = students.predict_stacked(fresh(), weights, X)
     for data in (bench.Pictures(X, y, t), (X, y, t)):
         for cell, z in zip(cells, stacked, strict=True):
-            usual = models.predict(bench.image_student(fresh(), data, cell, **how), X)
+            net = bench.usual(fresh(), data, bench.distilled(cell), **how)
+            usual = models.predict(net, X)
             assert np.abs(usual - z).mean() < 1e-3 * np.abs(z).mean()
     assert np.abs(stacked[0] - stacked[1]).mean() > 0.02 * np.abs(z).mean()
 
