@@ -151,7 +151,6 @@ def test_numpy_gives_torch_s_logits(shipped, maps):
     z, expected = found.score(maps), logits(small, maps)
     assert z.dtype == np.float32 and z.shape == (8, 8)
     assert np.abs(z - expected).max() <= 1e-4 * expected.std()
-    assert np.array_equal(found.predict(maps), z > 0)
     assert (found.id, found.student.side, found.classes) == ("m", 52, PATTERNS)
     assert np.array_equal(found.golden[1], logits(small, found.golden[0]))
     weights = compress.weight_bytes(small, bits=8)

@@ -111,6 +111,13 @@ def imports_of(path: Path) -> set[str]:
     return found - packages
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.stem
+)
+def test_a_test_file_imports_no_other(path):
+    assert not [name for name in imports(path) if name.startswith("test_")]
+
+
 def test_views_bring_no_training_library():
     for path in modules("views"):
         assert not packages(path) & {"torch", "xgboost", "sklearn", "joblib"}, path
@@ -165,8 +172,8 @@ def test_every_module(path):
     if path.stem not in ("publish", "pages", "render"):
         assert not packages(path) & {"nbformat", "nbconvert"}
     tree = ast.parse(path.read_text())
-    said = (ast.get_docstring(tree) or "").splitlines()
-    assert said and re.match(r"[\w.]+: ", said[0]), "its sentence"
+    text = (ast.get_docstring(tree) or "").splitlines()
+    assert text and re.match(r"[\w.]+: ", text[0]), "its sentence"
     assert path.name != "utils.py"
     for node in tree.body:
         assert not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)), (

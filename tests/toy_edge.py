@@ -35,7 +35,7 @@ def save(folder: Path, ranges=None, names=FEATURES) -> Path:
     )
     path = folder / "student.kdb"
     prepare = Prepare(np.arange(3), names, center, scale)
-    bundle.save(path, student, prepare, 0.05, Schema(ranges=ranges))
+    path.write_bytes(bundle.packed(student, prepare, 0.05, Schema(ranges=ranges)))
     return path
 
 

@@ -37,7 +37,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -157,10 +156,6 @@ class Bundle:
             )
         return runtime.run(self.steps, self.prepare.pick(X))
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Raw inputs -> bool, as many: the logit is above the threshold."""
-        return self.score(X) > self.threshold
-
 
 def packed(student, prepare, threshold: float, schema: Schema | None = None) -> bytes:
     """A table's student as a file's bytes; BundleError for what does not fit together.
@@ -209,15 +204,6 @@ def packed_maps(
     data = container.write(held, about)
     loads(data, f"the file of {schema.id or 'a student'}")
     return data
-
-
-def save(path: str | Path, *parts, **named) -> int:
-    """Write `packed(...)` under a temporary name, then rename it; returns its bytes."""
-    data = packed(*parts, **named)
-    part = Path(f"{path}.part")
-    part.write_bytes(data)
-    os.replace(part, path)
-    return len(data)
 
 
 def load(path: str | Path) -> Bundle:
