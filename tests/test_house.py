@@ -111,13 +111,6 @@ def imports_of(path: Path) -> set[str]:
     return found - packages
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.stem
-)
-def test_a_test_file_imports_no_other(path):
-    assert not [name for name in imports(path) if name.startswith("test_")]
-
-
 def test_views_bring_no_training_library():
     for path in modules("views"):
         assert not packages(path) & {"torch", "xgboost", "sklearn", "joblib"}, path
