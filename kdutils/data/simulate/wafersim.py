@@ -210,14 +210,7 @@ def _turned(angle: np.ndarray) -> np.ndarray:
     return (angle + 180) % 360 - 180
 
 
-_DRAWN = {
-    0: center,
-    1: donut,
-    2: edge_loc,
-    3: edge_ring,
-    4: loc,
-    6: scratch,
-}
+_DRAWN = {0: center, 1: donut, 2: edge_loc, 3: edge_ring, 4: loc, 6: scratch}
 _WHOLE = {5: "near_full", 7: "random"}
 
 
