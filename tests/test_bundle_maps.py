@@ -71,7 +71,16 @@ def tiny(side=9, id="m1", classes=("a", "b", "ü"), **how):
 
 @pytest.fixture(scope="module")
 def maps():
-    return wafersim.draw(24, seed=7)[0]
+    return wafersim.draw(8, seed=7)[0]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case[0])
+def shipped(request):
+    """A trained net, its file, what was packed, and what the file gives back."""
+    name, sizes = request.param
+    net = trained(name, 52, sizes)
+    data, small = convert.packed(net, 52, PATTERNS, id="m")
+    return net, data, small, bundle.loads(data, "f")
 
 
 # --- folding and rounding ---------------------------------------------------------
@@ -99,10 +108,9 @@ def test_a_normalisation_without_a_convolution_is_refused():
         convert.folded(nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1)))
 
 
-@pytest.mark.parametrize(("name", "sizes"), CASES)
-def test_eight_bits_keep_the_largest_weight_of_each_output(name, sizes, maps):
-    net = trained(name, 52, sizes)
-    plain, small = convert.folded(net), convert.rounded(net)
+def test_eight_bits_keep_the_largest_weight_of_each_output(shipped, maps):
+    net, _, small, _ = shipped
+    plain = convert.folded(net)
     for a, b in zip(compress.layers(plain).values(), compress.layers(small).values()):  # noqa: B905
         W, V = (m.weight.detach().flatten(1).double().numpy() for m in (a, b))
         scale = np.float16(np.abs(W).max(1) / 127).astype(float)[:, None]
@@ -138,15 +146,11 @@ def test_torch_bytes_are_those_of_torch_save(tmp_path):
 # --- the same logits --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "sizes"), CASES)
-def test_numpy_gives_torch_s_logits(name, sizes, maps):
-    net = trained(name, 52, sizes)
-    data, small = convert.packed(net, 52, PATTERNS, id="m")
-    found, expected = bundle.loads(data, "f"), logits(small, maps)
-    z = found.score(maps)
-    assert z.dtype == np.float32 and z.shape == (24, 8)
+def test_numpy_gives_torch_s_logits(shipped, maps):
+    _, data, small, found = shipped
+    z, expected = found.score(maps), logits(small, maps)
+    assert z.dtype == np.float32 and z.shape == (8, 8)
     assert np.abs(z - expected).max() <= 1e-4 * expected.std()
-    assert np.array_equal(found.predict(maps), z > 0)
     assert (found.id, found.student.side, found.classes) == ("m", 52, PATTERNS)
     assert np.array_equal(found.golden[1], logits(small, found.golden[0]))
     weights = compress.weight_bytes(small, bits=8)
@@ -155,12 +159,9 @@ def test_numpy_gives_torch_s_logits(name, sizes, maps):
 
 
 def test_a_map_s_logits_do_not_depend_on_its_batch(maps):
-    data, _ = convert.packed(
-        trained(*CASES[0][:1], 52, CASES[0][1]), 52, PATTERNS, id=""
-    )
-    found = bundle.loads(data, "f")
+    found = bundle.loads(convert.packed(trained(), 52, PATTERNS, id="")[0], "f")
     z = found.score(maps)
-    for rows in ([3], [5, 3], list(range(24))[::-1]):
+    for rows in ([3], [5, 3], list(range(8))[::-1]):
         assert np.array_equal(found.score(maps[rows]), z[rows])
     for other in (np.int64, np.float32):
         assert np.array_equal(found.score(maps.astype(other)), z)
@@ -182,11 +183,8 @@ def test_a_convolution_is_torch_s(k, stride, padding, word):
     assert found.shape == z.shape and np.allclose(found, z, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "sizes"), CASES)
-def test_onnx_gives_the_same_logits(name, sizes, maps):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    data, _ = convert.packed(trained(name, 52, sizes), 52, PATTERNS, id="m")
-    found = bundle.loads(data, "f")
+def test_onnx_gives_the_same_logits(shipped, maps):
+    onnxruntime, found = pytest.importorskip("onnxruntime"), shipped[-1]
     session = onnxruntime.InferenceSession(
         deploy.export(found, "onnx"), providers=["CPUExecutionProvider"]
     )
@@ -297,20 +295,6 @@ def test_golden_maps_are_wafers_that_differ():
 
 
 # --- refusals ---------------------------------------------------------------------
-
-
-def test_every_flipped_bit_and_every_cut_is_found():
-    data, rng = tiny(), np.random.default_rng(3)
-    chosen = set(rng.choice(8 * len(data), 400, replace=False).tolist())
-    for bit in range(8 * len(data)):
-        other = bytearray(data)
-        other[bit // 8] ^= 1 << bit % 8
-        read = bundle.loads if bit in chosen else container.read
-        with pytest.raises(BundleError, match=r"^some file is "):
-            read(bytes(other), "some file")
-    for end in range(len(data)):
-        with pytest.raises(BundleError, match=r"^f is "):
-            bundle.loads(data[:end], "f")
 
 
 def changed(**changes):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toy_edge import HEADER, Place
 
-from kdutils.edge import growing, model, rows
+from kdutils.edge import growing, model
 
 NAME = "grow.csv"
 
@@ -223,7 +223,7 @@ def test_small_blocks_change_nothing(place, monkeypatch):
 
 
 def test_ids_are_remembered_up_to_a_limit(place, monkeypatch):
-    monkeypatch.setattr(rows, "REMEMBERED", 2)
+    monkeypatch.setattr(growing, "REMEMBERED", 2)
     append(place, "a", "b", "c", "d")
     scan(place)
     append(place, "c", "a")

@@ -9,7 +9,7 @@ import stat
 import pytest
 from toy_edge import HEADER, Place, lot
 
-from kdutils.edge import claim, reader, simulate, verdicts, watcher
+from kdutils.edge import claim, reader, verdicts, watcher
 from kdutils.edge.reader import Limits
 
 
@@ -383,16 +383,6 @@ def test_a_second_watcher_is_refused(place):
     for fd in held:
         os.close(fd)
     os.close(watcher.lock(place.inbox))
-
-
-def test_four_hundred_lots_with_one_in_ten_malformed(place):
-    options = {"files": 400, "rows": 2, "rate": 0, "garbage": 0.1}
-    lots = list(simulate.lots(place.student, **options))
-    for made in lots:
-        simulate.write(place.inbox, made)
-    bad = sum(made.kind != "good" for made in lots)
-    assert place.watcher.scan() == 400
-    assert place.counts() == (400 - bad, 400 - bad, bad) and bad > 20
 
 
 def test_limits_are_the_watchers(tmp_path, path):

@@ -343,7 +343,7 @@ def test_the_command_line(tmp_path, stored, capsys, to, write):
 def test_a_file_from_end_to_end(tmp_path):
     made = bundled(static())
     path, out = tmp_path / "student.file", tmp_path / "student.out"
-    bundle.save(path, made.student, made.prepare, 0.25)
+    path.write_bytes(bundle.packed(made.student, made.prepare, 0.25))
     kept = bundle.load(path)
     assert deploy.main(["export", str(path), "--to", "c", "-o", str(out)]) == 0
     assert out.read_text("ascii") == cheader.header(kept)

@@ -165,8 +165,8 @@ def test_every_module(path):
     if path.stem not in ("publish", "pages", "render"):
         assert not packages(path) & {"nbformat", "nbconvert"}
     tree = ast.parse(path.read_text())
-    said = (ast.get_docstring(tree) or "").splitlines()
-    assert said and re.match(r"[\w.]+: ", said[0]), "its sentence"
+    text = (ast.get_docstring(tree) or "").splitlines()
+    assert text and re.match(r"[\w.]+: ", text[0]), "its sentence"
     assert path.name != "utils.py"
     for node in tree.body:
         assert not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)), (

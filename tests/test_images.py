@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from toy_data import parts, put, rewrite, sentence
 
-from kdutils.data import download, images, readers, registry
+from kdutils.data import images, readers, registry
 from kdutils.data.registry import DATASETS
 
 TRAIN = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
@@ -25,7 +25,7 @@ def official(root, monkeypatch):
     for name in ("mnist", "pneumoniamnist"):
         place, known = root / name, DATASETS[name]
         (place / "GENERATED").unlink()
-        files = {file: download.md5_of(place / file) for file in known.files}
+        files = {file: registry.md5_of(place / file) for file in known.files}
         sha256 = (known.read(place).sha256,)
         known = replace(known, files=files, sha256=sha256, urls=(CLOSED,))
         monkeypatch.setitem(DATASETS, name, known)
@@ -189,7 +189,7 @@ def test_another_file_is_known_by_its_md5(official):
     path.write_bytes(readers.packed(labels))
     md5 = DATASETS["mnist"].files[TRAIN[1]]
     said = refused("mnist", official)
-    assert f"({TRAIN[1]} has md5 {download.md5_of(path)} where {md5} was exp" in said
+    assert f"({TRAIN[1]} has md5 {registry.md5_of(path)} where {md5} was exp" in said
     assert said.startswith(f"{path.parent} does not hold the official content of http")
     assert TRAIN[0] not in said
 

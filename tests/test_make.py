@@ -67,15 +67,17 @@ while Path("hang").exists():
 print("finished")"""
 RUNS = """from pathlib import Path
 import os
+from kdutils.views import claims
 folder = Path("reports", os.environ["KD_REPORT"], "runs", "STAGE")
 folder.mkdir(parents=True, exist_ok=True)
-(folder / "toy.json").write_text("{}")  # as runs.map( does
-print(os.environ["KD_FRESH"])"""
+(folder / "toy.json").write_text(os.environ["KD_FRESH"])  # as runs.map( does
+claims.begin("STAGE")
+claims.record("it works", True, stage="STAGE")"""
 WHERE = 'test "$1" = lab && echo "works on $KD_REPORT"'
 TABLE = "print(table.upper(), repr([target, group, time, drop, fail]))"
-ASKED = ("table", "target", "group", "time", "drop", "fail")
+KEYS = ("table", "target", "group", "time", "drop", "fail")
 STAGES = ["00_overview", "01_teachers", "02_kd_tabular"]
-EMPTY = "".join(f'{key}: ""\n' for key in ASKED)
+EMPTY = "".join(f'{key}: ""\n' for key in KEYS)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +97,13 @@ def built(tmp_path_factory) -> Path:
     for folder in ("notebooks", "params/default", "params/csv"):
         (here / folder).mkdir(parents=True)
     notebook(here / "notebooks/00_overview.ipynb", "profile = ''", "print(profile)")
-    notebook(here / "notebooks/01_teachers.ipynb", "seed = 0", WRITES)
     keys = re.sub(r": (.*)", r" = \1", EMPTY)
-    notebook(here / "notebooks/02_kd_tabular.ipynb", f"alphas = []\n{keys}", TABLE)
+    for stage, given, text in (
+        ("01_teachers", "seed = 0", WRITES),
+        ("02_kd_tabular", f"alphas = []\n{keys}", TABLE),
+    ):
+        runs = RUNS.replace("STAGE", stage)
+        notebook(here / f"notebooks/{stage}.ipynb", given, runs, text)
     params = here / "params"
     (params / "claimed.csv").write_text("id\n")
     (params / "default/00_overview.yaml").write_text("profile: default\n")
@@ -108,7 +114,7 @@ def built(tmp_path_factory) -> Path:
     run = make(here, "report", "-j2")
     assert run.returncode == 0, run.stderr
     assert sorted(executed(run)) == STAGES
-    assert "half way" in run.stdout, "progress must max_shift the terminal"
+    assert "half way" in run.stdout, "progress must come to the terminal"
     return here
 
 
@@ -116,25 +122,6 @@ def built(tmp_path_factory) -> Path:
 def project(built, tmp_path) -> Path:
     """A copy of the built project, times of the files kept."""
     return shutil.copytree(built, tmp_path / "a copy", symlinks=True)
-
-
-@pytest.fixture(scope="module")
-def kept(built, tmp_path_factory) -> Path:
-    """The project with stages 01 and 02 that keep runs, made once."""
-    here = tmp_path_factory.mktemp("kept") / "project"
-    shutil.copytree(built, here, symlinks=True)
-    for stage, cell in (("01_teachers", "seed = 0"), ("02_kd_tabular", "alphas = []")):
-        keys = re.sub(r": (.*)", r" = \1", EMPTY) if stage.startswith("02") else ""
-        text = RUNS.replace("STAGE", stage)
-        notebook(here / f"notebooks/{stage}.ipynb", f"{cell}\n{keys}", text)
-    assert executed(make(here, "report")) == ["01_teachers", "02_kd_tabular"]
-    return here
-
-
-@pytest.fixture
-def trained(kept, tmp_path) -> Path:
-    """A copy of the project that keeps runs."""
-    return shutil.copytree(kept, tmp_path / "trained", symlinks=True)
 
 
 def make(here: Path, *words: str) -> subprocess.CompletedProcess:
@@ -155,6 +142,12 @@ def call(here: Path, *words: str) -> dict:
 def executed(run: subprocess.CompletedProcess) -> list[str]:
     """The stages that a make ran."""
     return re.findall(r"^[\w-]+: (\d\d_\w+)$", run.stdout, re.M)
+
+
+def planned(here: Path, *words: str) -> list[str]:
+    """The stages that a make would run, sorted."""
+    shown = make(here, "-n", *words).stdout
+    return sorted(re.findall(r'echo "[\w.-]+: (\d\d_\w+)"', shown))
 
 
 def output(here: Path, stage: str, report: str = "default") -> str:
@@ -203,76 +196,71 @@ def test_the_look_of_the_pages_reruns_no_notebook(project):
     assert "teal" in (project / "reports/default/01_teachers.html").read_text()
 
 
-def test_runs_are_forgotten_stage_by_stage_and_computed_again(trained):
-    runs = trained / "reports/default/runs"
-    assert executed(make(trained, "report")) == []
+def test_runs_are_forgotten_stage_by_stage_and_computed_again(project):
+    runs = project / "reports/default/runs"
     for stage in ("01_teachers", "02_kd_tabular"):
+        assert (runs / stage / "toy.json").read_text() == ""
         (runs / stage / "old").write_text("")
-    run = make(trained, "02_kd_tabular", "FRESH=1")
+    run = make(project, "02_kd_tabular", "FRESH=1")
     assert executed(run) == ["02_kd_tabular"], run.stderr
-    assert output(trained, "02_kd_tabular") == "02_kd_tabular\n"
+    assert (runs / "02_kd_tabular/toy.json").read_text() == "02_kd_tabular"
     assert (runs / "01_teachers/old").exists()
     assert not (runs / "02_kd_tabular/old").exists()
-    assert make(trained, "clean-runs").returncode == 0
-    assert executed(make(trained, "report")) == ["01_teachers", "02_kd_tabular"]
-    assert (runs / "01_teachers/toy.json").exists()
-    (runs / "01_teachers/old").write_text("")
-    run = make(trained, "report", "FRESH=1", "-j2")
-    assert sorted(executed(run)) == STAGES
-    assert not (runs / "01_teachers/old").exists()
+    shown = make(project, "-n", "report", "FRESH=1").stdout
+    assert all(f"rm -rf reports/default/runs/{stage}\n" in shown for stage in STAGES)
+    assert planned(project, "report", "FRESH=1") == STAGES
+    assert make(project, "clean-runs").returncode == 0
+    assert not runs.exists()
+    assert planned(project, "report") == ["01_teachers", "02_kd_tabular"]
 
 
 def test_a_table_that_is_not_the_reports_own_is_noticed(project):
     table = project / "reports/default/tables/numbers.csv"
-    table.unlink()
-    gone = make(project, "-n", "report").stdout
-    assert "tables/numbers.csv" in gone.splitlines()[0]
-    assert sorted(re.findall(r'echo "default: (\w+)"', gone)) == STAGES
-    table.write_text("a\n")
-    run = make(project, "report", "-j2")
-    assert "tables/numbers.csv" in run.stdout.splitlines()[0]
-    assert sorted(executed(run)) == STAGES
-    assert table.read_text() == "name,value\nseed,1\n"
-    assert executed(make(project, "report")) == []
+    right = table.read_text()
+    for text in (None, "a\n"):
+        table.write_text(text) if text else table.unlink()
+        noticed = make(project, "-n", "report").stdout.splitlines()[0]
+        assert "tables/numbers.csv" in noticed
+        assert planned(project, "report") == STAGES
+    table.write_text(right)
+    assert planned(project, "report") == []
 
 
-def test_the_lab_works_on_a_copy_of_the_report(trained):
+def test_the_lab_works_on_a_copy_of_the_report(project):
     for name, text in (("python", f'exec {sys.executable} "$@"'), ("jupyter", WHERE)):
-        file = trained / "other/bin" / name
+        file = project / "other/bin" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"#!/bin/sh\n{text}\n")
         file.chmod(0o755)
-    run = make(trained, "lab", "VENV=other")
+    run = make(project, "lab", "VENV=other")
     assert "works on scratch-default" in run.stdout, run.stderr
     for name in ("tables/numbers.csv", "runs/01_teachers/toy.json"):
-        copy = trained / "reports/scratch-default" / name
-        assert copy.read_text() == (trained / "reports/default" / name).read_text()
+        copy = project / "reports/scratch-default" / name
+        assert copy.read_text() == (project / "reports/default" / name).read_text()
         copy.write_text("an exercise")
-    assert executed(make(trained, "report")) == []
+    assert planned(project, "report") == []
 
 
 def test_a_failed_notebook_is_kept_and_leaves_the_claims_as_they_were(project):
-    claim = "from kdutils.views import claims\nclaims.begin('01_teachers')\n"
-    claim += "claims.record('it works', True, stage='01_teachers')"
-    path = project / "notebooks/01_teachers.ipynb"
-    notebook(path, "seed = 0", claim, "print('good')")
-    assert make(project, "01_teachers").returncode == 0
-    table = project / "reports/default/tables/claims.csv"
-    before = table.read_text()
-    assert "it works" in before
-    stops = "claims.record('not yet', True, stage='01_teachers')\n"
-    stops += "raise ValueError(\"my.csv has no column 'fail'\")"
-    notebook(path, "seed = 0", claim, stops)
+    path, before = (
+        project / "notebooks/01_teachers.ipynb",
+        output(project, "01_teachers"),
+    )
+    claims = project / "reports/default/tables/claims.csv"
+    assert "it works" in (kept := claims.read_text())
+    stops = RUNS.replace("it works", "not yet").replace("STAGE", "01_teachers")
+    stops += "\nraise ValueError(\"my.csv has no column 'fail'\")"
+    notebook(path, "seed = 0", stops)
     run = make(project, "report")
     assert run.returncode != 0
-    assert "my.csv has no column 'fail' (cell cell-1)" in run.stderr.splitlines()
+    assert "my.csv has no column 'fail' (cell cell-0)" in run.stderr.splitlines()
     assert "Traceback" not in run.stdout + run.stderr
-    assert table.read_text() == before
-    assert [path.name for path in table.parent.glob("claims*")] == ["claims.csv"]
+    assert claims.read_text() == kept
+    assert [path.name for path in claims.parent.glob("claims*")] == ["claims.csv"]
     folder = project / "reports/default/notebooks"
     assert (folder / "01_teachers.failed.ipynb").exists()
     assert not (folder / "01_teachers.part.ipynb").exists()
-    assert output(project, "01_teachers") == "good\n", "the last good one stays"
+    assert output(project, "01_teachers") == before, "the last good one stays"
     notebook(path, "seed = 0", "print(7)")
     assert make(project, "01_teachers").returncode == 0
     assert not (folder / "01_teachers.failed.ipynb").exists()
@@ -306,9 +294,9 @@ def test_a_table_of_ones_own(project):
     values = repr([CURSED, "", "", "a,b", "it's"])
     printed = output(project, "02_kd_tabular", "csv-a-b-")
     assert printed == f"IT'S (1)/A`B&.CSV {values}\n"
-    assert executed(make(project, *words)) == []
-    assert executed(make(project, *words[:4])) == ["02_kd_tabular"]
-    assert executed(make(project, "report")) == []
+    assert planned(project, *words) == []
+    assert planned(project, *words[:4]) == ["02_kd_tabular"]
+    assert planned(project, "report") == []
 
 
 NAMES = {
@@ -396,7 +384,7 @@ def test_a_report_killed_in_a_notebook_goes_on_from_there(project):
     listed = (report / "SHA256SUMS").read_text()
     assert "notebooks/01_teachers.ipynb" in listed and "tables/numbers.csv" in listed
     assert ".part" not in listed and not half.exists()
-    assert executed(make(project, "report")) == []
+    assert planned(project, "report") == []
 
 
 def test_verify_reruns_all_and_names_the_one_row_that_differs(project):
@@ -404,8 +392,8 @@ def test_verify_reruns_all_and_names_the_one_row_that_differs(project):
     run = make(project, "verify", "-j2")
     assert run.returncode != 0
     assert sorted(executed(run)) == STAGES
-    told = run.stdout.partition("tables/numbers.csv differs\n")[2]
-    assert told.startswith("  - row 1: seed,1\n  + row 1: seed,2\n")
+    rows = run.stdout.partition("tables/numbers.csv differs\n")[2]
+    assert rows.startswith("  - row 1: seed,1\n  + row 1: seed,2\n")
     assert run.stdout.count(" differs\n") == 1, "all else has the same bytes"
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from kdutils.data import __main__ as every
-from kdutils.data import download, images, readers, registry, wafers
+from kdutils.data import images, readers, registry, wafers
 from kdutils.data.registry import DATASETS, SourceError
 from kdutils.data.simulate import miniatures
 
@@ -67,14 +67,14 @@ def left(root):
 
 def test_a_checked_file_gets_its_name(site, tmp_path):
     path = tmp_path / "new" / "file.gz"
-    download.fetch([f"{site.url}/good/file.gz"], path.parent, {"file.gz": MD5})
+    registry.fetch([f"{site.url}/good/file.gz"], path.parent, {"file.gz": MD5})
     assert path.read_bytes() == BODY
     assert left(tmp_path) == ["new/file.gz"]
 
 
 def test_the_next_address_is_asked_only_if_the_first_fails(site, tmp_path):
     urls = [f"{site.url}/{name}/f" for name in ("other", "good", "missing")]
-    download.fetch(urls, tmp_path, {"f": MD5})
+    registry.fetch(urls, tmp_path, {"f": MD5})
     assert site.paths == ["/other/f", "/good/f"]
     assert (tmp_path / "f").read_bytes() == BODY
 
@@ -91,13 +91,13 @@ REASONS = {
 def test_a_failed_download_is_one_sentence_and_leaves_nothing(site, tmp_path, how):
     url = f"{site.url}/{how}/f"
     with pytest.raises(SourceError, match=REASONS[how]) as refused:
-        download.fetch([url], tmp_path, {"f": MD5}, timeout=0.3)
+        registry.fetch([url], tmp_path, {"f": MD5}, timeout=0.3)
     said = str(refused.value)
     assert said.startswith(f"f could not be downloaded from {url} (")
     assert "\n" not in said and left(tmp_path) == []
     (tmp_path / "f").write_bytes(b"mine")
     with pytest.raises(SourceError):
-        download.fetch([url], tmp_path, {"f": MD5}, timeout=0.05)
+        registry.fetch([url], tmp_path, {"f": MD5}, timeout=0.05)
     assert (tmp_path / "f").read_bytes() == b"mine" and left(tmp_path) == ["f"]
 
 
@@ -108,7 +108,7 @@ def test_every_address_says_its_own_reason(site, tmp_path):
     with pytest.raises(
         SourceError, match=rf"Not Found\) nor from {closed} \(.*refused\)"
     ):
-        download.fetch([f"{site.url}/missing/f", closed], tmp_path, {"f": MD5})
+        registry.fetch([f"{site.url}/missing/f", closed], tmp_path, {"f": MD5})
     assert left(tmp_path) == []
 
 

@@ -168,6 +168,15 @@ def test_the_ledger_rebuilds_rows_without_computing(toy, tmp_path, monkeypatch):
     assert [json.loads(line)["config"]["seed"] for line in lines].count(5) == 1
 
 
+def test_the_ledger_is_read_once(toy, monkeypatch):
+    monkeypatch.setenv("KD_REPORT", "paper")
+    lines, read = ledger.lines, []
+    monkeypatch.setattr(ledger, "lines", lambda stage: read.append(1) or lines(stage))
+    for _ in range(2):
+        runs.map(STAGE, toy, [{"seed": 1}], workers=1)
+    assert len(read) == 2
+
+
 def test_fresh_ignores_the_ledger(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KD_REPORT", "paper")
     runs.map(STAGE, toy, [{"seed": 1}], workers=1)

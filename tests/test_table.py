@@ -853,15 +853,6 @@ def test_columns_are_judged_on_training_rows_alone(mini, monkeypatch):
     assert random.features == ("a", "b", "c", "d")
 
 
-def test_a_part_without_a_fail_is_named(mini, monkeypatch):
-    table = registry.read("secom", mini)
-    y = np.where(table.row < 300, table.y, 0).astype(np.float32)
-    monkeypatch.setattr(registry, "read", lambda *_: replace(table, y=y))
-    sentence = "secom: the test part of split 1 has no fail among its 80 rows"
-    with pytest.raises(TableError, match=sentence):
-        list(tables.splits("secom", seed=0, order="time"))
-
-
 def test_an_unknown_order_is_named():
     with pytest.raises(
         ValueError, match="order is 'oldest': expected 'random' or 'time'"

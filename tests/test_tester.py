@@ -11,7 +11,7 @@ from kdutils.data.simulate import physics, tester
 @pytest.fixture(scope="module")
 def production():
     rng = np.random.default_rng(11)
-    X, y, lot, _ = tester.produce(rng, lots=300, devices=100)
+    X, y, lot, _ = tester.produce(rng, lots=200, devices=60)
     return X, y, lot, tester.fail_probability(X)
 
 
@@ -38,12 +38,12 @@ def test_production_is_that_of_a_tester(production):
     assert np.allclose(volts / 5, np.round(volts / 5))
     leak = X[:, physics.NAMES.index("leak_gate")]
     assert np.nanmax(leak) / np.nanmedian(leak) > 50
-    means = np.array([np.nanmean(X[lot == i, 8]) for i in range(300)])
+    means = np.array([np.nanmean(X[lot == i, 8]) for i in range(200)])
     assert np.corrcoef(means[:-1], means[1:])[0, 1] > 0.5
 
 
 def test_the_probability_is_calibrated_in_every_tenth(production):
-    """What is predicted happens: 30,000 devices, ten bins, four standard errors."""
+    """What is predicted happens: 12,000 devices, ten bins, four standard errors."""
     _, y, _, p = production
     bins = np.digitize(p, np.quantile(p, np.linspace(0, 1, 11)[1:-1]))
     for number in range(10):

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdutils.data.simulate import waferpatterns, wafersim
+from kdutils.data.simulate import wafersim
 from kdutils.data.simulate.wafersim import COMBINATIONS, PATTERNS
 
-R, DISC = waferpatterns.R, waferpatterns.DISC
+R, DISC = wafersim.R, wafersim.DISC
 REAL = Path(os.environ.get("KD_DATA", "none")) / "mixedwm38" / "MixedWM38.npz"
 
 
@@ -87,7 +87,7 @@ INSIDE = {
     "Edge-Ring": (R > 0.96, R < 0.9),
     "Edge-Loc": (R > 0.96, R < 0.9),
     "Loc": ((R > 0.6) & (R < 0.9), R < 0.3),
-    "Scratch": ((R > 0.6) & (waferpatterns.Y < 0), waferpatterns.Y > 0.1),
+    "Scratch": ((R > 0.6) & (wafersim.Y < 0), wafersim.Y > 0.1),
 }
 
 
@@ -134,16 +134,16 @@ def test_whole_wafers(name, low, high):
     even = maps(name, near_full_slope=(0, 0), random_slope=(0, 0))
     assert abs(share(even).mean() - failing.mean()) < 0.1
     X = maps(name, near_full_slope=(3, 3), random_slope=(3, 3))
-    for along in (waferpatterns.X, waferpatterns.Y):
+    for along in (wafersim.X, wafersim.Y):
         assert share(X, along > 0.1).mean() > share(X, along < -0.1).mean() + 0.1
 
 
 def test_every_parameter_moves_the_maps():
     X, _ = wafersim.draw(114, seed=0, ragged=0.2)
-    for known in waferpatterns.PARAMETERS:
-        assert known.meaning and known.unit in waferpatterns.LIMITS
+    for known in wafersim.PARAMETERS:
+        assert known.meaning and known.unit in wafersim.LIMITS
         low, high = known.low, known.high
-        least, most = waferpatterns.LIMITS[known.unit]
+        least, most = wafersim.LIMITS[known.unit]
         assert least <= low <= high <= most
         other = (low, low) if low < high else (low / 2, low / 2)
         moved, _ = wafersim.draw(114, seed=0, ragged=0.2, **{known.name: other})

@@ -10,10 +10,9 @@ from kdutils.deploy.bundle import Schema
 from kdutils.deploy.prepare import Prepare
 from kdutils.deploy.runtime import SCALES, Int8
 from kdutils.edge import model, verdicts
-from kdutils.edge.alarm import Alarm
 from kdutils.edge.growing import Growing
 from kdutils.edge.status import Status
-from kdutils.edge.watcher import Watcher
+from kdutils.edge.watcher import Alarm, Watcher
 
 FEATURES = ("vdd_mV", "idd_uA", "leak_nA")
 QUOTED = ("Freq Trim, MHz", '5" pipe', "it's $1")
@@ -36,7 +35,7 @@ def save(folder: Path, ranges=None, names=FEATURES) -> Path:
     )
     path = folder / "student.kdb"
     prepare = Prepare(np.arange(3), names, center, scale)
-    bundle.save(path, student, prepare, 0.05, Schema(ranges=ranges))
+    path.write_bytes(bundle.packed(student, prepare, 0.05, Schema(ranges=ranges)))
     return path
 
 

@@ -34,7 +34,8 @@ from kdutils.data import images
 from kdutils.data.simulate import wafersim
 from kdutils.deploy import bundle as bundles
 from kdutils.recipes.tasks import IMAGES, READINGS, WAFERS
-from kdutils.train import grid, students
+from kdutils.train import grid
+from kdutils.train import students as stack
 
 TOLERANCE = 0.001  # largest difference of validation AUC between the two ways
 STUDENTS = {
@@ -76,11 +77,8 @@ class Each(Dataset):
 
 
 def Pictures(X: np.ndarray, y: np.ndarray, t: np.ndarray) -> Each:
-    """Images, labels and teacher logits, as torchvision's MNIST with ToTensor has them.
-
-    Each image becomes a picture of the Pillow library, so that transforms can work on
-    it, and then a tensor.
-    """
+    """Images, labels and teacher logits, as torchvision's MNIST with ToTensor has them:
+    a picture of the Pillow library, which transforms can work on, then a tensor."""
 
     def read(x: np.ndarray) -> Tensor:
         picture = np.array(Image.fromarray(x), np.uint8, copy=True)
@@ -134,15 +132,16 @@ def usual(
     return net
 
 
-def distilled(z: Tensor, y: Tensor, t: Tensor, *, alpha: float, T: float) -> Tensor:
-    """Distillation of logits (n,) or (n, K), from torch's own parts."""
-    loss, squash = (entropy, torch.sigmoid) if z.ndim == 1 else (cross_entropy, softmax)
-    return (1 - alpha) * loss(z, y) + alpha * T**2 * loss(z / T, squash(t / T))
+def distilled(cell) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Distillation at a cell's alpha and T of logits (n,) or (n, K): torch's parts."""
 
+    def loss(z: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        binary = z.ndim == 1
+        hard, squash = (entropy, torch.sigmoid) if binary else (cross_entropy, softmax)
+        soft = cell.T**2 * hard(z / cell.T, squash(t / cell.T))
+        return (1 - cell.alpha) * hard(z, y) + cell.alpha * soft
 
-def image_student(net: nn.Module, data, cell, **how) -> nn.Module:
-    """The net as `usual` trains it, by distillation at the cell's alpha and T."""
-    return usual(net, data, partial(distilled, alpha=cell.alpha, T=cell.T), **how)
+    return loss
 
 
 def compared(name: str, one, many, items, total, n, epochs, batch) -> tuple:
@@ -215,8 +214,7 @@ def tables(
                 found.append(roc_auc_score(data.y_val, student(X_val).numpy()))
 
         own = {"seed": seed, "epochs": epochs, "task": READINGS, "after": judge}
-        loss = partial(distilled, alpha=cell.alpha, T=cell.T)
-        usual(student, part, loss, **own, **how)
+        usual(student, part, distilled(cell), **own, **how)
         return max(found)
 
     shared = len(pairs), len(data.X), epochs, batch
@@ -242,48 +240,41 @@ def image_students(
     DataLoader loop, over the `baseline_cells` students that were trained both ways, and
     `accuracy_sd` its standard deviation. bf16: the stacked products in bfloat16.
     """
-    how = {key: value for key, value in locals().items() if key != "students"}
-    return [row for student in students for row in stacked_student(student, **how)]
-
-
-def stacked_student(
-    student, *, source, alphas, temperatures, rows, epochs, batch, baseline_cells, bf16
-) -> list[dict]:
-    """The rows of one student of STUDENTS."""
     split = images.split(source, seed=0, val=0)
     X, y = split.train.X[:rows], split.train.y[:rows]
-    name, sizes, lr = STUDENTS[student]
+    X_test, y_test = split.test.X, split.test.y
     t = (6 * np.eye(images.classes(source), dtype=np.float32))[y]
-    cells = cells_of(students.Cell, alphas, temperatures, 20)
+    cells = cells_of(stack.Cell, alphas, temperatures, 20)
     chosen = np.linspace(0, len(cells) - 1, baseline_cells).astype(int)
-    how = {"batch": batch, "lr": lr, "seed": 0}
-    built = partial(IMAGES.build, name, sizes, 0, X.shape[1], t.shape[1])
+    found = []
+    for student in students:
+        name, sizes, lr = STUDENTS[student]
+        how = {"batch": batch, "lr": lr, "seed": 0}
+        built = partial(IMAGES.build, name, sizes, 0, X.shape[1], t.shape[1])
 
-    def many(n: int, epochs: int) -> dict:
-        given = X[:n], y[:n], {"teacher": t[:n]}, cells
-        own = {"epochs": epochs, "bf16": bf16, "device": "cpu"}
-        return students.fit_stacked(built(), *given, **own, **how)
+        def many(n: int, epochs: int, built=built, how=how) -> dict:
+            given = X[:n], y[:n], {"teacher": t[:n]}, cells
+            own = {"epochs": epochs, "bf16": bf16, "device": "cpu"}
+            return stack.fit_stacked(built(), *given, **own, **how)
 
-    def one(memory: bool, cell: int, n: int, epochs: int) -> nn.Module:
-        data = X[:n], y[:n], t[:n]
-        data = data if memory else Pictures(*data)
-        return image_student(built(), data, cells[cell], epochs=epochs, **how)
+        def one(memory, cell, n, epochs, built=built, how=how) -> nn.Module:
+            data = X[:n], y[:n], t[:n]
+            data = data if memory else Pictures(*data)
+            return usual(built(), data, distilled(cells[cell]), epochs=epochs, **how)
 
-    shared = len(cells), len(X), epochs, batch
-    found, trained = compared("stacked", one, many, chosen, *shared)
-    mine = {k: w[chosen] for k, w in trained["stacked"].items()}
-    ours = students.predict_stacked(built(), mine, split.test.X)
-    gap = [
-        metrics.accuracy(split.test.y, a)
-        - metrics.accuracy(split.test.y, IMAGES.predict(b, split.test.X))
-        for a, b in zip(ours, trained["DataLoader loop"], strict=True)
-    ]
-    shared = {"student": student, "source": source, "bf16": bf16}
-    shared |= {"accuracy_difference": np.mean(gap), "accuracy_sd": np.std(gap, ddof=1)}
-    each = len(X) * epochs
-    return [
-        row | shared | {"images_per_second": row["per_second"] * each} for row in found
-    ]
+        shared = len(cells), len(X), epochs, batch
+        lines, trained = compared("stacked", one, many, chosen, *shared)
+        mine = {k: w[chosen] for k, w in trained["stacked"].items()}
+        ours = stack.predict_stacked(built(), mine, X_test)
+        theirs = [IMAGES.predict(net, X_test) for net in trained["DataLoader loop"]]
+        right = [[metrics.accuracy(y_test, z) for z in each] for each in (ours, theirs)]
+        gap = np.subtract(*right)
+        own = {"student": student, "source": source, "bf16": bf16}
+        own |= {"accuracy_difference": gap.mean(), "accuracy_sd": gap.std(ddof=1)}
+        for line in lines:
+            rate = line["per_second"] * len(X) * epochs
+            found.append(line | own | {"images_per_second": rate})
+    return found
 
 
 def map_loop(net, X, t, *, memory: bool = False, **how) -> None:

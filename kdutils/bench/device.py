@@ -1,7 +1,7 @@
 """device: the watcher's latency, throughput and start, and its student in every way.
 
 What is measured is a shipped student. Durable means fsynced, so the fsyncs of the same
-disk are measured between the lots. All ways to ask a student take one thread and,
+disk are measured between the lots. All ways to score take one thread and,
 XGBoost aside, one shape; torch and XGBoost have untrained or simulated weights, on
 which times do not depend.
 """
@@ -72,10 +72,10 @@ def watching(path: str, folder: str) -> Iterator[tuple]:
         words = ["--bundle", path, "--inbox", str(inbox), "--outbox", str(outbox)]
         with python("-m", "kdutils.edge", "watch", *words) as child:
             try:
-                said = child.stdout.readline()
-                if " watching " not in said:
+                printed = child.stdout.readline()
+                if " watching " not in printed:
                     raise ValueError(f"no watcher: {child.stderr.read().strip()}")
-                yield inbox, child, said
+                yield inbox, child, printed
             finally:
                 child.terminate()
                 child.communicate()
@@ -92,7 +92,7 @@ def latency(path: str, folder: str, *, lots=400, rate=40.0) -> list[dict]:
     whole less fsyncs, by percentile.
     """
     student, rng, took = model.load(path), np.random.default_rng(0), []
-    with watching(path, folder) as (inbox, child, said):
+    with watching(path, folder) as (inbox, child, printed):
         own = inbox.parent / "own"
         own.mkdir()
         begin = time.perf_counter()
@@ -105,7 +105,7 @@ def latency(path: str, folder: str, *, lots=400, rate=40.0) -> list[dict]:
             parts["rest"] = whole - sum(parts.values())
             took.append({"whole": whole, **parts, "fsyncs": fsyncs(own, content)})
     how = {"lots": lots, "rate": rate, "disk": disk(folder)}
-    how["events"] = "watchdog" if "watchdog" in said else "timer"
+    how["events"] = "watchdog" if "watchdog" in printed else "timer"
     found = {
         part: bench.percentiles([one[part] for one in took[WARMING:]])
         for part in took[0]
@@ -245,15 +245,15 @@ def began(name: str, code: str, calls: int) -> np.ndarray:
     """Seconds of a Python process that runs the code, and its peak MB: (1, 2)."""
     begin = time.perf_counter()
     child = python("-c", code + HIGHEST)
-    said, wrong = child.communicate()
+    printed, wrong = child.communicate()
     seconds = time.perf_counter() - begin
     if child.returncode:
         raise ValueError(f"{name}: {wrong.strip().splitlines()[-1]}")
-    return np.array([[seconds, int(said) / 1000]])
+    return np.array([[seconds, int(printed) / 1000]])
 
 
 def ways(path: str, folder: Path) -> dict[str, tuple[str, Way]]:
-    """Name -> what it reads, raw or prepared readings, and how it is asked."""
+    """Name -> what it reads, raw or prepared readings, and the way itself."""
     student = model.load(path).bundle
     x = np.asarray(student.prepare.center, np.float32)[None]
     z = student.prepare.transform(x)

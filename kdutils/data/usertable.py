@@ -35,20 +35,13 @@ PASS_WORDS = {"pass", "passed", "passes", "p", "good", "ok", "accept", "accepted
 YES, NO = {"1", "true", "yes", "y", "t"}, {"0", "-1", "false", "no", "n", "f"}
 
 
-def splits(
-    path: str,
-    target: str,
-    group: str = "",
-    time: str = "",
-    *,
-    seed: int,
-    folds: int = 5,
-    drop: str = "",
-    fail: str = "",
-) -> Iterator[Split]:
+def splits(*which: str, seed: int, folds: int = 5, **options: str) -> Iterator[Split]:
     """The splits of a CSV: by time if a time column is named; else `folds` stratified
-    ones below 3,000 rows, and one of 60, 20 and 20 % from there on. See `read`."""
-    table = read(path, target, group, time, drop=drop, fail=fail)
+    ones below 3,000 rows, and one of 60, 20 and 20 % from there on.
+
+    which, options: those of `read`.
+    """
+    table = read(*which, **options)
     yield from divide(table, seed=seed, folds=folds if len(table.y) < FEW else 1)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 from pathlib import Path
 
@@ -121,8 +122,8 @@ def predict(loaded: Bundle, path: str) -> list[list]:
     """Lines of row, logits and verdict of a CSV of readings or a .npy of maps."""
     if not isinstance(loaded.student, Maps):
         scores = loaded.score(read_table(path, loaded.features))
-        said = [loaded.classes[int(z > loaded.threshold)] for z in scores]
-        rows = zip(range(1, len(scores) + 1), scores, said, strict=True)
+        words = [loaded.classes[int(z > loaded.threshold)] for z in scores]
+        rows = zip(range(1, len(scores) + 1), scores, words, strict=True)
         return [["row", "score", "verdict"], *rows]
     try:
         maps = np.load(path, allow_pickle=False)
@@ -130,7 +131,7 @@ def predict(loaded: Bundle, path: str) -> list[list]:
         raise BundleError(f"{path} is not a .npy file of maps: {problem}") from None
     scores, names = loaded.score(maps), np.array(loaded.classes)
     found = ("+".join(names[row > loaded.threshold]) for row in scores)
-    rows = ([i, *z, said] for i, (z, said) in enumerate(zip(scores, found), 1))  # noqa: B905
+    rows = ([i, *z, word] for i, (z, word) in enumerate(zip(scores, found), 1))  # noqa: B905
     return [["row", *loaded.classes, "verdict"], *rows]
 
 
@@ -145,14 +146,14 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] == ["export"]:
         parser.add_argument("export", help="the word export")
         parser.add_argument("file", type=Path, help="a student's file")
-        told = ". ".join(f"{name}: {what}" for name, what in FORMATS.items())
-        parser.add_argument("--to", choices=FORMATS, required=True, help=told)
+        formats = ". ".join(f"{name}: {what}" for name, what in FORMATS.items())
+        parser.add_argument("--to", choices=FORMATS, required=True, help=formats)
         parser.add_argument("-o", "--out", type=Path, required=True, help="to write")
     else:
         parser.add_argument("file", help="a student's file, or the word inspect")
-        said = "a CSV file whose header names the readings, in any order, beside "
-        said += "others; a .npy file of maps; after inspect, a student's file"
-        parser.add_argument("inputs", help=said)
+        inputs = "a CSV file whose header names the readings, in any order, beside "
+        inputs += "others; a .npy file of maps; after inspect, a student's file"
+        parser.add_argument("inputs", help=inputs)
     chosen = parser.parse_args(arguments)
     try:
         if "export" in chosen:
@@ -166,6 +167,9 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             lines = predict(bundle.load(chosen.file), chosen.inputs)
             csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2

@@ -37,7 +37,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ WRONG += (MemoryError, StopIteration, csv.Error)
 class Schema:
     """What the inputs and the answers are called.
 
-    units: d strings, or () if nobody said; ranges: float32 (d, 2), legal low and high,
+    units: d strings, or () if unknown; ranges: float32 (d, 2), legal low and high,
     NaN = open, or None; classes: of a logit up to the threshold, and above, or one for
     each logit of a map; id: which student this is.
     """
@@ -103,7 +102,7 @@ class Bundle:
 
     @property
     def units(self) -> tuple[str, ...]:
-        """The unit of each feature, '' where nobody said."""
+        """The unit of each feature, '' where none is known."""
         return self.schema.units or ("",) * len(self.features)
 
     @property
@@ -157,10 +156,6 @@ class Bundle:
             )
         return runtime.run(self.steps, self.prepare.pick(X))
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Raw inputs -> bool, as many: the logit is above the threshold."""
-        return self.score(X) > self.threshold
-
 
 def packed(student, prepare, threshold: float, schema: Schema | None = None) -> bytes:
     """A table's student as a file's bytes; BundleError for what does not fit together.
@@ -211,15 +206,6 @@ def packed_maps(
     return data
 
 
-def save(path: str | Path, *parts, **named) -> int:
-    """Write `packed(...)` under a temporary name, then rename it; returns its bytes."""
-    data = packed(*parts, **named)
-    part = Path(f"{path}.part")
-    part.write_bytes(data)
-    os.replace(part, path)
-    return len(data)
-
-
 def load(path: str | Path) -> Bundle:
     """Read a bundle; BundleError if the file is none, newer, cut short or damaged."""
     return loads(Path(path).read_bytes(), str(path))
@@ -258,7 +244,7 @@ def model_bytes(student, prepare: Prepare | None = None) -> int:
 
 
 def golden(low, center, high, scale, rows: int = ROWS) -> np.ndarray:
-    """Readings float32 (rows, d) that every bundle is asked about: nothing to store.
+    """Readings float32 (rows, d) that every bundle repeats: nothing to store.
 
     Up to 2.5 spreads around the centres, the same for all students, inside of the legal
     ranges; in the last row every third reading is missing.
@@ -272,7 +258,7 @@ def golden(low, center, high, scale, rows: int = ROWS) -> np.ndarray:
 
 
 def golden_maps(side: int, rows: int = ROWS) -> np.ndarray:
-    """Maps uint8 (rows, side, side) that every bundle is asked about.
+    """Maps uint8 (rows, side, side) that every bundle repeats.
 
     Round wafers on which each die fails by chance: rarely, more often in the middle, at
     the edge, and from left to right.
@@ -410,10 +396,10 @@ class _Numbers:
 
 def _steps(net: list[tuple], x: np.ndarray, numbers: _Numbers) -> tuple[Step, ...]:
     found, kept = [], []
-    for word, told in net:
+    for word, given in net:
         W = b = None
         if word in ("conv", "each", "linear"):
-            out, k = (x.shape[2], told[0]) if word == "each" else told[:2]
+            out, k = (x.shape[2], given[0]) if word == "each" else given[:2]
             shape = {"conv": (x.shape[-1], k, k), "each": (1, k, k), "linear": x.shape}
             scale = numbers.take("halves", out)
             W = numbers.take("weights", out, *shape[word]).T * scale
@@ -422,8 +408,8 @@ def _steps(net: list[tuple], x: np.ndarray, numbers: _Numbers) -> tuple[Step, ..
             else:  # (k, k, in, out) with rows first
                 W = (W if word == "conv" else W[:, :, 0]).swapaxes(0, 1)
             W = np.ascontiguousarray(W)
-            b = numbers.take("halves", out) if told[-2] else None
-        step = Step(word, told, W, None, b)
+            b = numbers.take("halves", out) if given[-2] else None
+        step = Step(word, given, W, None, b)
         x = runtime.run([step], x, kept)
         found.append(step._replace(shape=x.shape))
     if kept:

@@ -102,8 +102,7 @@ def header(bundle) -> str:
         *_array("float KD_SCALE[KD_FEATURES]", map(_float, prepare.scale)),
         *_array("int8_t KD_W1[KD_FEATURES][KD_HIDDEN]", map(_integers, student.W1.T)),
         *_array(
-            "float KD_S1[KD_HIDDEN]",
-            map(_float, student.s1.astype(np.float32) * s_in),
+            "float KD_S1[KD_HIDDEN]", map(_float, student.s1.astype(np.float32) * s_in)
         ),
         *_array("float KD_B1[KD_HIDDEN]", map(_float, student.b1)),
         *_array("int8_t KD_W2[KD_HIDDEN]", map(str, student.w2.tolist())),

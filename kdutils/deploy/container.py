@@ -14,13 +14,7 @@ import zlib
 
 import numpy as np
 
-CODES = {
-    "I8": "<i1",
-    "U8": "<u1",
-    "F16": "<f2",
-    "F32": "<f4",
-    "U32": "<u4",
-}
+CODES = {"I8": "<i1", "U8": "<u1", "F16": "<f2", "F32": "<f4", "U32": "<u4"}
 DTYPES = {np.dtype(code): name for name, code in CODES.items()}
 CHECK, SMALLEST = "crc32", 12
 ENTRY = {"dtype", "shape", "data_offsets"}

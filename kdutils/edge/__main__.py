@@ -10,15 +10,14 @@ from pathlib import Path
 from kdutils.deploy.bundle import BundleError
 from kdutils.deploy.readings import RULE
 from kdutils.edge import model, simulate, verdicts
-from kdutils.edge.alarm import Alarm
 from kdutils.edge.growing import Growing
 from kdutils.edge.reader import Limits
 from kdutils.edge.status import Status
-from kdutils.edge.watcher import Refused, Watcher, lock
+from kdutils.edge.watcher import Alarm, Refused, Watcher, lock
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 when asked to end, 2 and one sentence if it cannot start."""
+    """Exit code 0 once it is stopped, 2 and one sentence if it cannot start."""
     chosen = parser().parse_args(arguments)
     try:
         return (watch if chosen.command == "watch" else play)(chosen)
@@ -31,8 +30,8 @@ def parser() -> argparse.ArgumentParser:
     """Both commands and their options."""
     whole = argparse.ArgumentParser(prog="python -m kdutils.edge")
     commands = whole.add_subparsers(dest="command", required=True)
-    said = f"Judge what the tester writes. The columns of a lot: {RULE}."
-    one = commands.add_parser("watch", help=said.split(".")[0], description=said)
+    about = f"Judge what the tester writes. The columns of a lot: {RULE}."
+    one = commands.add_parser("watch", help=about.split(".")[0], description=about)
     other = commands.add_parser("simulate", help="write lots as a tester would")
     for command in (one, other):
         command.add_argument("--bundle", required=True, help="a student to serve")
@@ -50,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
     add("--patience", type=float, default=10.0, help="seconds for an unended last line")
     add("--max-bytes", type=int, default=Limits.bytes, help="of a lot")
     add("--max-rows", type=int, default=Limits.rows, help="of a lot")
-    for name, kind, default, said in simulate.OPTIONS:
-        other.add_argument(f"--{name}", type=kind, default=default, help=said)
+    for name, kind, default, what in simulate.OPTIONS:
+        other.add_argument(f"--{name}", type=kind, default=default, help=what)
     return whole
 
 

@@ -1,8 +1,8 @@
 """edge.claim: which file of the inbox is a whole lot, and making it ours.
 
-A lot is whole when nobody has it open for writing and its last line is ended. The first
-is asked of the kernel: a read lease is granted only where there is no writer (Linux,
-own files or root). Elsewhere a file counts as closed once it has been quiet.
+A lot is whole when nobody has it open for writing and its last line is ended. The
+kernel knows the first: it grants a read lease only where there is no writer (Linux, own
+files or root). Elsewhere a file counts as closed once it has been quiet.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import stat
 import time
 from pathlib import Path
 
-from kdutils.edge.malformed import Malformed
+from kdutils.edge.reader import Malformed
 
 UNFINISHED = (".part", ".tmp", ".partial", ".swp", "~")
 SPECIAL = {
@@ -75,7 +75,7 @@ def unwritten(fd: int, settle: float) -> bool:
     settle: seconds without a change that stand for it where there are no leases.
     """
     try:
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # ignored unless asked for
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # ignored by default
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except AttributeError:
         return quiet(fd) >= settle

@@ -152,8 +152,8 @@ def compare(student, lots, outbox: Path, folder: Path) -> list[str]:
         else:
             wanted["quarantine"] |= {kept, kept + verdicts.REASON}
             path = outbox / "quarantine" / (kept + verdicts.REASON)
-            said = json.loads(path.read_text()) if path.exists() else {}
-            place = tuple(said.get(name) for name in ("kind", "row", "column"))
+            reason = json.loads(path.read_text()) if path.exists() else {}
+            place = tuple(reason.get(name) for name in ("kind", "row", "column"))
             if place != (lot.kind, lot.row, lot.column):
                 wrong.append(f"{lot.name}: {place} instead of {lot.kind}")
     for name, names in wanted.items():

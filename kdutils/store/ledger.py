@@ -21,7 +21,12 @@ def read(stage: str) -> dict[str, dict]:
 
     Empty too for the stages that KD_FRESH names: their records are computed anew.
     """
-    return {} if stage in os.environ.get("KD_FRESH", "").split() else lines(stage)
+    return {} if fresh(stage) else lines(stage)
+
+
+def fresh(stage: str) -> bool:
+    """Whether KD_FRESH names the stage."""
+    return stage in os.environ.get("KD_FRESH", "").split()
 
 
 def lines(stage: str) -> dict[str, dict]:
@@ -41,9 +46,9 @@ def find(id: str) -> dict | None:
     return None
 
 
-def keep(stage: str, recipe: str, new: list[dict]) -> None:
-    """Let `new` be this recipe's lines; those of the stage's other recipes stay."""
-    found = {id: old for id, old in lines(stage).items() if old["recipe"] != recipe}
+def keep(stage: str, recipe: str, new: list[dict], old: dict[str, dict]) -> None:
+    """Let `new` be this recipe's lines; of the `old` ones, other recipes' stay."""
+    found = {id: line for id, line in old.items() if line["recipe"] != recipe}
     found |= {line["id"]: {**line, "recipe": recipe} for line in new}
     text = "".join(canonical(found[id]) + "\n" for id in sorted(found))
     paths.write(paths.ledger(stage), text.encode())

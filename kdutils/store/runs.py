@@ -133,14 +133,15 @@ def map(
     configs = [json.loads(ledger.canonical(config)) for config in configs]
     for config in configs:
         settings.check(recipe.Config, config, _name(recipe))
-    runs = _found(stage, recipe, configs, ranges.device(device), workers)
+    old = ledger.lines(stage)
+    kept = {} if ledger.fresh(stage) else old
+    runs = _found(stage, recipe, configs, kept, ranges.device(device), workers)
     manifest = {"params": _params(stage), "configs": configs}
     paths.write(_manifest(stage, recipe), ledger.canonical(manifest).encode())
     if paths.reports().name == "paper":
-        kept = ledger.read(stage)
         lines = [kept.get(run.id) or _record(stage, run.id) for run in runs]
-        ledger.keep(stage, _name(recipe), lines)
-    return _rows(stage, recipe, runs)
+        ledger.keep(stage, _name(recipe), lines, old)
+    return _rows(stage, recipe, runs, kept)
 
 
 def collect(stage: str, recipe: ModuleType, *, device: str = "auto") -> pd.DataFrame:
@@ -157,26 +158,26 @@ def collect(stage: str, recipe: ModuleType, *, device: str = "auto") -> pd.DataF
             f"{paths.params(stage)} has changed since {stage} ran in "
             f"{paths.reports().name}: run it first"
         )
-    found = _found(stage, recipe, manifest["configs"], ranges.device(device), None)
-    return _rows(stage, recipe, found)
+    kept, where = ledger.read(stage), ranges.device(device)
+    found = _found(stage, recipe, manifest["configs"], kept, where, None)
+    return _rows(stage, recipe, found, kept)
 
 
 def _found(
     stage: str,
     recipe: ModuleType,
     configs: list[dict],
+    kept: dict[str, dict],
     device: str,
     workers: int | None,
 ) -> list[Run]:
     """The finished run of every config; what the ledger knows is not computed."""
-    kept = {
-        _key(line["config"], line["data"]): line for line in ledger.read(stage).values()
-    }
+    known = {_key(line["config"], line["data"]): line for line in kept.values()}
     runs, todo = [], []
     for config in configs:
         id, data, program = identify(stage, recipe, config)
         run = Run(stage, id, config, device)
-        if not run.done and (line := kept.get(_key(config, data))):
+        if not run.done and (line := known.get(_key(config, data))):
             run = Run(stage, line["id"], config, device)
         elif not run.done:
             todo.append((run, data, program))
@@ -185,14 +186,15 @@ def _found(
     return runs
 
 
-def _rows(stage: str, recipe: ModuleType, runs: list[Run]) -> pd.DataFrame:
+def _rows(
+    stage: str, recipe: ModuleType, runs: list[Run], kept: dict[str, dict]
+) -> pd.DataFrame:
     """One row per item of each record's rows.
 
     A row whose record was made by other code than today's has `older_code` True.
     Where no record has a row, the columns of the configs are there.
     """
-    kept, program = ledger.read(stage), code.digest(recipe.__name__)
-    rows, base = [], {}
+    program, rows, base = code.digest(recipe.__name__), [], {}
     for run in runs:
         line = kept.get(run.id) or _record(stage, run.id)
         base = {"run": run.id, "older_code": line["code"] != program, **line["config"]}
@@ -264,7 +266,7 @@ def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, 
     )
     start = time.perf_counter()
     with _locked(run.folder), warnings.catch_warnings():
-        # what is wrong with a table is said once, by the notebook that reads it first
+        # what is wrong with a table is shown once, by the notebook that reads it first
         warnings.filterwarnings("ignore", module=r"kdutils\.data\.")
         # images as read are kept for the process's next run, so they are read-only
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")

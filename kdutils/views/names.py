@@ -74,7 +74,7 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
         "ours": Name(color=BLUE),
         "control": Name(color=GREY),
     },
-    "fault": {  # the kinds of edge.malformed.Malformed, as an engineer says them
+    "fault": {  # the kinds of edge.reader.Malformed, as an engineer says them
         **_plain("good"),
         "number": Name("not a number"),
         "range": Name("out of range"),
