@@ -371,16 +371,6 @@ def test_the_command_line_says_no(tmp_path, stored, capsys, to, out, words):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a student at all" * 9])
-def test_a_file_that_is_no_student(tmp_path, capsys, content):
-    path, out = tmp_path / "some.file", tmp_path / "o.h"
-    if content is not None:
-        path.write_bytes(content)
-    assert deploy.main(["export", str(path), "--to", "c", "-o", str(out)]) == 2
-    said = capsys.readouterr().err
-    assert str(path) in said and said.count("\n") == 1 and not out.exists()
-
-
 def test_c_needs_numpy_alone():
     code = """
 import sys
