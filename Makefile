@@ -15,7 +15,7 @@ SHELL := bash
 .SECONDEXPANSION:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-# --- what is wanted -----------------------------------------------------------------
+# --- what is wanted ------------------------------------------------------------------
 
 PROFILE ?= default
 REPORT := $(PROFILE)
@@ -51,7 +51,7 @@ fresh := $(if $(FRESH),$(if $(filter report html verify,$(MAKECMDGOALS)),$(STAGE
   $(filter $(STAGES),$(MAKECMDGOALS))))
 export KD_FRESH := $(strip $(fresh))
 
-# --- the environment ---------------------------------------------------------------
+# --- the environment -----------------------------------------------------------------
 
 PYTHON ?= python3
 VENV := .venv
@@ -75,7 +75,7 @@ export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export VECLIB_MAXIMUM_THREADS := 1
 
-# --- what cannot be followed, in one sentence each ---------------------------------------
+# --- what cannot be followed, in one sentence each -----------------------------------
 
 goals := $(or $(MAKECMDGOALS),help)
 profiles := $(notdir $(patsubst %/,%,$(dir $(wildcard params/*/*.yaml))))
@@ -113,7 +113,7 @@ ifneq ($(filter report html verify $(STAGES),$(goals)),)
   endif
 endif
 
-# --- stamps: rewritten only when the content of what they stand for has changed -------
+# --- stamps: rewritten only when the content of what they stand for has changed ------
 
 S := .stamps
 options = $(TARGET);$(GROUP);$(TIME);$(DROP);$(FAIL)
@@ -146,7 +146,7 @@ ifneq ($(foreign),)
     ($(firstword $(foreign)) ...): every notebook runs again)
 endif
 
-# --- targets ---------------------------------------------------------------------------
+# --- targets -------------------------------------------------------------------------
 
 .PHONY: help report smoke html verify lab test lint format data bench lock clean \
   clean-runs FORCE $(STAGES)
@@ -209,7 +209,7 @@ clean: ## remove this profile's notebooks, tables, figures and pages; finished r
 clean-runs: ## remove this profile's finished runs: the next report computes them again
 	rm -rf $(R)/runs
 
-# --- files -----------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------
 
 # .venv holds exactly what requirements.txt names; uv comes from there too.
 ifneq ($(READY),)
