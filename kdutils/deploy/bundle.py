@@ -489,8 +489,8 @@ def _packed(flags: np.ndarray) -> np.ndarray:
 
 def _line(cells: tuple[str, ...]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    csv.writer(text).writerow(cells)  # quotes a cell that holds its line end, CRLF
+    return text.getvalue().removesuffix("\r\n")
 
 
 def _cells(line: str) -> tuple[str, ...]:
