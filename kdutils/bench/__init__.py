@@ -90,9 +90,8 @@ def keep(rows: list[dict], what: str) -> str:
     import pandas as pd
 
     path = paths.measured() / f"{what}-{rows[0]['cpu']}-t{rows[0]['threads']}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
-    return str(path)
+    text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+    return str(paths.write(path, text.encode()))
 
 
 Rows = namedtuple("Rows", "X y teacher X_val y_val")
