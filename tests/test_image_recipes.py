@@ -331,9 +331,9 @@ def test_a_cells_row_is_that_of_the_student_trained_alone(rows, student):
     parts, told = IMAGES.load(source.config), source.arrays("logits")
     targets = {
         "teacher": told["views"][0],
-        "assistant": run.arrays("assistant")["said"],
+        "assistant": run.arrays("assistant")["logits"],
     }
-    targets["self"] = run.arrays("self")["said"]
+    targets["self"] = run.arrays("self")["logits"]
     frame = rows[kd_images].query("student == @student and seed == 0")
     cells, large = kd_images.every(config), net_teachers.trained(source)
     hidden = models.predict(large, parts.train.X, features=True)

@@ -277,7 +277,7 @@ def test_another_teachers_cell_can_be_gone_on_with(study):
     again = runs.Run("06_prune_quantize", "takd", config)
     one = netladder.image(config, again)
     sweep = runs.open(kd_images, config["taught"])
-    said = sweep.arrays("assistant")["said"]
+    said = sweep.arrays("assistant")["logits"]
     t = next(iter(one.batches(0)))[-1]
     order = torch.randperm(len(said), generator=torch.Generator().manual_seed(0))
     assert one.cell.startswith("takd")
