@@ -5,7 +5,7 @@
 ##   GROUP= TIME= DROP=a,b FAIL=  its group and time columns, columns to leave out (as
 ##                               one CSV record), how it spells a fail
 ## WORKERS=4                     processes at once (default: one per processor)
-## FRESH=1                       forget the finished runs of what is asked for
+## FRESH=1                       forget the finished runs of what is named
 ## PYTHON=python3.12             makes .venv;  VENV=folder: your own, taken as it is
 ##
 
@@ -15,7 +15,7 @@ SHELL := bash
 .SECONDEXPANSION:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-# --- what is asked for -------------------------------------------------------------
+# --- what is wanted ------------------------------------------------------------------
 
 PROFILE ?= default
 REPORT := $(PROFILE)
@@ -51,7 +51,7 @@ fresh := $(if $(FRESH),$(if $(filter report html verify,$(MAKECMDGOALS)),$(STAGE
   $(filter $(STAGES),$(MAKECMDGOALS))))
 export KD_FRESH := $(strip $(fresh))
 
-# --- the environment ---------------------------------------------------------------
+# --- the environment -----------------------------------------------------------------
 
 PYTHON ?= python3
 VENV := .venv
@@ -75,7 +75,7 @@ export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export VECLIB_MAXIMUM_THREADS := 1
 
-# --- what can be asked wrongly, in one sentence each ------------------------------------
+# --- what cannot be followed, in one sentence each -----------------------------------
 
 goals := $(or $(MAKECMDGOALS),help)
 profiles := $(notdir $(patsubst %/,%,$(dir $(wildcard params/*/*.yaml))))
@@ -113,15 +113,15 @@ ifneq ($(filter report html verify $(STAGES),$(goals)),)
   endif
 endif
 
-# --- stamps: rewritten only when the content of what they stand for has changed -------
+# --- stamps: rewritten only when the content of what they stand for has changed ------
 
 S := .stamps
-asked = $(TARGET);$(GROUP);$(TIME);$(DROP);$(FAIL)
+options = $(TARGET);$(GROUP);$(TIME);$(DROP);$(FAIL)
 MEASURED = $(wildcard reports/$(PROFILE)/measured/edge-*.csv)
 STAMP = mkdir -p $(S); { \
   find notebooks params kdutils requirements.txt $(MEASURED) -type f ! -path '*/.*' \
     ! -path '*/__pycache__/*' | LC_ALL=C sort | xargs cksum; \
-  $(if $(DATA),echo "$$(cksum < $(call q,$(DATA)))" $(REPORT) $(call q,$(asked));) } | awk ' \
+  $(if $(DATA),echo "$$(cksum < $(call q,$(DATA)))" $(REPORT) $(call q,$(options));) } | awk ' \
   { key = $$3; gsub("/", "-", key) } \
   key ~ /^kdutils-/ { key = key ~ /^kdutils-views-(pages|render|template)/ ? "pages" : "code" } \
   { now[key] = now[key] $$0 "\n" } \
@@ -146,7 +146,7 @@ ifneq ($(foreign),)
     ($(firstword $(foreign)) ...): every notebook runs again)
 endif
 
-# --- targets ---------------------------------------------------------------------------
+# --- targets -------------------------------------------------------------------------
 
 .PHONY: help report smoke html verify lab test lint format data bench lock clean \
   clean-runs FORCE $(STAGES)
@@ -209,7 +209,7 @@ clean: ## remove this profile's notebooks, tables, figures and pages; finished r
 clean-runs: ## remove this profile's finished runs: the next report computes them again
 	rm -rf $(R)/runs
 
-# --- files -----------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------
 
 # .venv holds exactly what requirements.txt names; uv comes from there too.
 ifneq ($(READY),)
@@ -233,7 +233,7 @@ $(MINIATURE): $(ROOT)/%/GENERATED: | $(READY)
 	@$(python) -c "from kdutils.data.simulate import miniatures as m; m.write('$(ROOT)', '$*')"
 endif
 
-# A stage that is asked for anew: once for each make.
+# A stage that runs anew: once for each make.
 $(S)/fresh-$(REPORT)-%: FORCE
 	@rm -rf $(R)/runs/$*
 
@@ -241,8 +241,8 @@ $(S)/fresh-$(REPORT)-%: FORCE
 maps := $(notdir $(basename $(shell grep -ls 'runs[.]map' notebooks/*.ipynb)))
 
 # Stages that read the user's table say so by a parameter of that name.
-asks := $(notdir $(basename $(shell grep -ls '^table:' params/$(PROFILE)/*.yaml)))
-user = $(if $(DATA),$(if $(filter $*,$(asks)),-r table "$$DATA" -r target "$$TARGET" \
+takes := $(notdir $(basename $(shell grep -ls '^table:' params/$(PROFILE)/*.yaml)))
+user = $(if $(DATA),$(if $(filter $*,$(takes)),-r table "$$DATA" -r target "$$TARGET" \
   -r group "$$GROUP" -r time "$$TIME" -r drop "$$DROP" -r fail "$$FAIL"))
 
 $(STAGES): %: $(NB)/%.ipynb
@@ -257,17 +257,17 @@ $(EXECUTED): $(NB)/%.ipynb: $(S)/notebooks-%.ipynb $(S)/params-$(PROFILE)-%.yaml
 	@echo "$(REPORT): $*" && mkdir -p $(NB) && rm -f $(NB)/$*.*.ipynb $(SUMS)
 	@set -o pipefail; $(BIN)/papermill notebooks/$*.ipynb $(NB)/$*.part.ipynb \
 	  -f params/$(PROFILE)/$*.yaml $(user) -k python3 --cwd . \
-	  --no-progress-bar --log-output --log-level WARNING 2>&1 | $(TELL) || \
+	  --no-progress-bar --log-output --log-level WARNING 2>&1 | $(SHOW) || \
 	  { $(publish) error $(NB)/$*.part.ipynb $(NB)/$*.failed.ipynb || tail -n 1 $(LOG); exit 1; }
 	@$(publish) normalise $(NB)/$*.part.ipynb $@
 
 $(NB)/99_results.ipynb: $(S)/params-claimed.csv
 $(NB)/07_edge_watcher.ipynb: $(addprefix $(S)/,$(subst /,-,$(MEASURED)))
 
-# Progress lines are shown as they come; what papermill says itself is kept aside: its
-# traceback, and its doubts about parameters, which `check` has settled.
+# Progress lines are shown as they come; what papermill prints itself is kept aside: its
+# traceback, and its warnings about parameters, which `check` has settled.
 LOG = $(S)/$(REPORT)-$*.log
-TELL = { while IFS= read -r line; do case "$$line" in \
+SHOW = { while IFS= read -r line; do case "$$line" in \
   "Traceback (most"*) break;; "" | "[IPKernelApp]"* | "Passed unknown"*) ;; \
   *) echo "$$line";; esac; done; \
   { echo "$$line"; cat; } > $(LOG); }

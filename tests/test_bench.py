@@ -118,7 +118,7 @@ def test_the_packed_student_is_the_student():
     assert held < convert.torch_bytes(net) / 2
 
 
-def test_what_is_compared_takes_turns_after_one_untimed():
+def test_what_is_compared_alternates_after_one_untimed():
     order = []
     ways = {name: lambda name=name: order.append(name) for name in "ab"}
     took = timing.taken(ways, 2, calls=2)

@@ -133,6 +133,15 @@ def test_round_trip(tmp_path, students, prepare, schema, X, name, large):
     assert again.read_bytes() == path.read_bytes()
 
 
+def test_any_name_comes_back(students, prepare):
+    odd = ("new\nline", "carriage\rreturn", 'a, "b"', " ", "\0", "µ")
+    named = replace(prepare, names=(*odd, *FEATURES[6:]))
+    schema = bundle.Schema(units=("",) * 28, classes=("o\nk", ""))
+    back = bundle.loads(bundle.packed(students["static"], named, 0.0, schema), "a file")
+    assert (back.features, back.units) == (named.names, schema.units)
+    assert back.classes == schema.classes
+
+
 def test_bytes_and_what_need_not_be_said(students, prepare, schema):
     back = bundle.loads(bundle.packed(students["static"], prepare, 0.0), "a file")
     assert back.units == ("",) * 28 and np.isnan(back.ranges).all()

@@ -17,7 +17,7 @@ CELLS = [
     grid.Cell("logit-mse", 0.8),
     grid.Cell("kd", 1.0, 2.0),
     grid.Cell("logit-std", 0.6, 2.0),
-    grid.Cell("hard", smoothing=0.2),
+    grid.Cell("hard", coefficient=0.2),
     grid.Cell("ttm", 0.7, 3.0),
 ]
 HOW = {"epochs": 5, "batch": 64, "lr": 6e-2, "hidden": 16, "weight_decay": 0.01}
@@ -55,7 +55,7 @@ def last(rows):
 def reference_loss(cell, z, t, y):
     """Plain torch; smoothing, temperatures and unlabelled rows written out."""
     known = ~y.isnan()
-    target = y[known] * (1 - cell.smoothing) + cell.smoothing / 2
+    target = y[known] * (1 - cell.coefficient) + cell.coefficient / 2
     hard = F.binary_cross_entropy_with_logits(z[known], target)
     a, T, cross_entropy = cell.alpha, cell.T, F.binary_cross_entropy_with_logits
     if cell.method == "hard":

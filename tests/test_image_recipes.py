@@ -331,9 +331,9 @@ def test_a_cells_row_is_that_of_the_student_trained_alone(rows, student):
     parts, told = IMAGES.load(source.config), source.arrays("logits")
     targets = {
         "teacher": told["views"][0],
-        "assistant": run.arrays("assistant")["said"],
+        "assistant": run.arrays("assistant")["logits"],
     }
-    targets["self"] = run.arrays("self")["said"]
+    targets["self"] = run.arrays("self")["logits"]
     frame = rows[kd_images].query("student == @student and seed == 0")
     cells, large = kd_images.every(config), net_teachers.trained(source)
     hidden = models.predict(large, parts.train.X, features=True)
@@ -493,10 +493,10 @@ def test_kmeans_looks_inside_each_class_of_the_plain_teacher():
     data, config = material(truth // 5, truth), {"subclasses": 10, "seed": 0}
     noise = 0.01 * np.random.default_rng(0).random((70, 10))
     plain = {"test": np.eye(2)[truth // 5], "features": np.eye(10)[truth] + noise}
-    row = subclass.found(config, data, np.eye(10)[np.full(70, 3)], lambda name: {})
+    row = subclass.found(config, data, np.eye(10)[np.full(70, 3)], plain)
     assert row["ari_kmeans"] == 1 and row["ari"] == 0
     plain["test"] = np.eye(2)[np.zeros(70, int)]  # five groups for ten
-    row = subclass.found(config, data, np.eye(10)[truth], lambda name: {})
+    row = subclass.found(config, data, np.eye(10)[truth], plain)
     assert 0.2 < row["ari_kmeans"] < 0.8 and row["ari"] == 1
 
 

@@ -217,19 +217,6 @@ def test_counts_that_differ_name_both_files(root):
     assert said == f"{images_path} has 1200 rows but {path} 1199"
 
 
-def test_missing_files_without_a_network_say_what_to_do(official):
-    place = official / "mnist"
-    for name in TEST:
-        (place / name).unlink()
-    said = refused("mnist", official)
-    assert said.startswith(f"mnist is not whole in {place} and {TEST[0]} could not be")
-    assert said.endswith(
-        f"refused): get {TEST[0]} and {TEST[1]} from http://yann.lecun.com/exdb/mnist/ "
-        "and put them there"
-    )
-    assert sorted(path.name for path in place.iterdir()) == sorted(TRAIN)
-
-
 def test_a_miniature_is_never_completed_with_real_files(root):
     (root / "mnist" / TEST[0]).unlink()
     assert f"is a generated miniature without {TEST[0]}" in refused("mnist", root)

@@ -181,19 +181,16 @@ def test_nothing_runs_twice_nor_after_touch(project):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_one_yaml_reruns_its_stage_and_those_that_need_it(project):
+def test_the_look_of_the_pages_reruns_no_notebook_a_yaml_those_that_need_it(project):
+    style = project / "kdutils/views/template/style.css"
+    style.write_text(style.read_text() + "\nh1 { color: teal; }\n")
+    assert planned(project, "report") == []
+    assert "publish html reports/default\n" in make(project, "-n", "report").stdout
     (project / "params/default/01_teachers.yaml").write_text("seed: 2\n")
     run = make(project, "report")
     assert executed(run) == ["01_teachers", "02_kd_tabular"]
     assert "| seed | 2 |" in (project / "README.md").read_text()
-
-
-def test_the_look_of_the_pages_reruns_no_notebook(project):
-    style = project / "kdutils/views/template/style.css"
-    style.write_text(style.read_text() + "\nh1 { color: teal; }\n")
-    run = make(project, "report")
-    assert executed(run) == []
-    assert "teal" in (project / "reports/default/01_teachers.html").read_text()
+    assert "teal" in (project / "reports/default/00_overview.html").read_text()
 
 
 def test_runs_are_forgotten_stage_by_stage_and_computed_again(project):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import test_image_recipes as of_images
-import test_wafer_recipes as of_wafers
 import torch
 
 from kdutils import metrics, models, train
@@ -30,13 +28,48 @@ SETTINGS = {
     "epochs": 2, "share": 0.3, "sparsities": [0.5, 0.9], "scope": "global",
     "bits": [8, 4], "both": [0.5], "units": [0.5],
 }  # fmt: skip
-LEARN = {**of_wafers.OURS, "T": 1.0, "seeds": 2, "answers": "published"}
+# Images: a teacher and a sweep of two students.
+TEACHER = {
+    "source": "digits", "root": "", "seeds": 2, "val": 200, "epochs": {"train": 4},
+    "widths": [24, 20], "dropout": 0.3, "batch": 64, "lr": 0.1, "momentum": 0.9,
+    "max_norm": 2.0, "max_shift": 1, "bf16": False,
+}  # fmt: skip
+SWEEP = {
+    "students": {
+        "mlp": {"sizes": {"widths": [8]}, "lr": 0.02, "epochs": 3},
+        "cnn": {"sizes": {"channels": 2}, "lr": 0.03, "epochs": 2},
+    },
+    "batch": 64, "bf16": False, "alphas": [0.5, 1.0], "temperatures": [1.0, 4.0],
+    "other_alphas": [0.9], "other_temperatures": [4.0], "smoothings": [0.1],
+    "betas": [1.0], "hints": [0.5], "hint_alpha": 0.9, "hint_T": 2.0,
+    "assistant_widths": [12], "assistant_alpha": 0.9, "assistant_T": 4.0,
+    "assistant_lr": 0.01,
+}  # fmt: skip
+# Wafer maps of five sets of patterns: two teachers, two students without labels.
+EASY = np.zeros((5, 8), int)
+EASY[[1, 3], 0] = EASY[[2, 3], 3] = EASY[4, 5] = 1
+EASY = {"combinations": EASY.tolist(), "background_normal": [0, 0.02]}
+EASY |= {"background": [0.01, 0.03]}
+SITES = {
+    "here": {
+        "source": "simulated", "root": "", "maps": [64, 20, 32], "options": EASY
+    },
+}  # fmt: skip
+TRAINING = {"batch": 8, "lr": 0.05, "decay": 0.02, "bf16": False, "epochs": 10}
+NET = {"net": "compact", "sizes": {"widths": [4, 8], "depth": 0}, "augment": True}
+LARGE = {"sizes": {"widths": [5, 7], "depth": 1}, "augment": False, "bf16": True}
+TEACHERS = {"published": {**NET, **LARGE, "site": "here", "seeds": 2}}
+LEARN = {**NET, "T": 1.0, "seeds": 2, "answers": "published"}
 TAUGHT = {
     "ours": {**LEARN, "students": [{}, {"sizes": {"widths": [3], "depth": 0}}]},
     "labels": {**LEARN, "labels": 1.0, "seeds": 1},
 }
-ASKED = {"published": {**of_wafers.ASKED["published"], "together": "all"}}
-SOME = {"alphas": [0.5, 1.0], "smoothings": [0.1], "betas": [1.0], "hints": [0.5]}
+ANSWERS = {
+    "published": {
+        "teacher": "published", "site": "here", "views": 1, "together": "all",
+        "seeds": 2,
+    },
+}  # fmt: skip
 STEPS = [
     "teacher", "label-only student fp32", "student fp32", "dense, same extra epochs",
     "dense, twice the extra epochs", "pruned 50 %", "pruned 50 % + fine-tuned",
@@ -47,24 +80,18 @@ STEPS = [
 
 
 def images_plan():
-    how = {**of_images.TEACHER, "epochs": {"train": 4}}
-    teachers = runs.map(
-        "03_kd_images", net_teachers, net_teachers.plan_images(**how), workers=1
-    )
-    sweep = {**of_images.SWEEP, **SOME}
-    return runs.map(
-        "03_kd_images", kd_images, kd_images.plan(teachers, **sweep), workers=1
-    )
+    plan = net_teachers.plan_images(**TEACHER)
+    teachers = runs.map("03_kd_images", net_teachers, plan, workers=1)
+    plan = kd_images.plan(teachers, **SWEEP)
+    return runs.map("03_kd_images", kd_images, plan, workers=1)
 
 
 def wafers_plan():
-    named = {"published": of_wafers.TEACHERS["published"] | {"seeds": 2}}
-    own, sites = of_wafers.TRAINING, of_wafers.SITES
-    plan = net_teachers.plan_wafers(sites=sites, teachers=named, **own)
+    plan = net_teachers.plan_wafers(sites=SITES, teachers=TEACHERS, **TRAINING)
     teachers = runs.map("05_wafer_label_free", net_teachers, plan, workers=1)
-    plan = wafer_answers.plan(teachers, sites=sites, groups=ASKED)
+    plan = wafer_answers.plan(teachers, sites=SITES, groups=ANSWERS)
     answers = runs.map("05_wafer_label_free", wafer_answers, plan, workers=1)
-    plan = wafer_students.plan(answers, groups=TAUGHT, **own)
+    plan = wafer_students.plan(answers, groups=TAUGHT, **TRAINING)
     return runs.map("05_wafer_label_free", wafer_students, plan, workers=1)
 
 
@@ -149,7 +176,7 @@ def test_the_optimizer_really_takes_the_steps_that_a_row_names(study, monkeypatc
 
 
 @pytest.mark.parametrize("student", STUDENTS)
-def test_a_row_says_what_its_kept_answers_say(study, student):
+def test_a_row_is_what_its_kept_logits_are_worth(study, student):
     run, rows, one = opened(study[2], student)
     kept = run.arrays("ladder")
     judge, base = metrics.accuracy, rows.loc["student fp32"]
@@ -200,7 +227,7 @@ def test_the_image_student_is_its_sweeps_best_cell(study):
             )
 
 
-def test_fine_tuning_hears_the_loss_that_the_student_was_taught_with(study):
+def test_fine_tuning_goes_on_with_the_loss_that_the_student_was_taught_with(study):
     _, _, one = opened(study[2], "mlp")
     x, labels, t = next(iter(one.batches(0)))
     with torch.no_grad():
@@ -277,7 +304,7 @@ def test_another_teachers_cell_can_be_gone_on_with(study):
     again = runs.Run("06_prune_quantize", "takd", config)
     one = netladder.image(config, again)
     sweep = runs.open(kd_images, config["taught"])
-    said = sweep.arrays("assistant")["said"]
+    said = sweep.arrays("assistant")["logits"]
     t = next(iter(one.batches(0)))[-1]
     order = torch.randperm(len(said), generator=torch.Generator().manual_seed(0))
     assert one.cell.startswith("takd")

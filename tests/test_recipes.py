@@ -189,7 +189,7 @@ def test_every_cell_has_a_loss_of_its_own_name():
     names = {kd_tabular.as_cell(cell, SWEEP).method for cell in kd_tabular.cells(SWEEP)}
     assert names == {"hard", "kd", "logit-mse", "logit-std", "ttm"}
     smooth = kd_tabular.as_cell({**kd_tabular.BASE, "method": "label-smoothing"}, SWEEP)
-    assert smooth.smoothing == 0.1
+    assert smooth.coefficient == 0.1
 
 
 def test_the_student_that_is_compressed_is_the_chosen_cell(chain):

@@ -65,13 +65,6 @@ def left(root):
 # --- one file -----------------------------------------------------------------------
 
 
-def test_a_checked_file_gets_its_name(site, tmp_path):
-    path = tmp_path / "new" / "file.gz"
-    registry.fetch([f"{site.url}/good/file.gz"], path.parent, {"file.gz": MD5})
-    assert path.read_bytes() == BODY
-    assert left(tmp_path) == ["new/file.gz"]
-
-
 def test_the_next_address_is_asked_only_if_the_first_fails(site, tmp_path):
     urls = [f"{site.url}/{name}/f" for name in ("other", "good", "missing")]
     registry.fetch(urls, tmp_path, {"f": MD5})

@@ -28,13 +28,11 @@ CELLS = [
 ]
 KINDS = [
     ("perceptron", 8, {"widths": (7, 6)}),
-    ("perceptron", 9, {"widths": (11,)}),
     ("convolutional", 8, {"channels": 3}),
-    ("convolutional", 9, {"channels": 2}),
-    ("convolutional", 11, {"channels": 2}),
+    ("convolutional", 9, {"channels": 2}),  # a border that no block has room for
 ]
-HOW = {"epochs": 6, "batch": 50, "lr": 0.03, "seed": 4}
-N, K = 170, 5
+HOW = {"epochs": 3, "batch": 50, "lr": 0.03, "seed": 4}
+N, K = 120, 5
 SAME = 2e-3
 
 
@@ -137,14 +135,11 @@ def test_one_alone_equals_its_place_among_others(trained):
 def test_how_many_are_together_changes_nothing(trained, monkeypatch):
     kind, given, found = trained
     monkeypatch.setattr(students.stacked(fresh(kind)), "together", 3)
-    for step in (1, -1):
-        for again, z in zip(
-            stacked(kind, given, CELLS[::step]), found[::step], strict=True
-        ):
-            assert away(again, z) < SAME
+    turned = stacked(kind, given, CELLS[::-1])
+    assert max(map(away, turned, found[::-1])) < SAME
 
 
-@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
+@pytest.mark.parametrize("kind", KINDS[:2], ids=lambda kind: kind[0])
 def test_stacked_logits_are_those_of_each_net(kind):
     alone = [fresh(kind, seed) for seed in range(4)]
     many = students.stacked(alone[0])(alone[0], 4)
@@ -162,7 +157,7 @@ def test_stacked_logits_are_those_of_each_net(kind):
     )
 
 
-@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
+@pytest.mark.parametrize("kind", KINDS[:2], ids=lambda kind: kind[0])
 def test_all_start_as_the_net_and_leave_it_alone(kind):
     net, given = fresh(kind), rows(kind[1])
     start = models.arrays(net)
@@ -174,7 +169,7 @@ def test_all_start_as_the_net_and_leave_it_alone(kind):
         assert (still[name] == own).all() and (other[name] != own).any()
 
 
-@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
+@pytest.mark.parametrize("kind", KINDS[:2], ids=lambda kind: kind[0])
 def test_the_same_call_gives_the_same_bits_and_draws_none_of_torch_s(kind):
     given = rows(kind[1])
     first = stacked(kind, given, CELLS[2:7])
@@ -187,7 +182,7 @@ def test_the_same_call_gives_the_same_bits_and_draws_none_of_torch_s(kind):
     assert not np.allclose(stacked(kind, given, CELLS[2:7], seed=5), first, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
+@pytest.mark.parametrize("kind", KINDS[:2], ids=lambda kind: kind[0])
 def test_bf16_products_stay_close(kind):
     given = rows(kind[1])
     full, half = (stacked(kind, given, CELLS[:6], bf16=h) for h in (False, True))
@@ -199,22 +194,22 @@ def test_bf16_products_stay_close(kind):
 
 
 def test_rows_without_a_label_teach_by_the_teacher_alone():
-    X, y, targets = rows(9)
+    X, y, targets = rows(8)
     hidden = np.where(np.arange(N) % 3, -100, y)
     wrong = np.where(hidden == -100, -100, (y + 1) % K)
     cells = [Cell("kd", 0.0, 2.0), Cell("kd", 1.0, 2.0)]
     few, other = (
-        stacked(KINDS[1], (X, own, targets), cells) for own in (hidden, wrong)
+        stacked(KINDS[0], (X, own, targets), cells) for own in (hidden, wrong)
     )
     assert np.array_equal(few[1], other[1])  # at alpha 1 no label is read
     assert not np.allclose(few[0], other[0], atol=0.1)
     spoiled = {"teacher": targets["teacher"][::-1].copy()}
-    alone = stacked(KINDS[1], (X, hidden, spoiled), cells)
+    alone = stacked(KINDS[0], (X, hidden, spoiled), cells)
     assert np.array_equal(few[0], alone[0])  # at alpha 0 no teacher is
     assert not np.allclose(few[1], alone[1], atol=0.1)
 
 
-@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind[0])
+@pytest.mark.parametrize("kind", KINDS[:2], ids=lambda kind: kind[0])
 def test_a_hint_equals_a_plain_loop(kind):
     X, y, targets = rows(kind[1])
     felt = np.random.default_rng(0).random((N, 6)).astype(np.float16)
@@ -231,13 +226,13 @@ def test_a_hint_equals_a_plain_loop(kind):
 
 
 def test_views_take_the_targets_place_crop_by_crop():
-    X, y, targets = rows(9)
+    X, y, targets = rows(8)
     cell, how = Cell("kd", 1.0, 4.0), {**HOW, "max_shift": 1}
     said = targets["teacher"]
 
     def fitted(views, targets=targets):
         net = students.fit_one(
-            fresh(KINDS[1]), X, y, targets, cell, view_targets=views, **how
+            fresh(KINDS[0]), X, y, targets, cell, view_targets=views, **how
         )
         return models.predict(net, X)
 
@@ -285,6 +280,6 @@ def test_batch_normalisation_and_an_unknown_loss_are_refused():
     with pytest.raises(ValueError, match="with batch normalisation is trained one by"):
         students.fit_stacked(net, *rows(14), CELLS, **HOW)
     with pytest.raises(ValueError, match="loss 'kl' is none of hard, kd"):
-        stacked(KINDS[1], rows(9), [Cell("kl", 0.5, 2.0)])
+        stacked(KINDS[0], rows(8), [Cell("kl", 0.5, 2.0)])
     with pytest.raises(ValueError, match="smaller learning rate"):
-        stacked(KINDS[1], rows(9), [Cell("logit-mse", 1.0)], lr=1e30)
+        stacked(KINDS[0], rows(8), [Cell("logit-mse", 1.0)], lr=1e30)

@@ -208,7 +208,7 @@ def test_kept_answers_are_those_of_the_kept_weights_augment_or_not(rows):
         assert not net.training
         X = WAFERS.load(run.config).val.X
         for views in (1, 8):
-            z = WAFERS.predict(net_teachers.asked(run), X, views=views)
+            z = WAFERS.predict(net_teachers.predictor(run), X, views=views)
             assert np.array_equal(told[f"val{views}"], z)
             copies = symmetry.copies(X)[:views].copy()
             z = np.mean([models.predict(net, copy) for copy in copies], axis=0)
@@ -325,7 +325,7 @@ def test_answers_are_the_mean_of_every_teachers(rows):
             said = []
             for id in config["teachers"]:
                 teacher = runs.open(net_teachers, id)
-                net = net_teachers.asked(teacher)
+                net = net_teachers.predictor(teacher)
                 said.append(WAFERS.predict(net, X, views=views))
             assert np.allclose(told[name], np.mean(said, axis=0), atol=1e-5)
             assert told[name].dtype == np.float32
@@ -345,11 +345,11 @@ def test_answers_that_a_teacher_kept_are_looked_up(rows, monkeypatch):
     monkeypatch.setattr(models, "predict", lambda *a, **k: pytest.fail("asked again"))
     for views in (1, 8):
         config = {**run.config, "views": views}
-        found = wafer_answers.said(config, teacher, {"test": parts.test.X})
+        found = wafer_answers.predicted(config, teacher, {"test": parts.test.X})
         kept = teacher.arrays("answers")[f"test{views}"]
         assert np.array_equal(found["test"], kept)
     with pytest.raises(pytest.fail.Exception):  # another seed has other maps
-        wafer_answers.said(other.config, teacher, {"test": parts.test.X})
+        wafer_answers.predicted(other.config, teacher, {"test": parts.test.X})
 
 
 def test_answers_read_no_label(rows, monkeypatch):
@@ -364,7 +364,7 @@ def test_answers_read_no_label(rows, monkeypatch):
 @pytest.mark.parametrize(
     ("group", "said"),
     [
-        ({"teacher": "nobody"}, "answers 'mine' ask no teacher for seed 0"),
+        ({"teacher": "nobody"}, "answers 'mine' have no teacher for seed 0"),
         ({"teacher": "nobody", "together": "all"}, "for seed 0"),
         ({"teacher": "published", "together": "others"}, "for seed 0"),
     ],
@@ -374,7 +374,7 @@ def test_answers_that_nobody_can_give_are_refused(rows, group, said):
     groups = {"mine": how}
     with pytest.raises(ValueError) as error:
         wafer_answers.plan(rows[net_teachers], sites=SITES, groups=groups)
-    assert str(error.value).startswith("answers 'mine' ask no teacher")
+    assert str(error.value).startswith("answers 'mine' have no teacher")
     assert str(error.value).endswith(said)
 
 
@@ -557,7 +557,7 @@ def test_answers_that_nobody_gave_are_refused(rows):
     groups = {"mine": {**LEARN, "answers": "none"}}
     with pytest.raises(ValueError) as error:
         wafer_students.plan(rows[wafer_answers], groups=groups, **TRAINING)
-    assert str(error.value) == "group 'mine' asks answers that nobody gave"
+    assert str(error.value) == "group 'mine' has answers that do not exist"
 
 
 @pytest.mark.parametrize(

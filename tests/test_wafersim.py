@@ -87,7 +87,7 @@ INSIDE = {
     "Edge-Ring": (R > 0.96, R < 0.9),
     "Edge-Loc": (R > 0.96, R < 0.9),
     "Loc": ((R > 0.6) & (R < 0.9), R < 0.3),
-    "Scratch": ((R > 0.6) & (wafersim.Y < 0), wafersim.Y > 0.1),
+    "Scratch": ((R > 0.6) & (wafersim.DIE_Y < 0), wafersim.DIE_Y > 0.1),
 }
 
 
@@ -134,7 +134,7 @@ def test_whole_wafers(name, low, high):
     even = maps(name, near_full_slope=(0, 0), random_slope=(0, 0))
     assert abs(share(even).mean() - failing.mean()) < 0.1
     X = maps(name, near_full_slope=(3, 3), random_slope=(3, 3))
-    for along in (wafersim.X, wafersim.Y):
+    for along in (wafersim.DIE_X, wafersim.DIE_Y):
         assert share(X, along > 0.1).mean() > share(X, along < -0.1).mean() + 0.1
 
 

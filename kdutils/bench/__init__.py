@@ -1,7 +1,7 @@
 """bench: training, inference and watcher, side by side in one run.
 
-What is compared takes turns on one thread of one machine; a ratio or rate is the
-geometric mean over turns with its 95 % t interval. Only ratios mean something on
+What is compared alternates on one thread of one machine; a ratio or rate is the
+geometric mean over rounds with its 95 % t interval. Only ratios mean something on
 another machine.
 """
 
@@ -34,7 +34,7 @@ def timed(call: Callable, *given) -> Way:
     return lambda calls: np.array([clock(call, *given)[0] for _ in range(calls)])
 
 
-def turns(ways: dict[str, Way], rounds: int, calls: int = 1, meter=float) -> dict:
+def alternated(ways: dict[str, Way], rounds: int, calls: int = 1, meter=float) -> dict:
     """What each way measured, (rounds, calls, ...), and a meter's increase, (rounds,).
 
     A first round, which does not count, loads and warms.
@@ -51,7 +51,7 @@ def turns(ways: dict[str, Way], rounds: int, calls: int = 1, meter=float) -> dic
 def taken(ways: dict[str, Callable], rounds: int, calls: int = 1) -> dict:
     """Seconds (rounds, calls) of each way; a first round, untimed, loads and warms."""
     own = {name: timed(way) for name, way in ways.items()}
-    return {name: two[0] for name, two in turns(own, rounds, calls).items()}
+    return {name: two[0] for name, two in alternated(own, rounds, calls).items()}
 
 
 def latency(took: dict, unit: str, **baselines: str) -> dict[str, dict]:
@@ -90,9 +90,8 @@ def keep(rows: list[dict], what: str) -> str:
     import pandas as pd
 
     path = paths.measured() / f"{what}-{rows[0]['cpu']}-t{rows[0]['threads']}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
-    return str(path)
+    text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+    return str(paths.write(path, text.encode()))
 
 
 Rows = namedtuple("Rows", "X y teacher X_val y_val")

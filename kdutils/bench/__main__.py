@@ -246,24 +246,24 @@ def image_students(
     t = (6 * np.eye(images.classes(source), dtype=np.float32))[y]
     cells = cells_of(stack.Cell, alphas, temperatures, 20)
     chosen = np.linspace(0, len(cells) - 1, baseline_cells).astype(int)
-    found = []
-    for student in students:
+
+    def of(student: str) -> list[dict]:
         name, sizes, lr = STUDENTS[student]
         how = {"batch": batch, "lr": lr, "seed": 0}
         built = partial(IMAGES.build, name, sizes, 0, X.shape[1], t.shape[1])
 
-        def many(n: int, epochs: int, built=built, how=how) -> dict:
+        def many(n: int, epochs: int) -> dict:
             given = X[:n], y[:n], {"teacher": t[:n]}, cells
             own = {"epochs": epochs, "bf16": bf16, "device": "cpu"}
             return stack.fit_stacked(built(), *given, **own, **how)
 
-        def one(memory, cell, n, epochs, built=built, how=how) -> nn.Module:
+        def one(memory: bool, cell: int, n: int, epochs: int) -> nn.Module:
             data = X[:n], y[:n], t[:n]
             data = data if memory else Pictures(*data)
             return usual(built(), data, distilled(cells[cell]), epochs=epochs, **how)
 
         shared = len(cells), len(X), epochs, batch
-        lines, trained = compared("stacked", one, many, chosen, *shared)
+        found, trained = compared("stacked", one, many, chosen, *shared)
         mine = {k: w[chosen] for k, w in trained["stacked"].items()}
         ours = stack.predict_stacked(built(), mine, X_test)
         theirs = [IMAGES.predict(net, X_test) for net in trained["DataLoader loop"]]
@@ -271,10 +271,11 @@ def image_students(
         gap = np.subtract(*right)
         own = {"student": student, "source": source, "bf16": bf16}
         own |= {"accuracy_difference": gap.mean(), "accuracy_sd": gap.std(ddof=1)}
-        for line in lines:
-            rate = line["per_second"] * len(X) * epochs
-            found.append(line | own | {"images_per_second": rate})
-    return found
+        rates = [row["per_second"] * len(X) * epochs for row in found]
+        own = [own | {"images_per_second": rate} for rate in rates]
+        return [row | more for row, more in zip(found, own, strict=True)]
+
+    return [row for student in students for row in of(student)]
 
 
 def map_loop(net, X, t, *, memory: bool = False, **how) -> None:

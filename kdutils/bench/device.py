@@ -208,7 +208,7 @@ def answers(path, folder: str, *, rounds=10, calls=200, watts=15.0) -> list[dict
     with tempfile.TemporaryDirectory(dir=folder) as place:
         found = ways(path, Path(place))
         own = {name: way for name, (_, way) in found.items()}
-        both = bench.turns(own, rounds, calls, energy)
+        both = bench.alternated(own, rounds, calls, energy)
     took, rows = {name: seconds for name, (seconds, _) in both.items()}, []
     for name, row in bench.latency(took, "us", times=FIRST).items():
         joule, known = np.median(both[name][1]) / calls, "measured, RAPL"
@@ -231,7 +231,9 @@ def start(path: str, folder: str, *, starts: int = 10) -> list[dict]:
         codes = {"numpy bundle": PLAIN.format(path=path)}
         codes["torch eager"] = TORCH.format(path=weights, d=d, h=h)
         way = {name: partial(began, name, code) for name, code in codes.items()}
-        took = {name: both[0][:, 0] for name, both in bench.turns(way, starts).items()}
+        took = {
+            name: both[0][:, 0] for name, both in bench.alternated(way, starts).items()
+        }
     seconds = {name: of[:, 0] for name, of in took.items()}
     return [
         {"way": name, "peak_mb": np.median(took[name][:, 1]), "starts": starts}
@@ -332,7 +334,7 @@ def python(*words: str) -> subprocess.Popen:
 
 
 def energy() -> float:
-    """Joules that the processors have taken, as they count; NaN where nobody may ask.
+    """Joules that the processors have taken, as they count; NaN if unreadable.
 
     The counters begin again at 0 now and then: a median over rounds does not mind.
     """

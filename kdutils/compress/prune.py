@@ -1,4 +1,4 @@
-"""prune: weights or units taken away, honest sizes, and what one outlier does.
+"""prune: weights or units taken away, and honest sizes.
 
 A student is a dict of float32 arrays W1 (hidden, d), b1 (hidden,), w2 (hidden,), b2 (),
 an `Int8`, or a torch module. What comes in is not changed, what comes out is a copy.
@@ -11,7 +11,6 @@ import copy
 import gzip
 import io
 import math
-from collections.abc import Callable
 from dataclasses import fields
 from itertools import pairwise
 from typing import NamedTuple
@@ -214,33 +213,3 @@ def logits(student, X: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             return student(torch.as_tensor(np.asarray(X, np.float32))).numpy()
     return student.logits(X)
-
-
-class Wild(NamedTuple):
-    """moved: share of the other rows whose verdict changed; largest: max |change|."""
-
-    moved: float
-    largest: float
-
-
-def outlier_effect(
-    score: Callable[[np.ndarray], np.ndarray],
-    X: np.ndarray,
-    *,
-    row: int,
-    column: int,
-    value: float,
-    threshold: float,
-) -> Wild:
-    """What one outlier X[row, column] = value does to the other rows of its batch.
-
-    score: X (n, d) -> logits (n,); a verdict is logit > threshold. Dynamic int8 takes
-    its activation scale from the whole batch, so one outlier coarsens the steps of
-    all rows. Fixed scales and float32 activations leave the neighbours alone.
-    """
-    outlier = X.copy()
-    outlier[row, column] = value
-    others = np.arange(len(X)) != row
-    before, after = np.asarray(score(X))[others], np.asarray(score(outlier))[others]
-    moved = (before > threshold) != (after > threshold)
-    return Wild(float(moved.mean()), float(np.abs(after - before).max()))

@@ -56,8 +56,8 @@ def merged(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.nd
     """W1 (hidden, d), b1 and w2 (hidden,) of the same student with w2 of -1 and 1.
 
     A unit's output weight goes into its first layer, since c relu(x) = relu(c x) for
-    c > 0 (Neyshabur et al. 2015, arXiv 1506.02617): a bit is left of it. A unit that
-    nobody listens to becomes zeros.
+    c > 0 (Neyshabur et al. 2015, arXiv 1506.02617): a bit is left of it. A unit
+    without an output weight becomes zeros.
     """
     size = np.abs(arrays["w2"])
     sign = np.where(arrays["w2"] < 0, -1, 1).astype(np.int8)

@@ -11,7 +11,7 @@ from kdutils.data import registry
 
 
 def main() -> int:
-    """Print where each data set is, or why not and what to do; 1 if one is missing."""
+    """Print where each data set is, or what to do instead; 1 if one is missing."""
     missing = 0
     for name, its in registry.DATASETS.items():
         if not its.files:  # simulated, yours, or what comes with scikit-learn

@@ -14,7 +14,7 @@ MANY = 5_000  # groups; above it they are drawn by chance, below it balanced one
 
 
 class TableError(ValueError):
-    """A table that cannot be used as it is; its one sentence says where and why."""
+    """A table that cannot be used as it is; one sentence: the place and the reason."""
 
 
 def divide(

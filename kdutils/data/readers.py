@@ -20,7 +20,7 @@ import numpy as np
 
 from kdutils.data import PARTS, Rows, symmetry
 
-MARKER = "GENERATED"  # a file of this name marks a generated miniature
+MARKER = "GENERATED"  # a file of this name: a generated miniature
 SECOM = "secom.data", "secom_labels.data"
 # Row numbers in secom.data, counted from 1, of values that a second copy contradicts.
 UNCONFIRMED = (*range(1, 20), 24, 39, 41, 46, 49, 50, 51, 58, 59, 63, 65)

@@ -22,7 +22,7 @@ ERRORS = OSError, ValueError, http.client.HTTPException, zlib.error, zipfile.Bad
 
 
 class SourceError(ValueError):
-    """A data set that is neither here nor to be had; tells how to get it by hand."""
+    """A data set that is neither here nor to be had; how to get it by hand."""
 
 
 @dataclass(frozen=True, eq=False)

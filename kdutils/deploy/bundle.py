@@ -148,13 +148,12 @@ class Bundle:
             for row, one in enumerate(maps):
                 logits[row] = runtime.run(self.steps, one)
             return logits
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # too large for float32 is infinite
             X = np.asarray(X, np.float32)
-        if X.ndim != 2 or X.shape[1] != len(self.features):
-            raise BundleError(
-                f"expected readings of shape (n, {len(self.features)}), got {X.shape}"
-            )
-        return runtime.run(self.steps, self.prepare.pick(X))
+            if X.ndim != 2 or X.shape[1] != len(self.features):
+                wanted = f"(n, {len(self.features)})"
+                raise BundleError(f"expected readings of shape {wanted}, got {X.shape}")
+            return runtime.run(self.steps, self.prepare.pick(X))
 
 
 def packed(student, prepare, threshold: float, schema: Schema | None = None) -> bytes:
@@ -489,8 +488,8 @@ def _packed(flags: np.ndarray) -> np.ndarray:
 
 def _line(cells: tuple[str, ...]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    csv.writer(text).writerow(cells)  # quotes a cell that holds its line end, CRLF
+    return text.getvalue().removesuffix("\r\n")
 
 
 def _cells(line: str) -> tuple[str, ...]:

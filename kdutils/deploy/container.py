@@ -21,7 +21,7 @@ ENTRY = {"dtype", "shape", "data_offsets"}
 
 
 class BundleError(ValueError):
-    """A file, a table or a student that does not fit: one sentence, which and why."""
+    """A file, a table or a student that does not fit: one sentence."""
 
 
 def write(tensors: dict[str, np.ndarray], about: dict[str, str]) -> bytes:

@@ -64,7 +64,7 @@ class Limits:
 
 @dataclass
 class Lot:
-    """What came of a file: its digest, and verdicts as CSV or why there are none.
+    """What came of a file: its digest, and verdicts as CSV or what is wrong.
 
     seconds: spent in `read` (with hashing), `parse` and `model`.
     """

@@ -116,7 +116,7 @@ def get(name: str, kind: str | None = None) -> Loss:
     return LOSSES[name]
 
 
-def gradient(name: str, z: Tensor, t: Tensor, y: Tensor, *, alpha, **own) -> Tensor:
+def gradient(name: str, z: Tensor, t: Tensor, y: Tensor, *, alpha=0.0, **own):
     """d loss.sum() / dz of a binary loss, shape (..., n).
 
     In closed form where `binary.GRADIENTS` has one (autograd gives the same, some

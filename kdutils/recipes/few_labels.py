@@ -17,7 +17,7 @@ import numpy as np
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import IMAGES, paired
-from kdutils.store.config import Count, Positive, Share, Taught, following
+from kdutils.store.config import Count, Positive, Share, following
 from kdutils.train import students
 from kdutils.train.students import Cell
 
@@ -27,7 +27,7 @@ digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
-class Config(Taught):
+class Config(net_teachers.Students):
     """One teacher's students; sizes: numbers of labels."""
 
     sizes: list[Count]
@@ -35,11 +35,8 @@ class Config(Taught):
     widths: list[Count]
     teacher_widths: list[Count]
     teacher_steps: Count
-    batch: Count
-    lr: Positive
     alpha: Share
     T: Positive
-    bf16: bool
 
 
 def plan(teacher_rows, **settings) -> list[dict]:
@@ -51,8 +48,8 @@ def plan(teacher_rows, **settings) -> list[dict]:
 def compute(config: dict, run) -> dict:
     """Students of every arm at every number of labels, one row each."""
     source = run.need(net_teachers, config["teacher"])
-    parts, told = IMAGES.load(source.config), source.arrays("logits")
-    shared, y = IMAGES.facts(source.config, parts), parts.test.y
+    parts, teacher, shared = net_teachers.kept(source)
+    y = parts.test.y
     order = np.random.default_rng([config["seed"], 3]).permutation(len(parts.train))
     if max(config["sizes"]) > len(order):
         raise ValueError(
@@ -62,7 +59,7 @@ def compute(config: dict, run) -> dict:
     rows = []
     for labels in config["sizes"]:
         some = order[:labels]
-        work = partial(arms, config, source.config, parts, told["views"][0], some)
+        work = partial(arms, config, source.config, parts, teacher["views"][0], some)
         found = run.step(f"labels-{labels}", partial(work, run.training))
         for arm in (*LABELLED, *EVERY, "teacher"):
             row = {"arm": arm, "labels": labels, **shared}

@@ -17,7 +17,7 @@ import numpy as np
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import IMAGES, paired
-from kdutils.store.config import Count, Natural, Positive, Share, Taught, following
+from kdutils.store.config import Count, Natural, Positive, Share, following
 from kdutils.train import students
 from kdutils.train.students import Cell
 
@@ -27,20 +27,17 @@ digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
-class Config(Taught):
+class Config(net_teachers.Students):
     """One teacher's students."""
 
     widths: list[Count]
     epochs: Count
     long_epochs: Count
-    batch: Count
-    lr: Positive
     alpha: Share
     T: Positive
     consistent_alpha: Share
     consistent_T: Positive
     max_shift: Natural
-    bf16: bool
 
 
 def plan(teacher_rows, **settings) -> list[dict]:
@@ -79,18 +76,17 @@ BASES = {
 def compute(config: dict, run) -> dict:
     """Train every system; one row each, with its pair and McNemar's test."""
     source = run.need(net_teachers, config["teacher"])
-    parts, told = IMAGES.load(source.config), source.arrays("logits")
-    shared = IMAGES.facts(source.config, parts)
-    y, outputs, rows = parts.test.y, {"teacher": told["test"]}, []
+    parts, teacher, shared = net_teachers.kept(source)
+    y, outputs, rows = parts.test.y, {"teacher": teacher["test"]}, []
     for name, system in systems(config).items():
         how = run.training(name)
-        work = partial(student, config, system, parts, told["views"], **how)
+        work = partial(student, config, system, parts, teacher["views"], **how)
         stored = run.step(name, work)
         outputs[name] = stored["test"]
     for name, logits in outputs.items():
         base = BASES.get(name)
         row = {"system": name, "base": base, **shared}
-        row |= metrics.summary(y, logits, told["test"] if base else None)
+        row |= metrics.summary(y, logits, teacher["test"] if base else None)
         row |= paired(y, logits, outputs[base]) if base else {}
         if name in OMITTED:
             separated = run.arrays(name)

@@ -2,10 +2,10 @@
 
 One run is one seed and one student: every cell starts from the same weights, meets the
 same batches and takes as many steps, and keeps its last weights, so that validation
-images choose nothing but α, T and what a method has of its own. Two methods ask another
-teacher: `takd` an assistant of middle size that learned from the large one (Mirzadeh et
-al. 2020), `born-again` the label-only student itself (Furlanello et al. 2018). `fitnet`
-adds the hint loss of Romero et al. 2015 to plain distillation.
+images choose nothing but α, T and what a method has of its own. Two methods have
+another teacher: `takd` an assistant of middle size that learned from the large one
+(Mirzadeh et al. 2020), `born-again` the label-only student itself (Furlanello et al.
+2018). `fitnet` adds the hint loss of Romero et al. 2015 to plain distillation.
 """
 
 from __future__ import annotations
@@ -21,14 +21,7 @@ import torch
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import IMAGES, Sizes, paired
-from kdutils.store.config import (
-    Count,
-    NotNegative,
-    Positive,
-    Share,
-    Taught,
-    following,
-)
+from kdutils.store.config import Count, NotNegative, Positive, Share, following
 from kdutils.train import students
 from kdutils.train.students import Cell
 
@@ -37,15 +30,12 @@ digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
 @dataclass(frozen=True)
-class Config(Taught):
+class Config(net_teachers.Students):
     """One student of one teacher; what every cell shares."""
 
     student: Literal["mlp", "cnn"]
     sizes: Sizes
     epochs: Count
-    batch: Count
-    lr: Positive
-    bf16: bool
     alphas: list[Share]
     temperatures: list[Positive]
     other_alphas: list[Share]
@@ -106,20 +96,20 @@ def every(config: dict) -> list[tuple[str, Cell]]:
 def compute(config: dict, run) -> dict:
     """Train every cell; one row each with its gain over label-only."""
     source = run.need(net_teachers, config["teacher"])
-    parts, told = IMAGES.load(source.config), source.arrays("logits")
-    shared = IMAGES.facts(source.config, parts) | {"params": size(config, parts)}
-    targets = {"teacher": told["views"][0]}
-    for name, ask in (("assistant", assistant), ("self", alone)):
-        work = partial(ask, config, parts, targets, **run.training(name))
-        stored = run.step(name, lambda work=work: {"said": work()})
-        targets[name] = stored["said"]
-    said = outputs(config, run, parts, targets, source)
-    rows, base = [], said["test"][0]
+    parts, teacher, shared = net_teachers.kept(source)
+    shared["params"] = models.parameters(untrained(config, parts))
+    targets = {"teacher": teacher["views"][0]}
+    for name, train in (("assistant", assistant), ("self", alone)):
+        work = partial(train, config, parts, targets, **run.training(name))
+        stored = run.step(name, lambda work=work: {"logits": work()})
+        targets[name] = stored["logits"]
+    logits = outputs(config, run, parts, targets, source)
+    rows, base = [], logits["test"][0]
     for number, (method, cell) in enumerate(every(config)):
-        val, test = said["val"][number], said["test"][number]
+        val, test = logits["val"][number], logits["test"][number]
         row = {"method": method, "alpha": cell.alpha, "T": cell.T}
         row |= {"coefficient": cell.hint or cell.coefficient or None, **shared}
-        row |= metrics.summary(parts.test.y, test, told["test"])
+        row |= metrics.summary(parts.test.y, test, teacher["test"])
         row["val_acc"] = metrics.accuracy(parts.val.y, val)
         first = rows[0] if rows else row
         row["gain"] = row["test_acc"] - first["test_acc"]
@@ -135,11 +125,6 @@ def untrained(config: dict, parts, name: str = "") -> torch.nn.Module:
         named = "perceptron", {"widths": config["assistant_widths"]}
     side, classes = parts.train.X.shape[1], IMAGES.outputs(config)
     return IMAGES.build(*named, config["seed"], side, classes)
-
-
-def size(config: dict, parts) -> int:
-    """How many numbers the student holds."""
-    return models.parameters(untrained(config, parts))
 
 
 def fitting(config: dict) -> dict:

@@ -164,7 +164,7 @@ def as_cell(cell: dict, config: dict) -> grid.Cell:
         soft = alpha / T**2
         return grid.Cell("kd", soft / (soft + 1 - alpha), T)
     if method == "label-smoothing":
-        return grid.Cell("hard", smoothing=config["smoothing"])
+        return grid.Cell("hard", coefficient=config["smoothing"])
     if method == "label-only":
         return grid.Cell("hard")
     return grid.Cell(method.removesuffix(f"-{special(method)}"), alpha, T)

@@ -133,7 +133,7 @@ class Tabular:
         y, teacher = torch.as_tensor(self.y), torch.as_tensor(self.teacher)
         val_X, val_y = self.fold.X["val"], self.fold.y["val"]
         distil = losses.get(self.cell.method, "binary")
-        given = {key: getattr(self.cell, key) for key in distil.settings["binary"]}
+        given = self.cell.settings("binary")
 
         def loss(logits, rows):
             return distil(logits, teacher[rows], y[rows], kind="binary", **given)

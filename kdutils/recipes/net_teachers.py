@@ -26,7 +26,7 @@ from kdutils.compress import convert
 from kdutils.data import Split, wafers
 from kdutils.recipes import tasks
 from kdutils.recipes.tasks import IMAGES, PARTS, WAFERS, Site, Sizes
-from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share, Taught
 from kdutils.train.maxnorm import MaxNorm
 
 
@@ -75,6 +75,15 @@ class WaferConfig(WaferTraining, Site):
 
 
 Config = ImageConfig | WaferConfig
+
+
+@dataclass(frozen=True)
+class Students(Taught):
+    """What every recipe shares that trains students of an image teacher."""
+
+    batch: Count
+    lr: Positive
+    bf16: bool
 
 
 def plan_images(
@@ -128,7 +137,13 @@ def trained(run) -> nn.Module:
     return net.to(memory_format=torch.channels_last)
 
 
-def asked(run) -> nn.Module:
+def kept(run) -> tuple[Split, dict[str, np.ndarray], dict]:
+    """A finished image teacher's split, its logits, and what rows say of its data."""
+    parts = IMAGES.load(run.config)
+    return parts, run.arrays("logits"), IMAGES.facts(run.config, parts)
+
+
+def predictor(run) -> nn.Module:
     """The net of a finished run, with products in bfloat16 if it was trained so."""
     return models.autocast(trained(run), run.config["bf16"])
 
@@ -191,16 +206,16 @@ def image_rows(config: dict, run, parts: Split, model: nn.Module) -> list[dict]:
     """One row with the test errors."""
     max_shift = config["max_shift"] if config["rows"] == "all" else 0
 
-    def logits() -> dict[str, np.ndarray]:
+    def predict() -> dict[str, np.ndarray]:
         val = IMAGES.predict(model, parts.val.X) if len(parts.val) else np.empty(0)
         test = IMAGES.predict(model, parts.test.X)
         views = IMAGES.views(model, parts.train.X, max_shift)
         return {"views": views, "val": val, "test": test}
 
-    told = run.step("logits", logits)
+    logits = run.step("logits", predict)
     row = {"system": "teacher", **IMAGES.facts(config, parts), "n_val": len(parts.val)}
-    row |= metrics.summary(parts.test.y, told["test"])
-    val = metrics.accuracy(parts.val.y, told["val"]) if len(parts.val) else None
+    row |= metrics.summary(parts.test.y, logits["test"])
+    val = metrics.accuracy(parts.val.y, logits["val"]) if len(parts.val) else None
     size = models.parameters(model)
     return [{**row, "val_acc": val, "params": size, "file_bytes": 4 * size}]
 
@@ -208,16 +223,16 @@ def image_rows(config: dict, run, parts: Split, model: nn.Module) -> list[dict]:
 def wafer_rows(config: dict, run, parts: Split, net: nn.Module) -> list[dict]:
     """A row for plain logits and one for those averaged over the eight copies."""
 
-    def logits() -> dict[str, np.ndarray]:
+    def predict() -> dict[str, np.ndarray]:
         return {
             f"{name}{views}": WAFERS.predict(
-                asked(run), getattr(parts, name).X, views=views
+                predictor(run), getattr(parts, name).X, views=views
             )
             for name in PARTS
             for views in (1, 8)
         }
 
-    told = run.step("answers", logits)
+    logits = run.step("answers", predict)
     shared = WAFERS.facts(config, parts) | {
         "model": tasks.called(config["net"], config["sizes"]),
         "params": models.parameters(net),
@@ -225,16 +240,16 @@ def wafer_rows(config: dict, run, parts: Split, net: nn.Module) -> list[dict]:
     }
     rows = []
     for views in (1, 8):
-        said = {name: told[f"{name}{views}"] for name in PARTS}
-        rows.append({"views": views, **shared, **judged(parts, said)})
+        own = {name: logits[f"{name}{views}"] for name in PARTS}
+        rows.append({"views": views, **shared, **scores(parts, own)})
     return rows
 
 
-def judged(parts: Split, said: dict[str, np.ndarray]) -> dict:
+def scores(parts: Split, logits: dict[str, np.ndarray]) -> dict:
     """Exact match on every part; of the test part what else there is to know."""
-    y, z = parts.test.y, said["test"]
+    y, z = parts.test.y, logits["test"]
     row = {
-        f"{name}_exact": metrics.accuracy(getattr(parts, name).y, said[name])
+        f"{name}_exact": metrics.accuracy(getattr(parts, name).y, logits[name])
         for name in PARTS
     }
     row |= {"macro_f1": metrics.macro_f1(y, z)}

@@ -249,11 +249,11 @@ def image(config: dict, run) -> Student:
     """
     sweep = run.need(kd_images, config["taught"])
     source = run.need(net_teachers, sweep.config["teacher"])
-    parts, told = IMAGES.load(source.config), source.arrays("logits")
+    parts, logits = IMAGES.load(source.config), source.arrays("logits")
     method, cell, alone = chosen(config["methods"], sweep, parts)
-    targets = {"teacher": told["views"][0]}
+    targets = {"teacher": logits["views"][0]}
     if cell.target not in targets:
-        targets[cell.target] = sweep.arrays(cell.target)["said"]
+        targets[cell.target] = sweep.arrays(cell.target)["logits"]
     X, y, how = parts.train.X, parts.train.y, kd_images.fitting(sweep.config)
     net, training = kd_images.untrained(sweep.config, parts), run.training("weights")
 
@@ -272,7 +272,7 @@ def image(config: dict, run) -> Student:
         batches=lambda seed: IMAGES.batches(X, y, t, batch=how["batch"], seed=seed),
         loss=loss,
         parts=parts,
-        teacher={part: told[part] for part in PARTS},
+        teacher={part: logits[part] for part in PARTS},
         alone=alone,
         teacher_bytes=compress.weight_bytes(net_teachers.trained(source)),
         lr=how["lr"],
@@ -291,15 +291,15 @@ def chosen(methods: list[str], sweep, parts) -> tuple:
     every = [one for one in kd_images.every(sweep.config) if not one[1].hint]
     many = students.stacked(kd_images.untrained(sweep.config, parts)).together
     kept = [sweep.arrays(f"cells-{at}") for at in range(0, len(every), many)]
-    said = {part: np.concatenate([one[part] for one in kept]) for part in PARTS}
+    logits = {part: np.concatenate([one[part] for one in kept]) for part in PARTS}
     right = {
-        number: metrics.accuracy(parts.val.y, said["val"][number])
+        number: metrics.accuracy(parts.val.y, logits["val"][number])
         for number, (method, _) in enumerate(every)
         if method in methods
     }
     if not right:
         raise ValueError(f"methods is {methods}: the sweep has no such plain cell")
-    alone = {part: said[part][0] for part in PARTS}
+    alone = {part: logits[part][0] for part in PARTS}
     return *every[max(right, key=right.get)], alone
 
 
@@ -308,19 +308,19 @@ def wafer(config: dict, run) -> Student:
     taught = run.need(wafer_students, config["taught"])
     own, net = taught.config, net_teachers.trained(taught)
     source = run.need(wafer_answers, own["answers"])
-    parts, told = WAFERS.load(source.config), source.arrays("answers")
+    parts, logits = WAFERS.load(source.config), source.arrays("answers")
     tensors = wafer_students.transfer(own, source, parts)
     how = {"batch": own["batch"], "augment": own["augment"]}
     alone = config["alone"] and run.need(wafer_students, config["alone"])
-    asked = [run.need(net_teachers, id) for id in source.config["teachers"]]
-    whole = [convert.folded(net_teachers.trained(one)) for one in asked]
+    large = [run.need(net_teachers, id) for id in source.config["teachers"]]
+    whole = [convert.folded(net_teachers.trained(one)) for one in large]
     return Student(
         task=WAFERS,
         net=net,
         batches=lambda seed: WAFERS.batches(*tensors, seed=seed, **how),
         loss=wafer_students.loss(own),
         parts=parts,
-        teacher={part: told[part] for part in PARTS},
+        teacher={part: logits[part] for part in PARTS},
         alone=alone and {part: alone.arrays("answers")[part] for part in PARTS},
         teacher_bytes=sum(map(compress.weight_bytes, whole)),
         lr=own["lr"],

@@ -181,14 +181,14 @@ def compute(config: dict, run) -> dict:
     group and subclass (`part` group): how many test rows of that group fall into it.
     """
     data = material(config)
-    told, outputs = {}, {}
+    kept, outputs = {}, {}
     for name in sorted(config["models"], key=lambda name: name not in TEACHERS):
         if name in TEACHERS:
             work = partial(teacher, config, data, name, **run.training(name))
-            told[name] = run.step(name, work)
-            outputs[name] = told[name]["test"]
+            kept[name] = run.step(name, work)
+            outputs[name] = kept[name]["test"]
         elif data.truth or name != "student-truth":
-            work = partial(student, config, data, name, told, **run.training(name))
+            work = partial(student, config, data, name, kept, **run.training(name))
             stored = run.step(name, work)
             outputs[name] = stored["test"]
     y, logits = data.y["test"], {k: grouped(s, data, k) for k, s in outputs.items()}
@@ -201,7 +201,7 @@ def compute(config: dict, run) -> dict:
         row["auc_gain"] = row["test_auc"] - _auc(y, logits["student-kd"])
         row |= paired(y, z, logits["student-kd"])
         if name == "teacher":
-            row |= found(config, data, outputs["teacher"], told.get("teacher-plain"))
+            row |= found(config, data, outputs["teacher"], kept.get("teacher-plain"))
             shared = {**data.facts, "ari": row["ari"]}
         rows.append(row)
     counted = groups(config, data, outputs["teacher"])
@@ -220,7 +220,7 @@ def grouped(s: np.ndarray, data: Material, name: str) -> np.ndarray:
 
 
 def _share(data: Material, k: int) -> np.ndarray:
-    """Which hidden groups, told apart by class, belong to class k."""
+    """Which hidden groups, one for each class, belong to class k."""
     group = fine(data, "train")
     own = group[data.y["train"] == k]
     return np.bincount(own, minlength=int(group.max()) + 1)
@@ -255,12 +255,12 @@ def teacher(config: dict, data: Material, name: str, **training) -> dict:
     }
 
 
-def student(config: dict, data: Material, name: str, told: dict, **training) -> dict:
+def student(config: dict, data: Material, name: str, kept: dict, **training) -> dict:
     """A student's logits on the test part."""
     views = {
-        "student-subclass": told["teacher"]["views"],
-        "student-kd": class_views(told["teacher"]["views"]),
-        "student-kd-plain": told.get("teacher-plain", {}).get("views"),
+        "student-subclass": kept["teacher"]["views"],
+        "student-kd": class_views(kept["teacher"]["views"]),
+        "student-kd-plain": kept.get("teacher-plain", {}).get("views"),
     }.get(name)
     y, size = data.y["train"], CLASSES if views is None else views.shape[2]
     if name == "student-truth":
@@ -290,7 +290,7 @@ def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> di
     ari_class, ari_defects: that of the predicted classes alone, and that among rows of
     any other group than `none`; ari_kmeans: the same agreement for k-means of a teacher
     without subclasses, of its last hidden layer on these test rows, in each class that
-    it predicts: what was there before anyone asked for it.
+    it predicts: what was there before any subclass was learnt.
     """
     used, each = s.argmax(-1), config["subclasses"] // CLASSES
     row = {

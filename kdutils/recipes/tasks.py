@@ -208,7 +208,7 @@ IMAGES, READINGS, WAFERS = Images(), Readings(), Wafers()
 
 
 def of(config: dict) -> Images:
-    """The task of a config, told by what it says of its data."""
+    """The task of a config, by what it holds of its data."""
     if {"maps", "augment"} & set(config):
         return WAFERS
     return READINGS if config["source"] == "tester" else IMAGES

@@ -40,35 +40,15 @@ class Config:
     epochs: dict[str, Count]
 
 
-def plan(
-    sources,
-    *,
-    seeds,
-    features,
-    teacher_features,
-    oof_folds,
-    synthetic,
-    tries,
-    epochs,
-    options,
-) -> list[dict]:
+def plan(sources, *, seeds: int, options: dict, **settings) -> list[dict]:
     """One config per source and seed.
 
-    sources: names, see `folds.arguments`. tries and epochs: teacher
-    name -> number of settings tried and most passes; options: source -> its arguments.
+    sources: names, see `folds.arguments`; options: source -> its arguments; settings:
+    what else a `Config` holds. tries and epochs: teacher name -> number of settings
+    tried and most passes.
     """
     return [
-        {
-            "source": source,
-            "options": options[source],
-            "seed": seed,
-            "features": features,
-            "teacher_features": teacher_features,
-            "oof_folds": oof_folds,
-            "synthetic": synthetic,
-            "tries": tries,
-            "epochs": epochs,
-        }
+        {"source": source, "options": options[source], "seed": seed, **settings}
         for source in sources
         for seed in range(seeds)
     ]

@@ -1,4 +1,4 @@
-"""recipes.wafer_answers: what teachers say, together, of the maps that students meet.
+"""recipes.wafer_answers: teachers' mean logits on the maps that students learn from.
 
 One run is one set of teachers and one site. No label is read but to say, for the
 record, how often the answers are right. Students learn from the answers on the site's
@@ -32,9 +32,9 @@ def plan(teachers, *, sites: dict, groups: dict) -> list[dict]:
     """One config per group and seed.
 
     teachers: rows of `net_teachers`; groups: name -> {teacher, site, views, together,
-    seeds, simulated}. together: 'one' asks the teacher of the seed, the first again
-    after the last, 'others' all but that one, 'all' every one, and averages what they
-    say. Of the simulated maps `simulated_views` copies are asked.
+    seeds, simulated}. together: 'one' is the teacher of the seed, the first again
+    after the last, 'others' all but that one, 'all' every one; the mean of their
+    logits is kept. Of the simulated maps `simulated_views` copies are predicted.
     """
     configs = []
     for name, group in groups.items():
@@ -52,11 +52,11 @@ def plan(teachers, *, sites: dict, groups: dict) -> list[dict]:
                 raise ValueError(
                     f"together is '{together}': expected {', '.join(ways)}"
                 )
-            asked = ways[together]
-            if asked.empty:
-                raise ValueError(f"answers '{name}' ask no teacher for seed {seed}")
+            chosen = ways[together]
+            if chosen.empty:
+                raise ValueError(f"answers '{name}' have no teacher for seed {seed}")
             about = {"answers": name, **sites[how["site"]], "seed": seed}
-            configs.append({**about, "teachers": sorted(asked), **how})
+            configs.append({**about, "teachers": sorted(chosen), **how})
     return configs
 
 
@@ -66,29 +66,29 @@ def digest(config: dict) -> str:
 
 
 def compute(config: dict, run) -> dict:
-    """Ask every teacher, average, keep; one row that says how good the answers are."""
+    """Keep the mean logits of the teachers; one row that says how good they are."""
     parts = WAFERS.load(config)
     sets = {name: getattr(parts, name).X for name in PARTS}
     if config["simulated"]:
         sets["added"] = WAFERS.drawn(config)[0]
 
-    def ask() -> dict[str, np.ndarray]:
+    def predict() -> dict[str, np.ndarray]:
         total = {name: np.zeros((len(X), 8), np.float32) for name, X in sets.items()}
         for id in config["teachers"]:
             one = run.need(net_teachers, id)
-            for name, logits in said(config, one, sets).items():
-                total[name] += logits / len(config["teachers"])
+            for name, own in predicted(config, one, sets).items():
+                total[name] += own / len(config["teachers"])
         return total
 
-    told = run.step("answers", ask)
+    logits = run.step("answers", predict)
     row = {**WAFERS.facts(config, parts), "members": len(config["teachers"])}
-    row |= net_teachers.judged(parts, told)
-    train = metrics.calibration(parts.train.y, told["train"])
+    row |= net_teachers.scores(parts, logits)
+    train = metrics.calibration(parts.train.y, logits["train"])
     row |= {f"train_{key}": train[key] for key in ("ece", "entropy", "pseudo_error")}
     return {"rows": [row]}
 
 
-def said(config: dict, teacher, sets: dict) -> dict[str, np.ndarray]:
+def predicted(config: dict, teacher, sets: dict) -> dict[str, np.ndarray]:
     """A teacher's logits of each set of maps; those that it kept are looked up."""
     same = WAFERS.same(teacher.config, config)
     kept = teacher.arrays("answers") if same else {}
@@ -98,6 +98,6 @@ def said(config: dict, teacher, sets: dict) -> dict[str, np.ndarray]:
         if (key := f"{name}{views}") in kept:
             found[name] = kept[key]
             continue
-        net = net or net_teachers.asked(teacher)
+        net = net or net_teachers.predictor(teacher)
         found[name] = WAFERS.predict(net, X, views=views)
     return found

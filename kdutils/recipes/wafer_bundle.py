@@ -50,7 +50,7 @@ def plan(rows, *, limit: int) -> list[dict]:
 
 
 def compute(config: dict, run) -> dict:
-    """Pack, read back, ask; one row with the file in it."""
+    """Pack, read back, predict; one row with the file in it."""
     taught = run.need(wafer_students, config["student"])
     own, net = taught.config, net_teachers.trained(taught)
     source = run.need(wafer_answers, own["answers"])
@@ -58,8 +58,8 @@ def compute(config: dict, run) -> dict:
     side, id = parts.test.X.shape[1], f"{config['source']}-{config['student']}"
     file, _ = convert.packed(net, side, wafers.classes(), id=id)
     shipped = bundle.loads(file, "the student")
-    said = shipped.score(parts.test.X)
-    y, told = parts.test.y, taught.arrays("answers")["test"]
+    logits = shipped.score(parts.test.X)
+    y, kept = parts.test.y, taught.arrays("answers")["test"]
     row = {
         **WAFERS.facts(source.config, parts),
         "net": own["net"],
@@ -67,9 +67,9 @@ def compute(config: dict, run) -> dict:
         "params": models.parameters(net),
         "model_bytes": bundle.model_bytes(shipped.student),
         "bundle_bytes": len(file),
-        "fp32_exact": metrics.accuracy(y, told),
-        "test_exact": metrics.accuracy(y, said),
-        "same_verdicts": metrics.fidelity(told, said),
+        "fp32_exact": metrics.accuracy(y, kept),
+        "test_exact": metrics.accuracy(y, logits),
+        "same_verdicts": metrics.fidelity(kept, logits),
         "bundle": base64.b64encode(file).decode(),
     }
     return {"rows": [row]}

@@ -55,7 +55,7 @@ def plan(answers, *, groups: dict, **settings) -> list[dict]:
             how = DEFAULTS | settings | own | student
             rows = answers[answers["answers"] == how.pop("answers")]
             if rows.empty:
-                raise ValueError(f"group '{name}' asks answers that nobody gave")
+                raise ValueError(f"group '{name}' has answers that do not exist")
             for row in rows.sort_values("seed").head(how.pop("seeds")).itertuples():
                 about = {"group": name, "site": row.site, "answers": row.run}
                 configs.append({**about, "seed": row.seed, **how})
@@ -77,13 +77,13 @@ def loss(config: dict):
 
 
 def compute(config: dict, run) -> dict:
-    """Train, pack into eight bits, ask both; one row.
+    """Train, pack into eight bits, predict with both; one row.
 
-    int8_views: exact match of the packed net asked about all eight copies of a map,
+    int8_views: exact match of the packed net's mean over all eight copies of a map,
     which costs eight times its time and not a byte.
     """
     source = run.need(wafer_answers, config["answers"])
-    parts, told = WAFERS.load(source.config), source.arrays("answers")
+    parts, teacher = WAFERS.load(source.config), source.arrays("answers")
 
     def learn() -> dict[str, np.ndarray]:
         net = WAFERS.build(config["net"], config["sizes"], config["seed"])
@@ -98,7 +98,7 @@ def compute(config: dict, run) -> dict:
     side, id = parts.test.X.shape[1], f"{source.config['source']}-{'0' * 12}"
     file, small = convert.packed(net, side, wafers.classes(), id=id)
 
-    def ask() -> dict[str, np.ndarray]:
+    def predict() -> dict[str, np.ndarray]:
         return {
             "val": WAFERS.predict(net, parts.val.X),
             "test": WAFERS.predict(net, parts.test.X),
@@ -107,26 +107,26 @@ def compute(config: dict, run) -> dict:
             "views8": WAFERS.predict(small, parts.test.X, views=8),
         }
 
-    said = run.step("answers", ask)
-    y, z = parts.test.y, said["test"]
+    logits = run.step("answers", predict)
+    y, z = parts.test.y, logits["test"]
     row = {
         **WAFERS.facts(source.config, parts),
         "model": tasks.called(config["net"], config["sizes"]),
         "params": models.parameters(net),
         "torch_bytes": convert.torch_bytes(net),
         "int8_bytes": len(file),
-        "teacher_exact": metrics.accuracy(y, told["test"]),
-        "val_exact": metrics.accuracy(parts.val.y, said["val"]),
-        "val_fidelity": metrics.fidelity(told["val"], said["val"]),
+        "teacher_exact": metrics.accuracy(y, teacher["test"]),
+        "val_exact": metrics.accuracy(parts.val.y, logits["val"]),
+        "val_fidelity": metrics.fidelity(teacher["val"], logits["val"]),
         "test_exact": metrics.accuracy(y, z),
-        "test_fidelity": metrics.fidelity(told["test"], z),
-        "int8_exact": metrics.accuracy(y, said["test8"]),
-        "int8_views": metrics.accuracy(y, said["views8"]),
-        "int8_fidelity": metrics.fidelity(told["val"], said["val8"]),
+        "test_fidelity": metrics.fidelity(teacher["test"], z),
+        "int8_exact": metrics.accuracy(y, logits["test8"]),
+        "int8_views": metrics.accuracy(y, logits["views8"]),
+        "int8_fidelity": metrics.fidelity(teacher["val"], logits["val8"]),
         "macro_f1": metrics.macro_f1(y, z),
         **tasks.flat(metrics.by_label(y, z), wafers.classes()),
-        **metrics.errors_by_teacher(y, told["test"], z),
-        **tasks.flat(metrics.by_teacher_entropy(y, told["test"], z)),
+        **metrics.errors_by_teacher(y, teacher["test"], z),
+        **tasks.flat(metrics.by_teacher_entropy(y, teacher["test"], z)),
     }
     return {"rows": [row]}
 
@@ -136,17 +136,17 @@ def transfer(config: dict, source, parts) -> tuple[np.ndarray, np.ndarray, np.nd
 
     Added maps have no label: theirs are zeros that no label-free loss looks at.
     """
-    told = source.arrays("answers")
+    teacher = source.arrays("answers")
     rows = np.random.default_rng(config["seed"]).permutation(len(parts.train))
     rows = np.sort(rows[: config["real"]])
-    X, t, y = parts.train.X[rows], told["train"][rows], parts.train.y[rows]
-    if "added" not in told:
+    X, t, y = parts.train.X[rows], teacher["train"][rows], parts.train.y[rows]
+    if "added" not in teacher:
         return X, t, y
     if config["labels"]:
         raise ValueError("added maps have no labels: expected labels 0")
-    none = np.zeros((len(told["added"]), y.shape[1]), y.dtype)
+    none = np.zeros((len(teacher["added"]), y.shape[1]), y.dtype)
     return (
         np.concatenate((X, WAFERS.drawn(source.config)[0])),
-        np.concatenate((t, told["added"])),
+        np.concatenate((t, teacher["added"])),
         np.concatenate((y, none)),
     )

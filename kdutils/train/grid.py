@@ -19,23 +19,10 @@ import torch
 from torch import Tensor
 
 from kdutils import losses, models
+from kdutils.train.students import Cell
 
 UNITS = 2**20  # hidden units x rows at a time: hides overhead, stays in the cache
 AXES = {"W1": 4, "b1": 3, "w2": 3, "b2": 2}  # of the stacked arrays
-SETTINGS = ("alpha", "T", "smoothing")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One student: a binary loss of `losses`, the teacher's weight, a temperature.
-
-    'hard' reads smoothing only, 'logit-mse' alpha only, the others alpha and T.
-    """
-
-    method: str
-    alpha: float = 0.0
-    T: float = 1.0
-    smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -134,8 +121,8 @@ def auc(z: np.ndarray, y: np.ndarray) -> np.ndarray:
     score = np.asarray(z, np.float32).astype(np.float64) + 0.0  # no -0
     place = np.arange(1, len(fail) + 1)
 
-    def ranks(mark: np.ndarray) -> np.ndarray:
-        keys = score.view(np.int64) | mark
+    def ranks(bit: np.ndarray) -> np.ndarray:
+        keys = score.view(np.int64) | bit
         keys.view(np.float64).sort(axis=-1)
         keys &= 1
         return keys @ place
@@ -149,7 +136,8 @@ def _gradient(cells: Sequence[Cell]):
     parts, start = [], 0
     for method, group in groupby(cells, key=lambda cell: cell.method):
         group = list(group)
-        own = {k: _float([getattr(cell, k) for cell in group]) for k in SETTINGS}
+        given = [cell.settings("binary") for cell in group]
+        own = {key: _float([one[key] for one in given]) for key in given[0]}
         parts.append((method, slice(start, start + len(group)), own))
         start += len(group)
 

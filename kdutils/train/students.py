@@ -40,15 +40,11 @@ class Cell:
     def __post_init__(self) -> None:
         losses.check(alpha=self.alpha, T=self.T)
 
-    def settings(self) -> dict[str, float]:
+    def settings(self, kind: str = "multiclass") -> dict[str, float]:
         """What the loss reads, by its own names."""
-        names = losses.get(self.method, "multiclass").settings["multiclass"]
-        return {
-            name: float(
-                getattr(self, name if name in ("alpha", "T") else "coefficient")
-            )
-            for name in names
-        }
+        own = {"alpha": self.alpha, "T": self.T}
+        names = losses.get(self.method, kind).settings[kind]
+        return {name: float(own.get(name, self.coefficient)) for name in names}
 
 
 class Stacked(nn.Module):
@@ -224,9 +220,9 @@ def fit_one(
     def loss(out, y: Tensor, *seen: Tensor) -> Tensor:
         if features is None:
             return one(out[None], seen[0].float() if seen else None, y).sum()
-        (z, guess), (t, felt) = out, seen
+        (z, guess), (t, hidden) = out, seen
         return one(z[None], t, y).sum() + cell.hint * losses.multiclass.hint(
-            guess, felt
+            guess, hidden
         )
 
     shown = {"augment": shifts(max_shift), "view_targets": view_targets}

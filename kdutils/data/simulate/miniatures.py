@@ -8,13 +8,13 @@ perfect. The wafer maps are simulated, some of them copies of others.
 from __future__ import annotations
 
 import io
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from kdutils import paths
 from kdutils.data import PARTS, readers, registry, symmetry
 from kdutils.data.simulate import wafersim
 
@@ -54,13 +54,10 @@ def write(root: str, *names: str, seed: int = 0) -> tuple[Path, ...]:
                 f"{place} holds real files: no miniature is written there"
             )
     for name, place in places.items():
-        place.mkdir(parents=True, exist_ok=True)
         words = f"A miniature generated with seed {seed}; not {name}.\n"
         files = {readers.MARKER: words.encode(), **MAKERS[name](seed)}
         for file, held in files.items():
-            part = place / f".{file}.{os.getpid()}"
-            part.write_bytes(held)
-            os.replace(part, place / file)
+            paths.write(place / file, held)
     return tuple(places.values())
 
 

@@ -29,10 +29,10 @@ CENTRE = 26  # row and column of the die in the middle: the disc's rows are 1 to
 RADIUS = 25.58  # dies
 
 _rows, _columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-X = (_columns - CENTRE) / np.float32(RADIUS)
-Y = (CENTRE - _rows) / np.float32(RADIUS)
-R = np.hypot(X, Y)
-ANGLE = np.degrees(np.arctan2(Y, X))
+DIE_X = (_columns - CENTRE) / np.float32(RADIUS)
+DIE_Y = (CENTRE - _rows) / np.float32(RADIUS)
+R = np.hypot(DIE_X, DIE_Y)
+ANGLE = np.degrees(np.arctan2(DIE_Y, DIE_X))
 DISC = R <= 1  # 2,061 dies
 
 DONUT_RIM = 0.03  # radii: how softly a donut ends outwards
@@ -126,13 +126,13 @@ def background(of: Draws, rate: np.ndarray) -> np.ndarray:
 
 def center(of: Draws) -> np.ndarray:
     """A round blob near the middle in which every die fails."""
-    r = np.hypot(X - of["center_offset"], Y - of["center_offset"])
+    r = np.hypot(DIE_X - of["center_offset"], DIE_Y - of["center_offset"])
     return (r < of["center_radius"]).astype(np.float32)
 
 
 def donut(of: Draws) -> tuple[np.ndarray, np.ndarray]:
     """A ring with a sharp hole and a soft rim, and the hole, bool (n, 52, 52)."""
-    r = np.hypot(X - of["donut_offset"], Y - of["donut_offset"])
+    r = np.hypot(DIE_X - of["donut_offset"], DIE_Y - of["donut_offset"])
     hole = of["donut_hole"]
     outside = (r - hole - of["donut_width"]) / DONUT_RIM
     return (r >= hole) / (1 + np.exp(np.minimum(outside, 50))), r < hole
@@ -163,7 +163,7 @@ def scratch(of: Draws) -> np.ndarray:
     angle = np.radians(of["scratch_angle"])
     bend = of["scratch_bend"]
     far = of["scratch_distance"] + bend
-    r = np.hypot(X - side * far * np.cos(angle), Y + far * np.sin(angle))
+    r = np.hypot(DIE_X - side * far * np.cos(angle), DIE_Y + far * np.sin(angle))
     near = abs(r - bend) < of["scratch_width"] / (2 * RADIUS)
     return near * of["scratch_fill"]
 
