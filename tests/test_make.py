@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CODE = (
     "__init__.py",
     "claims.py",
+    "names.py",
     "pages.py",
     "publish.py",
     "render.py",
@@ -252,15 +253,17 @@ def test_the_lab_works_on_a_copy_of_the_report(trained):
 
 
 def test_a_failed_notebook_is_kept_and_leaves_the_claims_as_they_were(project):
-    claim = "from kdutils.views import claims\nclaims.begin('01_teachers')\n"
-    claim += "claims.record('it works', True, stage='01_teachers')"
+    claim = "import pandas as pd\nfrom kdutils.views import claims\n"
+    claim += "claims.begin('01_teachers')\nends = ('gain', 'gain_low', 'gain_high')\n"
+    claim += "line = pd.DataFrame([{'source': 'toy', **dict.fromkeys(ends, 1.0)}])\n"
+    claim += "claims.above(line, 'it works')"
     path = project / "notebooks/01_teachers.ipynb"
     notebook(path, "seed = 0", claim, "print('good')")
     assert make(project, "01_teachers").returncode == 0
     table = project / "reports/default/tables/claims.csv"
     before = table.read_text()
     assert "it works" in before
-    stops = "claims.record('not yet', True, stage='01_teachers')\n"
+    stops = "claims.above(line, 'not yet')\n"
     stops += "raise ValueError(\"my.csv has no column 'fail'\")"
     notebook(path, "seed = 0", claim, stops)
     run = make(project, "report")

@@ -546,39 +546,90 @@ def test_pareto_goes_from_student_to_int8():
 # Claims
 
 
-def test_claims_are_printed_and_kept_once(capsys):
-    claims.record("b holds", np.True_, "by 0.01", stage="02_kd")
-    claims.record("a fails", False, stage="02_kd")
-    claims.record("z, quoted", True, stage="01_teachers")
-    claims.record("b holds", False, stage="02_kd")
-    assert capsys.readouterr().out.splitlines() == [
-        "✓ b holds (by 0.01)",
-        "✗ a fails",
-        "✓ z, quoted",
-        "✗ b holds",
+def gains(**columns):
+    """Three lines whose intervals lie above zero, around it, and below it."""
+    lines = {
+        "source": ["mnist", "secom", "tester"],
+        "kind": ["real"] * 2 + ["simulated"],
+    }
+    lines |= {"gain": [0.02, 0.01, -0.02], "gain_low": [0.01, -0.01, -0.03]}
+    return pd.DataFrame(lines | {"gain_high": [0.03, 0.03, -0.01], "n": 5} | columns)
+
+
+def test_one_rule_gives_three_verdicts(capsys):
+    claims.begin("02_kd")
+    claims.above(gains(), "it helps", headline=True)
+    claims.below(gains(), "it harms")
+    claims.above(gains(), "not much worse", bound=-0.005, unit="points")
+    claims.above(gains(least=[0.05, -0.02, -0.02]), "{source} is above", bound="least")
+    found = claims.read().groupby("claim", sort=False)["verdict"].agg(list)
+    assert found["it helps"] == ["holds", "undecided", "refuted"]
+    assert found["it harms"] == ["refuted", "undecided", "holds"]
+    assert found["not much worse"] == ["holds", "undecided", "refuted"]
+    assert found["MNIST is above"] == ["refuted"] and found["SECOM is above"] == [
+        "holds"
     ]
-    frame = claims.read()
-    assert frame["claim"].tolist() == ["z, quoted", "b holds", "a fails"]
-    assert frame["holds"].tolist() == [True, False, False]
-    claims.begin("02_kd")
-    assert claims.read()["stage"].tolist() == ["01_teachers"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "✓ it helps on MNIST: +0.0200 AUC [+0.0100, +0.0300], n = 5"
+    assert lines[1][0] == "○" and lines[2].startswith("✗ it helps on tester: −0.0200")
+    assert lines[6].endswith("+2.00 points [+1.00, +3.00], n = 5")
+    (line,) = claims.headlines(claims.read()).to_dict("records")
+    assert line["holds"].startswith("MNIST: +0.02") and "SECOM" in line["undecided"]
+    assert line["refuted"].startswith("tester (simulated): −0.02")
 
 
-def test_claims_of_a_stage_are_replaced_when_its_notebook_has_come_to_its_end():
-    claims.record("old", True, stage="02_kd")
-    claims.accept("02_kd")
-    claims.accept("02_kd")
+def test_a_single_value_decides_nothing():
     claims.begin("02_kd")
-    claims.record("new", True, stage="02_kd")
+    claims.above(gains(gain_low=np.nan, gain_high=np.nan), "it helps")
+    assert set(claims.read()["verdict"]) == {"undecided"}
+    assert not claims.read()["detail"].str.contains(r"\[").any()
+
+
+def test_checks_are_no_claims_and_smoke_demands_both(capsys):
+    claims.begin("07_edge")
+    claims.check(gains(), "nothing is lost", gains()["n"] == 5, "{n} lots")
+    assert claims.read().empty and claims.read("checks")["on"].tolist()[0] == "MNIST"
+    claims.above(gains()[:1], "beats a constant")
+    assert claims.demand("a constant") == (
+        "1 claims that say 'a constant' hold, 3 checks passed"
+    )
+    claims.above(gains()[1:], "beats a constant")
+    with pytest.raises(ValueError, match="undecided: beats a constant on SECOM"):
+        claims.demand("a constant")
+    with pytest.raises(ValueError, match=r"no claim in .* says 'flies'"):
+        claims.demand("flies")
+    claims.begin("07_edge")
+    claims.above(gains()[:1], "beats a constant")
+    claims.check(gains(), "nothing is lost", gains()["gain"] > 0, "{n} lots")
+    with pytest.raises(ValueError, match="failed: nothing is lost on tester"):
+        claims.demand("a constant")
+    with pytest.raises(ValueError, match="'lost': passed must be True or False"):
+        claims.check(gains(), "lost", gains()["gain"], "")
+
+
+def test_claims_of_a_stage_are_replaced_when_its_notebook_has_come_to_its_end(folder):
+    def work(sentence):
+        claims.begin("02_kd")
+        claims.above(gains()[:1], sentence)
+
+    work("old")
+    claims.accept("02_kd")
+    claims.accept("02_kd")
+    work("new")
+    assert claims.read()["claim"].tolist() == ["new"]
     claims.refuse("02_kd")
     assert claims.read()["claim"].tolist() == ["old"]
-    claims.begin("02_kd")
-    claims.record("new", True, stage="02_kd")
+    work("new")
     claims.accept("02_kd")
-    assert claims.read()["claim"].tolist() == ["new"]
+    claims.begin("01_teachers")
+    claims.above(gains()[:1], "first")
+    claims.accept("01_teachers")
+    assert claims.read()["claim"].tolist() == ["first", "new"]
+    names = {path.name for path in (folder / "tables").iterdir()}
+    assert names == {"claims.csv", "checks.csv"}
 
 
-def test_a_claim_must_be_true_or_false():
-    with pytest.raises(ValueError, match=r"'gain' .*not -0\.1"):
-        claims.record("'gain' is positive", -0.1, stage="02_kd")
-    assert claims.read().empty
+def test_an_answer_is_a_paragraph():
+    assert (
+        claims.answer("It helps.", "By 1 %.")._repr_markdown_() == "It helps. By 1 %."
+    )

@@ -17,6 +17,7 @@ from kdutils.views.summary import (
     SETTING,
     contrast,
     delta,
+    extremes,
     favourite,
     holm,
     picked,
