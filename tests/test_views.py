@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from scipy.special import expit, logit
 
 from kdutils import paths, stats
-from kdutils.views import claims, figures, names, style, summary, tables
+from kdutils.views import claims, figures, names, ship, style, summary, tables
 
 CORE = {"source": "tester", "kind": "simulated", "rho": 0.0}
 
@@ -254,14 +254,50 @@ def test_an_empty_label_curve_has_the_columns_of_a_full_one():
     assert empty.empty and list(empty) == list(full)
 
 
-def test_what_ships_is_stated_in_its_own_bytes_not_in_a_mean_over_seeds():
-    rows = ladder_rows().replace({"step": {"pruned, tuned": "label-only student fp32"}})
-    choice = {"step": "pruned int8, tuned", "candidates": 5, "drop_val": -0.0012}
-    said = tables.recommendation(
-        choice, tables.ladder(rows), 0.002, size=2571, fp32=9312
-    )
-    first = "Ship 'pruned int8, tuned': 2,571 bytes, against 9,312 for the same student"
-    assert said.startswith(first) and "2,600" not in said and "9,900" not in said
+# What ships
+
+
+def candidates(**row):
+    own = {"source": "secom", "kind": "real", "metric": "AUC", "value": 0.7}
+    own |= {"low": 0.6, "high": 0.8, "constant": 0.5, "n_test": 300, "fails": 20}
+    own |= {"threshold": -1.5, "escapes": 8, "overkill": 30, "file_bytes": 1861}
+    recipes = pd.DataFrame({"auc_low": [0.55], "auc_high": [0.75]}, index=["secom"])
+    if "over_all" in row:
+        recipes.loc["secom"] = row.pop("over_all")
+    return ship.table(pd.DataFrame([own | row]), recipes, {"secom": 0.72})
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, None),
+        ({"low": 0.49}, "AUC on its own test rows lies in [0.4900, 0.8000]"),
+        ({"over_all": [0.45, 0.7]}, "AUC over all seeds lies in [0.4500, 0.7000]"),
+        ({"escapes": 17}, "the share of fails that it catches lies in [0.0321"),
+    ],
+)
+def test_nothing_ships_that_chance_may_equal(row, reason):
+    table = candidates(**row)
+    line = table.iloc[0]
+    assert line["decision"] == ("Do not ship" if reason else "Ship")
+    assert line["reason"].startswith(reason or "AUC on its own") and line["n"] == 300
+    files = ship.files(table, {"secom": b"12"}, {"secom": "The smallest."})
+    card = files.pop("student-secom.md").decode()
+    assert files == ({} if reason else {"student-secom.safetensors": b"12"})
+    first = f"# student-secom.safetensors\n\n**{line['decision']}**: {line['reason']}."
+    assert card.startswith(first) and "1,861 bytes" in card and "The smallest." in card
+    assert f"{line['escapes']} of 20 fails pass" in card and "-1.5000" in card
+    assert "| overkill | 30 of 280 passes fail |" in card
+
+
+def test_a_wafer_students_card_has_the_recall_of_each_pattern():
+    own = {"source": "wafers", "kind": "simulated", "metric": "exact match"}
+    own |= {"value": 0.9, "low": 0.88, "high": 0.92, "constant": 0.1, "n_test": 500}
+    own |= {"file_bytes": 2000, "recall_Donut": 0.97, "recall_Loc": np.nan}
+    table = ship.table(pd.DataFrame([own]), pd.DataFrame(), {})
+    card = ship.card(table.iloc[0].to_dict(), "The best.")
+    assert "| recall of Donut | 0.9700 |" in card and "Loc" not in card
+    assert "escapes" not in card and "Simulated data" in card
 
 
 # One rounding

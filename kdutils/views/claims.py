@@ -213,7 +213,8 @@ def _merged(frame: pd.DataFrame, new: pd.DataFrame, stage: str) -> pd.DataFrame:
 def _read(name: str, path: Path | None) -> pd.DataFrame:
     if path is None or not path.exists():
         return pd.DataFrame(columns=COLUMNS[name], dtype=object)
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return frame.reindex(columns=COLUMNS[name], fill_value="")  # older columns go
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:

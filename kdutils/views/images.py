@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
+from kdutils import stats
 from kdutils.views.names import ordered
 from kdutils.views.summary import (
     SETTING,
@@ -183,9 +183,9 @@ def overlap(first: int, second: int, n: int) -> tuple[bool, str]:
 
 
 def binomial(count: int, n: int) -> tuple[float, float]:
-    """The exact 95 % interval of a count of n, as counts: Clopper & Pearson 1934."""
-    interval = binomtest(count, n).proportion_ci(0.95, "exact")
-    return n * interval.low, n * interval.high
+    """The exact 95 % interval of a count of n, as counts."""
+    _, low, high = stats.share(count, n)
+    return n * low, n * high
 
 
 def mcnemar(rows: pd.DataFrame) -> dict:
