@@ -10,7 +10,16 @@ from matplotlib.patches import Rectangle
 from scipy.special import expit, logit
 
 from kdutils import paths, stats
-from kdutils.views import claims, figures, names, ship, style, summary, tables
+from kdutils.views import (
+    claims,
+    figures,
+    names,
+    scoreboard,
+    ship,
+    style,
+    summary,
+    tables,
+)
 
 CORE = {"source": "tester", "kind": "simulated", "rho": 0.0}
 
@@ -382,9 +391,7 @@ def board(**given):
     frame = tables.scoreboard(
         claimed,
         rows["teachers"],
-        rows.get("sweep"),
         rows["ladder"],
-        {"tester": "make 06_prune_quantize", "tester/mlp": "make 01_teachers"},
         rows.get("more"),
     )
     return frame.set_index(["system", "metric"])
@@ -408,9 +415,12 @@ def test_scoreboard_compares_auc_as_a_ratio_to_the_best_teacher():
     assert row["ci_low"] == pytest.approx(stats.paired(ratios).low)
     assert row["verdict"] == "short" and "worse than claimed" in row["reason"]
     assert row["data"] == "simulated" and row["seed"] == "0..2" and row["n"] == 3
-    assert "0.8400 of 0.8700 (tabnet)" in row["basis"]
-    assert "0.8000 of 0.8500 (xgboost" in row["basis"]
-    assert row["command"] == "make 01_teachers"
+    assert row[["published_auc", "auc"]].tolist() == pytest.approx([0.84, 0.80])
+    assert row["claimed_above"] == pytest.approx(0.34 / 0.37)
+    above = [0.29 / 0.34, 0.30 / 0.35, 0.31 / 0.36]
+    assert row["above"] == pytest.approx(np.mean(above))
+    assert "teacher xgboost, chosen on validation; published: tabnet" in row["basis"]
+    assert row["command"] == "make row SYSTEM=tester/mlp PROFILE=paper"
 
 
 def test_scoreboard_answers_with_our_best_on_validation_within_the_bytes():
@@ -418,8 +428,10 @@ def test_scoreboard_answers_with_our_best_on_validation_within_the_bytes():
     int8 = frame.loc[("tester/student-int8", "roc_auc")]
     assert "'pruned static int8'" in int8["basis"]  # the better one weighs 2,600
     assert frame.loc[("tester/student-int8", "bytes"), "measured"] == 2500
-    kd = frame.loc[("tester/student-kd", "bytes")]
-    assert kd["measured"] == 2600 and kd["verdict"] == "beaten"
+    kd = frame.loc[("tester/student-kd", "bytes")]  # float32, not pruned
+    assert kd["measured"] == 9900 and kd["verdict"] == "short"
+    pruned = frame.loc[("tester/student-pruned", "bytes")]  # float32 too
+    assert pruned["measured"] == 4300 and pruned["verdict"] == "beaten"
     published = frame.loc[("tester/student-pruned/as-published", "roc_auc")]
     assert published["measured"] == pytest.approx(
         np.mean(
@@ -464,6 +476,19 @@ def test_fewer_errors_are_better_and_other_stages_may_answer(errors, verdict):
     )
     row = board(more=more).loc[("mnist/student-kd", "errors")]
     assert (row["verdict"], row["claimed"], row["data"]) == (verdict, 74, "real")
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [(0.98, "reproduced"), (0.9801, "beaten"), (0.99, "short")],
+)
+def test_a_claim_is_as_exact_as_its_last_digit(claim, verdict):
+    claimed = pd.DataFrame([{"system": "a/b", "metric": "accuracy", "claimed": claim}])
+    rows = pd.DataFrame({"seed": range(5), "kind": "real"})
+    rows["test_acc"] = 0.984 + np.arange(5) * 1e-4
+    more = scoreboard.part(rows, "a/b", "accuracy", "test_acc", "")
+    (line,) = tables.scoreboard(claimed, None, None, more).to_dict("records")
+    assert line["measured"] == pytest.approx(0.9842) and line["verdict"] == verdict
 
 
 def test_what_no_stage_measures_is_not_run_with_its_reason():

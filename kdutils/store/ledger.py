@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import platform
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from kdutils import paths
@@ -39,6 +41,21 @@ def find(id: str) -> dict | None:
         if line := read(path.stem).get(id):
             return line
     return None
+
+
+def seconds(ids: Iterable[str]) -> float:
+    """What some runs took, with every run that they need; 0 without a ledger."""
+    kept = {}
+    for path in paths.ledger("").parent.glob("*.jsonl"):
+        kept |= lines(path.stem)
+    total, seen, todo = 0.0, set(), list(ids)
+    while todo:
+        id = todo.pop()
+        if id in kept and id not in seen:
+            seen.add(id)
+            total += kept[id]["seconds"]
+            todo += re.findall(r"\b[0-9a-f]{12}\b", canonical(kept[id]["config"]))
+    return total
 
 
 def keep(stage: str, recipe: str, new: list[dict]) -> None:
