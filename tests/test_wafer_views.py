@@ -264,7 +264,7 @@ def test_scoreboard_answers_with_the_file_and_as_published():
     assert ours["measured"] == pytest.approx(0.98), "80,000 bytes are 20,000 as a file"
     assert frame.loc[small, "bytes"]["measured"] == 20_000
     assert published["measured"] == pytest.approx(0.821), "fidelity chose the cell"
-    assert "alpha 0.5, beta 0.5, the best of 4" in published["basis"]
+    assert "alpha 0.5 beta 0.5, the best of 4" in published["basis"]
     assert frame.loc[f"{small}/as-published", "bytes"]["measured"] == 21_000
     teacher = frame.loc["mixedwm38/teacher", "accuracy"]
     assert "'published', asked 8 x" in teacher["basis"], "the best on validation maps"

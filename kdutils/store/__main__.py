@@ -1,7 +1,7 @@
 """store: a row of the scoreboard computed again: `python -m kdutils.store SYSTEM`.
 
 Every run of the row, and every run that it needs, is computed anew in a report of its
-own, reports/row; then each record is compared with the committed one.
+own, reports/scratch-row; then each record is compared with the committed one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def again(system: str) -> list[str]:
     ids = dict.fromkeys(id for row in rows for id in row["runs"].split())
     if not ids or not paths.ledger("").parent.exists():
         raise ValueError(f"{report.name} has no committed run of {system!r}")
-    os.environ["KD_REPORT"] = "row"
+    os.environ["KD_REPORT"] = "scratch-row"
     shutil.rmtree(paths.reports(), ignore_errors=True)
     shutil.copytree(report / "ledger", paths.reports() / "ledger")
     lines = []

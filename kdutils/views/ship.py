@@ -17,6 +17,8 @@ from kdutils.views.names import called
 COLUMNS = ["data", "kind", "file", "bytes", "metric", "value", "low", "high", "n"]
 COLUMNS += ["teacher", "threshold", "escapes", "fails", "overkill", "passes"]
 COLUMNS += ["decision", "reason"]
+CAUGHT = "the share of fails that it catches"
+PASSES = "the share of passes that it fails,"
 USE = {
     "AUC": "Pass or fail of one device from its readings, on the line that it was "
     "trained for: a second opinion beside the test limits, not in their place.",
@@ -82,11 +84,12 @@ def table(
             passes, fails = row["n_test"] - row["fails"], row["fails"]
             caught = stats.share(int(fails - row["escapes"]), int(fails))[1:]
             flagged = row["overkill"] / passes
-            found.append(("the share of fails that it catches", *caught, flagged))
+            found.append((CAUGHT, *caught, flagged))
         bad = [one for one in found if verdict(*one[1:]) != "holds"]
         how = "not wholly above" if bad else "above"
         reason = "; ".join(
-            f"{name} lies in [{low:.4f}, {high:.4f}], {how} {chance:.4f}"
+            f"{name} lies in [{low:.4f}, {high:.4f}], {how} "
+            f"{PASSES if name == CAUGHT else 'a constant predictor with'} {chance:.4f}"
             for name, low, high, chance in bad or found
         )
         line = {"data": source, "file": f"student-{source}.safetensors"}
