@@ -98,24 +98,22 @@ def check(
         _keep("checks", what, on, detail, row, {"passed": str(good)})
 
 
-class answer:
-    """The answer under a notebook's question: sentences, shown as a paragraph."""
+class Paragraph(str):
+    """A text that a notebook shows as Markdown."""
 
-    def __init__(self, *sentences: str) -> None:
-        self.text = " ".join(sentences)
+    def _repr_markdown_(self) -> str:
+        return str(self)
 
-    def __repr__(self) -> str:
-        return self.text
 
-    _repr_markdown_ = __repr__
+def answer(*sentences: str) -> Paragraph:
+    """The answer under a notebook's question."""
+    return Paragraph(" ".join(sentences))
 
 
 def headlines(claims: pd.DataFrame) -> pd.DataFrame:
     """One line per headline claim: on which data it holds, and where it does not."""
-    lines = []
-    for claim, rows in claims[claims["headline"] == "True"].groupby(
-        "claim", sort=False
-    ):
+    first, lines = claims[claims["headline"] == "True"], []
+    for claim, rows in first.groupby("claim", sort=False):
         line = {"claim": claim, **dict.fromkeys(("holds", "undecided", "refuted"), "")}
         rows = rows.sort_values("kind", kind="stable")  # real data before simulated
         made = rows["kind"].map(lambda kind: "" if kind == "real" else f" ({kind})")

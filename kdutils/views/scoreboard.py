@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kdutils.views import claims
 from kdutils.views.images import OFFICIAL
 from kdutils.views.names import START, TEACHERS
 from kdutils.views.summary import mean
@@ -100,12 +101,14 @@ def _judged(metric: str, claim: float, rows: pd.DataFrame) -> dict:
         result = result._replace(low=values.min(), high=values.max())
     slack = 0.0 if shared or metric == "errors" else _half_digit(claim)
     slack = SAME_BYTES * claim if metric == "bytes" else slack
-    sign = -1 if metric in LESS_IS_MORE else 1
-    low, high = sorted((sign * result.low, sign * result.high))
+    side = -1 if metric in LESS_IS_MORE else 1
+    ends = result.low, result.high
     if result.n == 1 and metric != "bytes":  # no interval: a single value beats nothing
-        low, high = -np.inf, sign * result.mean
-    verdict = "beaten" if low > sign * claim + slack else "reproduced"
-    verdict = "short" if high < sign * claim - slack else verdict
+        ends = -side * np.inf, result.mean
+    beaten = claims.verdict(*ends, claim + side * slack, side) == "holds"
+    short = claims.verdict(*ends, claim - side * slack, side) == "refuted"
+    short |= first.get("unfit", 0) == 1
+    verdict = "short" if short else "beaten" if beaten else "reproduced"
     reason = first.get("reason", "") if isinstance(first.get("reason"), str) else ""
     if verdict == "short" and not reason:
         reason = f"{abs(result.mean - claim):.4g} worse than claimed"
@@ -116,7 +119,6 @@ def _judged(metric: str, claim: float, rows: pd.DataFrame) -> dict:
     line |= {"data": first["kind"], "basis": first["basis"]}
     line |= {"runs": " ".join(dict.fromkeys(rows["run"]) if "run" in rows else ())}
     line |= {name: rows[name].mean() for name in SHARES if name in rows}
-    verdict = "short" if first.get("unfit", 0) == 1 else verdict
     return line | {"verdict": verdict, "reason": reason}
 
 
@@ -147,8 +149,8 @@ def tester(
     teachers = teachers[teachers["model"].isin(TEACHERS)]
     if teachers.empty:
         return []
-    claims = claimed.set_index(["system", "metric"])["claimed"]
-    aucs = claims.xs("roc_auc", level="metric").filter(like="tester/")
+    known = claimed.set_index(["system", "metric"])["claimed"]
+    aucs = known.xs("roc_auc", level="metric").filter(like="tester/")
     best = teachers.groupby("model")["val_auc"].mean().idxmax()
     top = teachers[teachers["model"] == best].set_index("seed")["test_auc"]
     tuned = {m: teachers[teachers["model"] == m] for m in TEACHERS[:3]}
@@ -158,7 +160,7 @@ def tester(
         if len(rows)
     ]
     for system, step in AS_PUBLISHED.items() if len(ladder) else ():
-        answers.append(_best(system, ladder, claims[system, "bytes"]))
+        answers.append(_best(system, ladder, known[system, "bytes"]))
         rows = ladder[ladder["step"] == step]
         answers += [(system + AGAIN, rows, "file_bytes", f"step {step!r}", {})][
             : len(rows)
