@@ -43,21 +43,6 @@ def find(id: str) -> dict | None:
     return None
 
 
-def seconds(ids: Iterable[str]) -> float:
-    """What some runs took, with every run that they need; 0 without a ledger."""
-    kept = {}
-    for path in paths.ledger("").parent.glob("*.jsonl"):
-        kept |= lines(path.stem)
-    total, seen, todo = 0.0, set(), list(ids)
-    while todo:
-        id = todo.pop()
-        if id in kept and id not in seen:
-            seen.add(id)
-            total += kept[id]["seconds"]
-            todo += re.findall(r"\b[0-9a-f]{12}\b", canonical(kept[id]["config"]))
-    return total
-
-
 def keep(stage: str, recipe: str, new: list[dict]) -> None:
     """Let `new` be this recipe's lines; those of the stage's other recipes stay."""
     found = {id: old for id, old in lines(stage).items() if old["recipe"] != recipe}
@@ -81,3 +66,18 @@ def machine() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions
+
+
+def seconds(ids: Iterable[str]) -> float:
+    """What some runs took, with every run that they need; 0 without a ledger."""
+    kept = {}
+    for path in paths.ledger("").parent.glob("*.jsonl"):
+        kept |= lines(path.stem)
+    total, seen, todo = 0.0, set(), list(ids)
+    while todo:
+        id = todo.pop()
+        if id in kept and id not in seen:
+            seen.add(id)
+            total += kept[id]["seconds"]
+            todo += re.findall(r"\b[0-9a-f]{12}\b", canonical(kept[id]["config"]))
+    return total
