@@ -148,7 +148,7 @@ endif
 
 # --- targets -------------------------------------------------------------------------
 
-.PHONY: help report smoke html verify lab test lint format data bench lock clean \
+.PHONY: help report smoke html verify lab test lint format data bench row lock clean \
   clean-runs FORCE $(STAGES)
 
 help:
@@ -202,6 +202,9 @@ lock: ## write requirements.txt anew from pyproject.toml
 	$(if $(wildcard $(VENV)/bin/uv),$(BIN)/uv,uv) pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --python-version 3.11 --group dev pyproject.toml \
 	  --custom-compile-command "make lock" --output-file requirements.txt
+
+row: $(READY) ## compute a row of the scoreboard again: SYSTEM=mnist/student-kd PROFILE=paper
+	@$(python) -m kdutils.store $(call q,$(SYSTEM))
 
 clean: ## remove this profile's notebooks, tables, figures and pages; finished runs stay
 	rm -rf $(NB) $(R)/tables $(R)/figures $(R)/ship $(R)/*.html $(R)/SHA256SUMS $(SUMS)

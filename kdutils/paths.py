@@ -36,7 +36,7 @@ def measured() -> Path:
 
 
 def ship() -> Path:
-    """What an engineer takes away: the student's file and the reason for the choice."""
+    """What an engineer takes away: a model card per student, and the files to ship."""
     return reports() / "ship"
 
 

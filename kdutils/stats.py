@@ -112,6 +112,12 @@ def mcnemar(a_correct: np.ndarray, b_correct: np.ndarray) -> McNemar:
     )
 
 
+def share(count: int, n: int, level: float = 0.95) -> Interval:
+    """A count of n as a share, and its exact interval: Clopper & Pearson 1934."""
+    ends = stats.binomtest(count, n).proportion_ci(level, "exact")
+    return Interval(count / n, float(ends.low), float(ends.high))
+
+
 def mean_interval(values: np.ndarray, level: float = 0.95) -> Interval:
     """Mean of independent values and its t interval; NaN ends for a single value."""
     result = paired(values, level=level)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CODE = (
     "__init__.py",
     "claims.py",
+    "names.py",
     "pages.py",
     "publish.py",
     "render.py",
@@ -67,12 +68,14 @@ while Path("hang").exists():
 print("finished")"""
 RUNS = """from pathlib import Path
 import os
+import pandas as pd
 from kdutils.views import claims
 folder = Path("reports", os.environ["KD_REPORT"], "runs", "STAGE")
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "toy.json").write_text(os.environ["KD_FRESH"])  # as runs.map( does
 claims.begin("STAGE")
-claims.record("it works", True, stage="STAGE")"""
+line = {"source": "toy", "gain": 1.0, "gain_low": 1.0, "gain_high": 1.0}
+claims.above(pd.DataFrame([line]), "it works")"""
 WHERE = 'test "$1" = lab && echo "works on $KD_REPORT"'
 TABLE = "print(table.upper(), repr([target, group, time, drop, fail]))"
 KEYS = ("table", "target", "group", "time", "drop", "fail")

@@ -14,6 +14,7 @@ from kdutils.recipes import (
     kd_images,
     net_teachers,
     netladder,
+    shipped,
     wafer_answers,
     wafer_bundle,
     wafer_students,
@@ -379,3 +380,13 @@ def test_the_wafer_file_says_in_numpy_what_its_record_says(study):
         metrics.accuracy(parts.test.y, told["test8"]), abs=1e-9
     )
     assert row["bundle_bytes"] == len(file) > row["model_bytes"]
+    known = runs.collect("05_wafer_label_free", wafer_answers)
+    own = runs.map(
+        "06_prune_quantize", shipped, shipped.plan({"here": file}, known), workers=1
+    )
+    (again,) = own.to_dict("records")
+    assert again["value"] == row["test_exact"] and again["metric"] == "exact match"
+    commonest = np.unique(parts.test.y, axis=0, return_counts=True)[1].max()
+    assert again["constant"] == commonest / len(parts.test.y)
+    found = metrics.by_label(parts.test.y, net.score(parts.test.X))["recall"]
+    assert again["recall_Scratch"] == found[net.classes.index("Scratch")]

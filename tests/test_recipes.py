@@ -13,6 +13,7 @@ from kdutils.recipes import (
     kd_tabular,
     ladder,
     prune_quantize,
+    shipped,
     teachers,
 )
 from kdutils.store import runs
@@ -241,6 +242,22 @@ def test_what_is_shipped_scores_as_it_was_measured(chain, tmp_path):
     auc = metrics.auc(fold.y["test"], student.score(raw))
     measured = rows.set_index("step").loc["pruned + QAT int8", "test_auc"]
     assert auc == pytest.approx(measured, abs=1e-9)
+
+
+def test_a_file_that_may_ship_is_scored_on_its_own_test_rows(chain):
+    file = prune_quantize.shipped(chain[2], "pruned + QAT int8")
+    plan = shipped.plan({"tester": file, "elsewhere": b""}, chain[0])
+    assert [one["source"] for one in plan] == ["tester"]  # of others nothing is known
+    (row,) = runs.map("06_prune_quantize", shipped, plan, workers=1).to_dict("records")
+    fold, student = next(folds.folds(config())), bundle.loads(file, "the student")
+    raw, failed = fold.split.test.X[:, fold.prepare.columns], fold.y["test"] == 1
+    called = student.predict(raw)
+    assert row["escapes"] == (failed & ~called).sum() > 0
+    assert row["overkill"] == (~failed & called).sum() > 0
+    assert (row["fails"], row["n_test"]) == (failed.sum(), len(failed))
+    assert row["low"] < row["value"] < row["high"] and row["file_bytes"] == len(file)
+    measured = chain[2].set_index("step").loc["pruned + QAT int8", "test_auc"]
+    assert row["value"] == pytest.approx(measured, abs=1e-9)
 
 
 def test_calibration_is_free_and_changes_no_ranking():

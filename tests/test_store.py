@@ -18,6 +18,7 @@ import pytest
 
 from kdutils import paths
 from kdutils.store import code, config, ledger, runs
+from kdutils.store.__main__ import again
 from kdutils.store.config import Count, Natural, Positive, Share
 
 TESTS = Path(__file__).resolve().parent
@@ -186,6 +187,36 @@ def test_fresh_ignores_the_ledger(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("KD_FRESH", f"01_teachers {STAGE}")
     assert ledger.read(STAGE) == {}
     assert len(ledger.lines(STAGE)) == 1
+
+
+def test_a_row_of_the_scoreboard_is_computed_again_and_compared(
+    toy, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "kdutils.recipes.toy_recipe", toy)
+    monkeypatch.setenv("KD_REPORT", "paper")
+    ids = runs.map(STAGE, toy, [{"seed": 2}, {"seed": 3}], workers=1)["run"].tolist()
+    board = f"system,runs\na/b,{' '.join(ids)}\na/b,{ids[0]}\nc/d,\n"
+    paths.write(paths.tables() / "scoreboard.csv", board.encode())
+    assert again("a/b") == [f"{id} is the same" for id in ids]
+    assert traced(tmp_path) == ["2", "3"] * 2, "each once more"
+    monkeypatch.setenv("KD_REPORT", "paper")
+    path = paths.ledger(STAGE)
+    path.write_text(path.read_text().replace('"value":9', '"value":8'))
+    assert again("a/b")[1] == f"{ids[1]} differs in value"
+    monkeypatch.setenv("KD_REPORT", "paper")
+    for system in ("c/d", "nobody/here"):
+        with pytest.raises(ValueError, match=f"no committed run of '{system}'"):
+            again(system)
+
+
+def test_the_seconds_of_a_run_are_those_of_all_that_it_needs(toy):
+    needs = {"a" * 12: [], "b" * 12: ["a" * 12], "c" * 12: ["a" * 12, "b" * 12]}
+    for n, (id, others) in enumerate(needs.items()):
+        line = {"id": id, "config": {"teachers": others}, "seconds": 10.0**n}
+        paths.write(paths.ledger(f"0{n}"), ledger.canonical(line).encode())
+    assert ledger.seconds(["b" * 12]) == 11
+    assert ledger.seconds(["c" * 12, "b" * 12]) == 111
+    assert ledger.seconds(["f" * 12]) == 0
 
 
 def test_only_what_is_delivered_last_is_shipped(toy, capsys):

@@ -10,7 +10,16 @@ from matplotlib.patches import Rectangle
 from scipy.special import expit, logit
 
 from kdutils import paths, stats
-from kdutils.views import claims, figures, names, style, summary, tables
+from kdutils.views import (
+    claims,
+    figures,
+    names,
+    scoreboard,
+    ship,
+    style,
+    summary,
+    tables,
+)
 
 CORE = {"source": "tester", "kind": "simulated", "rho": 0.0}
 
@@ -254,14 +263,50 @@ def test_an_empty_label_curve_has_the_columns_of_a_full_one():
     assert empty.empty and list(empty) == list(full)
 
 
-def test_what_ships_is_stated_in_its_own_bytes_not_in_a_mean_over_seeds():
-    rows = ladder_rows().replace({"step": {"pruned, tuned": "label-only student fp32"}})
-    choice = {"step": "pruned int8, tuned", "candidates": 5, "drop_val": -0.0012}
-    said = tables.recommendation(
-        choice, tables.ladder(rows), 0.002, size=2571, fp32=9312
-    )
-    first = "Ship 'pruned int8, tuned': 2,571 bytes, against 9,312 for the same student"
-    assert said.startswith(first) and "2,600" not in said and "9,900" not in said
+# What ships
+
+
+def candidates(**row):
+    own = {"source": "secom", "kind": "real", "metric": "AUC", "value": 0.7}
+    own |= {"low": 0.6, "high": 0.8, "constant": 0.5, "n_test": 300, "fails": 20}
+    own |= {"threshold": -1.5, "escapes": 8, "overkill": 30, "file_bytes": 1861}
+    recipes = pd.DataFrame({"auc_low": [0.55], "auc_high": [0.75]}, index=["secom"])
+    if "over_all" in row:
+        recipes.loc["secom"] = row.pop("over_all")
+    return ship.table(pd.DataFrame([own | row]), recipes, {"secom": 0.72})
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, None),
+        ({"low": 0.49}, "AUC on its own test rows lies in [0.4900, 0.8000]"),
+        ({"over_all": [0.45, 0.7]}, "AUC over all seeds lies in [0.4500, 0.7000]"),
+        ({"escapes": 17}, "the share of fails that it catches lies in [0.0321"),
+    ],
+)
+def test_nothing_ships_that_chance_may_equal(row, reason):
+    table = candidates(**row)
+    line = table.iloc[0]
+    assert line["decision"] == ("Do not ship" if reason else "Ship")
+    assert line["reason"].startswith(reason or "AUC on its own") and line["n"] == 300
+    files = ship.files(table, {"secom": b"12"}, {"secom": "The smallest."})
+    card = files.pop("student-secom.md").decode()
+    assert files == ({} if reason else {"student-secom.safetensors": b"12"})
+    first = f"# student-secom.safetensors\n\n**{line['decision']}**: {line['reason']}."
+    assert card.startswith(first) and "1,861 bytes" in card and "The smallest." in card
+    assert f"{line['escapes']} of 20 fails pass" in card and "-1.5000" in card
+    assert "| overkill | 30 of 280 passes fail |" in card
+
+
+def test_a_wafer_students_card_has_the_recall_of_each_pattern():
+    own = {"source": "wafers", "kind": "simulated", "metric": "exact match"}
+    own |= {"value": 0.9, "low": 0.88, "high": 0.92, "constant": 0.1, "n_test": 500}
+    own |= {"file_bytes": 2000, "recall_Donut": 0.97, "recall_Loc": np.nan}
+    table = ship.table(pd.DataFrame([own]), pd.DataFrame(), {})
+    card = ship.card(table.iloc[0].to_dict(), "The best.")
+    assert "| recall of Donut | 0.9700 |" in card and "Loc" not in card
+    assert "escapes" not in card and "Simulated data" in card
 
 
 # One rounding
@@ -346,9 +391,7 @@ def board(**given):
     frame = tables.scoreboard(
         claimed,
         rows["teachers"],
-        rows.get("sweep"),
         rows["ladder"],
-        {"tester": "make 06_prune_quantize", "tester/mlp": "make 01_teachers"},
         rows.get("more"),
     )
     return frame.set_index(["system", "metric"])
@@ -372,9 +415,12 @@ def test_scoreboard_compares_auc_as_a_ratio_to_the_best_teacher():
     assert row["ci_low"] == pytest.approx(stats.paired(ratios).low)
     assert row["verdict"] == "short" and "worse than claimed" in row["reason"]
     assert row["data"] == "simulated" and row["seed"] == "0..2" and row["n"] == 3
-    assert "0.8400 of 0.8700 (tabnet)" in row["basis"]
-    assert "0.8000 of 0.8500 (xgboost" in row["basis"]
-    assert row["command"] == "make 01_teachers"
+    assert row[["published_auc", "auc"]].tolist() == pytest.approx([0.84, 0.80])
+    assert row["claimed_above"] == pytest.approx(0.34 / 0.37)
+    above = [0.29 / 0.34, 0.30 / 0.35, 0.31 / 0.36]
+    assert row["above"] == pytest.approx(np.mean(above))
+    assert "teacher xgboost, chosen on validation; published: tabnet" in row["basis"]
+    assert row["command"] == "make row SYSTEM=tester/mlp PROFILE=paper"
 
 
 def test_scoreboard_answers_with_our_best_on_validation_within_the_bytes():
@@ -382,8 +428,10 @@ def test_scoreboard_answers_with_our_best_on_validation_within_the_bytes():
     int8 = frame.loc[("tester/student-int8", "roc_auc")]
     assert "'pruned static int8'" in int8["basis"]  # the better one weighs 2,600
     assert frame.loc[("tester/student-int8", "bytes"), "measured"] == 2500
-    kd = frame.loc[("tester/student-kd", "bytes")]
-    assert kd["measured"] == 2600 and kd["verdict"] == "beaten"
+    kd = frame.loc[("tester/student-kd", "bytes")]  # float32, not pruned
+    assert kd["measured"] == 9900 and kd["verdict"] == "short"
+    pruned = frame.loc[("tester/student-pruned", "bytes")]  # float32 too
+    assert pruned["measured"] == 4300 and pruned["verdict"] == "beaten"
     published = frame.loc[("tester/student-pruned/as-published", "roc_auc")]
     assert published["measured"] == pytest.approx(
         np.mean(
@@ -428,6 +476,19 @@ def test_fewer_errors_are_better_and_other_stages_may_answer(errors, verdict):
     )
     row = board(more=more).loc[("mnist/student-kd", "errors")]
     assert (row["verdict"], row["claimed"], row["data"]) == (verdict, 74, "real")
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [(0.98, "reproduced"), (0.9801, "beaten"), (0.99, "short")],
+)
+def test_a_claim_is_as_exact_as_its_last_digit(claim, verdict):
+    claimed = pd.DataFrame([{"system": "a/b", "metric": "accuracy", "claimed": claim}])
+    rows = pd.DataFrame({"seed": range(5), "kind": "real"})
+    rows["test_acc"] = 0.984 + np.arange(5) * 1e-4
+    more = scoreboard.part(rows, "a/b", "accuracy", "test_acc", "")
+    (line,) = tables.scoreboard(claimed, None, None, more).to_dict("records")
+    assert line["measured"] == pytest.approx(0.9842) and line["verdict"] == verdict
 
 
 def test_what_no_stage_measures_is_not_run_with_its_reason():
@@ -546,39 +607,90 @@ def test_pareto_goes_from_student_to_int8():
 # Claims
 
 
-def test_claims_are_printed_and_kept_once(capsys):
-    claims.record("b holds", np.True_, "by 0.01", stage="02_kd")
-    claims.record("a fails", False, stage="02_kd")
-    claims.record("z, quoted", True, stage="01_teachers")
-    claims.record("b holds", False, stage="02_kd")
-    assert capsys.readouterr().out.splitlines() == [
-        "✓ b holds (by 0.01)",
-        "✗ a fails",
-        "✓ z, quoted",
-        "✗ b holds",
+def gains(**columns):
+    """Three lines whose intervals lie above zero, around it, and below it."""
+    lines = {
+        "source": ["mnist", "secom", "tester"],
+        "kind": ["real"] * 2 + ["simulated"],
+    }
+    lines |= {"gain": [0.02, 0.01, -0.02], "gain_low": [0.01, -0.01, -0.03]}
+    return pd.DataFrame(lines | {"gain_high": [0.03, 0.03, -0.01], "n": 5} | columns)
+
+
+def test_one_rule_gives_three_verdicts(capsys):
+    claims.begin("02_kd")
+    claims.above(gains(), "it helps", headline=True)
+    claims.below(gains(), "it harms")
+    claims.above(gains(), "not much worse", bound=-0.005, unit="points")
+    claims.above(gains(least=[0.05, -0.02, -0.02]), "{source} is above", bound="least")
+    found = claims.read().groupby("claim", sort=False)["verdict"].agg(list)
+    assert found["it helps"] == ["holds", "undecided", "refuted"]
+    assert found["it harms"] == ["refuted", "undecided", "holds"]
+    assert found["not much worse"] == ["holds", "undecided", "refuted"]
+    assert found["MNIST is above"] == ["refuted"] and found["SECOM is above"] == [
+        "holds"
     ]
-    frame = claims.read()
-    assert frame["claim"].tolist() == ["z, quoted", "b holds", "a fails"]
-    assert frame["holds"].tolist() == [True, False, False]
-    claims.begin("02_kd")
-    assert claims.read()["stage"].tolist() == ["01_teachers"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "✓ it helps on MNIST: +0.0200 AUC [+0.0100, +0.0300], n = 5"
+    assert lines[1][0] == "○" and lines[2].startswith("✗ it helps on tester: −0.0200")
+    assert lines[6].endswith("+2.00 points [+1.00, +3.00], n = 5")
+    (line,) = claims.headlines(claims.read()).to_dict("records")
+    assert line["holds"].startswith("MNIST: +0.02") and "SECOM" in line["undecided"]
+    assert line["refuted"].startswith("tester (simulated): −0.02")
 
 
-def test_claims_of_a_stage_are_replaced_when_its_notebook_has_come_to_its_end():
-    claims.record("old", True, stage="02_kd")
-    claims.accept("02_kd")
-    claims.accept("02_kd")
+def test_a_single_value_decides_nothing():
     claims.begin("02_kd")
-    claims.record("new", True, stage="02_kd")
+    claims.above(gains(gain_low=np.nan, gain_high=np.nan), "it helps")
+    assert set(claims.read()["verdict"]) == {"undecided"}
+    assert not claims.read()["detail"].str.contains(r"\[").any()
+
+
+def test_checks_are_no_claims_and_smoke_demands_both(capsys):
+    claims.begin("07_edge")
+    claims.check(gains(), "nothing is lost", gains()["n"] == 5, "{n} lots")
+    assert claims.read().empty and claims.read("checks")["on"].tolist()[0] == "MNIST"
+    claims.above(gains()[:1], "beats a constant")
+    assert claims.demand("a constant") == (
+        "1 claims that say 'a constant' hold, 3 checks passed"
+    )
+    claims.above(gains()[1:], "beats a constant")
+    with pytest.raises(ValueError, match="undecided: beats a constant on SECOM"):
+        claims.demand("a constant")
+    with pytest.raises(ValueError, match=r"no claim in .* says 'flies'"):
+        claims.demand("flies")
+    claims.begin("07_edge")
+    claims.above(gains()[:1], "beats a constant")
+    claims.check(gains(), "nothing is lost", gains()["gain"] > 0, "{n} lots")
+    with pytest.raises(ValueError, match="failed: nothing is lost on tester"):
+        claims.demand("a constant")
+    with pytest.raises(ValueError, match="'lost': passed must be True or False"):
+        claims.check(gains(), "lost", gains()["gain"], "")
+
+
+def test_claims_of_a_stage_are_replaced_when_its_notebook_has_come_to_its_end(folder):
+    def work(sentence):
+        claims.begin("02_kd")
+        claims.above(gains()[:1], sentence)
+
+    work("old")
+    claims.accept("02_kd")
+    claims.accept("02_kd")
+    work("new")
+    assert claims.read()["claim"].tolist() == ["new"]
     claims.refuse("02_kd")
     assert claims.read()["claim"].tolist() == ["old"]
-    claims.begin("02_kd")
-    claims.record("new", True, stage="02_kd")
+    work("new")
     claims.accept("02_kd")
-    assert claims.read()["claim"].tolist() == ["new"]
+    claims.begin("01_teachers")
+    claims.above(gains()[:1], "first")
+    claims.accept("01_teachers")
+    assert claims.read()["claim"].tolist() == ["first", "new"]
+    names = {path.name for path in (folder / "tables").iterdir()}
+    assert names == {"claims.csv", "checks.csv"}
 
 
-def test_a_claim_must_be_true_or_false():
-    with pytest.raises(ValueError, match=r"'gain' .*not -0\.1"):
-        claims.record("'gain' is positive", -0.1, stage="02_kd")
-    assert claims.read().empty
+def test_an_answer_is_a_paragraph():
+    assert (
+        claims.answer("It helps.", "By 1 %.")._repr_markdown_() == "It helps. By 1 %."
+    )

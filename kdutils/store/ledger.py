@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import platform
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from kdutils import paths
@@ -69,3 +71,18 @@ def machine() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions
+
+
+def seconds(ids: Iterable[str]) -> float:
+    """What some runs took, with every run that they need; 0 without a ledger."""
+    kept = {}
+    for path in paths.ledger("").parent.glob("*.jsonl"):
+        kept |= lines(path.stem)
+    total, seen, todo = 0.0, set(), list(ids)
+    while todo:
+        id = todo.pop()
+        if id in kept and id not in seen:
+            seen.add(id)
+            total += kept[id]["seconds"]
+            todo += re.findall(r"\b[0-9a-f]{12}\b", canonical(kept[id]["config"]))
+    return total

@@ -67,7 +67,7 @@ class Plain:
         return self.frame.to_string(index=False)
 
     def _repr_html_(self) -> str:
-        return self.frame.to_html(index=False, border=0)
+        return self.frame.to_html(index=False, border=0, render_links=True)
 
 
 def show(frame: pd.DataFrame, columns: Iterable[str] | None = None) -> Plain:

@@ -1,8 +1,12 @@
-"""claims: what a notebook says held, or not, computed and kept in tables/claims.csv.
+"""claims: what the intervals say of each sentence, in tables/claims.csv and checks.csv.
 
-A notebook at work keeps its claims in a file of its own. `accept`, called when it has
-come to its end, puts them in place of the stage's old ones; a notebook that stopped
-half way leaves claims.csv as it was.
+One rule decides: a claim `holds` where the whole interval lies on the claimed side, is
+`refuted` where the whole interval lies on the other, and is `undecided` else. Checks of
+software (bytes, kills, refusals) have no interval: they pass or fail.
+
+A notebook at work keeps its rows in files of its own. `accept`, called when it has come
+to its end, puts them in place of the stage's old ones; a notebook that stopped half way
+leaves both tables as they were.
 """
 
 from __future__ import annotations
@@ -12,100 +16,203 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from kdutils import paths
+from kdutils.views.names import called
 
-COLUMNS = ["stage", "claim", "holds", "detail"]
-NAME, OWN = "claims.csv", "claims.{}.part.csv"
-
-
-def record(sentence: str, holds: bool, detail: str = "", *, stage: str) -> None:
-    """Print ✓ or ✗ with the sentence, and keep it: one row per stage and sentence.
-
-    A sentence said again takes its old row; stages are in order of their names. Raises
-    ValueError where `holds` is no truth value: a gain of -0.1 would count as true.
-    """
-    if not isinstance(holds, (bool, np.bool_)):
-        raise ValueError(
-            f"claim {sentence!r}: holds must be True or False, not {holds!r}"
-        )
-    path = _own(stage)
-    frame = _frame(path)
-    same = frame["claim"] == sentence
-    place = int(np.argmax(same)) if same.any() else len(frame)
-    frame.loc[place] = [stage, sentence, bool(holds), detail]
-    _write(frame, path)
-    print(f"{'✓' if holds else '✗'} {sentence}" + (f" ({detail})" if detail else ""))
+COLUMNS = {
+    "claims": ["stage", "claim", "on", "kind", "verdict", "detail", "headline"],
+    "checks": ["stage", "check", "on", "passed", "detail"],
+}
+SIGNS = {"holds": "✓", "undecided": "○", "refuted": "✗", "True": "✓", "False": "✗"}
+UNITS = {  # scale, decimals, whether it is a difference, which has a sign
+    "AUC": (1, 4, True),
+    "points": (100, 2, True),
+    "errors fewer": (1, 1, True),
+    "ECE": (1, 4, True),
+    "ARI": (1, 3, True),
+    "%": (100, 2, False),
+    "errors": (1, 1, False),
+    "": (1, 3, False),
+}
+_stage = ""  # of the notebook at work, since `begin`
 
 
 def begin(stage: str) -> None:
     """Start the stage's claims anew, so that a reworded one leaves no stale row."""
-    _write(_frame(None), _own(stage))
+    global _stage
+    _stage = stage
+    for name in COLUMNS:
+        _write(_read(name, None), _own(name, stage))
+
+
+def verdict(low: float, high: float, bound: float = 0.0, side: int = 1) -> str:
+    """holds, refuted or undecided: where [low, high] lies of bound; side 1 is above."""
+    low, high = sorted((side * low, side * high))
+    if low > side * bound:
+        return "holds"
+    return "refuted" if high < side * bound else "undecided"
+
+
+def above(
+    table: pd.DataFrame,
+    claim: str,
+    column: str = "gain",
+    bound: float | str = 0.0,
+    *,
+    on: str = "{source}",
+    unit: str = "AUC",
+    headline: bool = False,
+    side: int = 1,
+) -> None:
+    """One claim per row of a table: its column lies above the bound.
+
+    The row has column, column_low and column_high; the bound is a number or a column.
+    claim and on may name columns in braces; on says on which data. A headline opens
+    the results.
+    """
+    for row in table.to_dict("records"):
+        low, high = row[f"{column}_low"], row[f"{column}_high"]
+        limit = row[bound] if isinstance(bound, str) else bound
+        line = {"kind": row.get("kind", ""), "headline": str(headline)}
+        line["verdict"] = verdict(low, high, limit, side)
+        _keep("claims", claim, on, _detail(row, column, unit), row, line)
+
+
+def below(*args: object, **kwargs: object) -> None:
+    """The same where the column is claimed to lie below the bound."""
+    above(*args, **kwargs, side=-1)
+
+
+def check(
+    table: pd.DataFrame, what: str, passed: pd.Series, detail: str, on: str = "{source}"
+) -> None:
+    """One check of software per row of a table; what, detail and on name columns.
+
+    Raises ValueError where `passed` does not hold truth values.
+    """
+    if not pd.api.types.is_bool_dtype(passed):
+        raise ValueError(f"check {what!r}: passed must be True or False in every row")
+    for row, good in zip(table.to_dict("records"), passed, strict=True):
+        _keep("checks", what, on, detail, row, {"passed": str(good)})
+
+
+class Paragraph(str):
+    """A text that a notebook shows as Markdown."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+def answer(*sentences: str) -> Paragraph:
+    """The answer under a notebook's question."""
+    return Paragraph(" ".join(sentences))
+
+
+def headlines(claims: pd.DataFrame) -> pd.DataFrame:
+    """One line per headline claim: on which data it holds, and where it does not."""
+    first, lines = claims[claims["headline"] == "True"], []
+    for claim, rows in first.groupby("claim", sort=False):
+        line = {"claim": claim, **dict.fromkeys(("holds", "undecided", "refuted"), "")}
+        rows = rows.sort_values("kind", kind="stable")  # real data before simulated
+        made = rows["kind"].map(lambda kind: "" if kind == "real" else f" ({kind})")
+        cells = rows["on"] + made + ": " + rows["detail"]
+        lines.append(line | cells.groupby(rows["verdict"]).agg("; ".join).to_dict())
+    return pd.DataFrame(lines)
+
+
+def read(name: str = "claims") -> pd.DataFrame:
+    """All claims, or `checks`, every cell a string; empty before the first.
+
+    Those of a notebook at work stand in place of its stage's accepted ones.
+    """
+    frame = _read(name, paths.tables() / f"{name}.csv")
+    for path in sorted(paths.tables().glob(f"{name}.*.part.csv")):
+        frame = _merged(frame, _read(name, path), path.name.split(".")[1])
+    return frame
 
 
 def accept(stage: str) -> None:
-    """Let the claims that a notebook made be those of its stage; none made, no change.
+    """Let the rows that a notebook made be those of its stage; none made, no change.
 
     One process at a time: stages may run side by side.
     """
-    if not _own(stage).exists():
+    if not _own("claims", stage).exists():
         return
     folder = os.open(paths.tables(), os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        path = paths.tables() / NAME
-        frame = _merged(_frame(path), _frame(_own(stage)), stage)
-        _write(frame, path)
-        _own(stage).unlink()
+        for name in COLUMNS:
+            own, path = _own(name, stage), paths.tables() / f"{name}.csv"
+            _write(_merged(_read(name, path), _read(name, own), stage), path)
+            own.unlink()
     finally:
         os.close(folder)
 
 
 def refuse(stage: str) -> None:
-    """Forget the claims of a notebook that stopped half way."""
-    _own(stage).unlink(missing_ok=True)
+    """Forget the rows of a notebook that stopped half way."""
+    for name in COLUMNS:
+        _own(name, stage).unlink(missing_ok=True)
 
 
-def read() -> pd.DataFrame:
-    """All claims: stage, claim, holds (bool), detail; empty before the first.
+def demand(phrase: str) -> str:
+    """One line saying that every claim with this phrase holds and every check passed.
 
-    Those of a notebook at work stand in place of its stage's accepted ones.
+    Raises ValueError with the first that does not, or where no claim has the phrase.
     """
-    frame = _frame(paths.tables() / NAME)
-    for path in sorted(paths.tables().glob(OWN.format("*"))):
-        frame = _merged(frame, _frame(path), path.name.split(".")[1])
-    return frame
+    found, checks = read(), read("checks")
+    found = found[found["claim"].str.contains(phrase, regex=False)]
+    if not len(found):
+        raise ValueError(f"no claim in {paths.reports().name} says '{phrase}'")
+    for row in found[found["verdict"] != "holds"].itertuples():
+        raise ValueError(f"{row.verdict}: {row.claim} on {row.on} ({row.detail})")
+    for row in checks[checks["passed"] != "True"].itertuples():
+        raise ValueError(f"failed: {row.check} on {row.on} ({row.detail})")
+    return f"{len(found)} claims that say '{phrase}' hold, {len(checks)} checks passed"
 
 
-def _own(stage: str) -> Path:
-    return paths.tables() / OWN.format(stage)
+def _keep(
+    name: str, sentence: str, on: str, detail: str, row: dict, line: dict
+) -> None:
+    """Print one line, and keep it: one row per stage, sentence and data."""
+    spoken = {k: called(v) if isinstance(v, str) else v for k, v in row.items()}
+    line |= {"stage": _stage, name.removesuffix("s"): sentence.format(**spoken)}
+    line |= {"on": on.format(**spoken), "detail": detail.format(**spoken)}
+    path, key = _own(name, _stage), [*COLUMNS[name][:3]]
+    frame = pd.concat([_read(name, path), pd.DataFrame([line])[COLUMNS[name]]])
+    _write(frame.drop_duplicates(key, keep="last"), path)
+    sign = SIGNS[line.get("verdict") or line["passed"]]
+    print(f"{sign} {line[key[1]]} on {line['on']}: {line['detail']}")
+
+
+def _detail(row: dict, column: str, unit: str) -> str:
+    """`+0.43 points [+0.29, +0.58], n = 5`."""
+    scale, digits, delta = UNITS[unit]
+    ends = [scale * row[f"{column}{end}"] for end in ("", "_low", "_high")]
+    sign = "+" if delta else ""
+    value, *rest = [f"{round(v, digits) + 0:{sign}.{digits}f}" for v in ends]
+    interval = "" if ends[1] != ends[1] else f" [{', '.join(rest)}]"
+    n = f", n = {row['n']:.0f}" if "n" in row else ""
+    return (f"{value} {unit}".rstrip() + interval + n).replace("-", "−")
+
+
+def _own(name: str, stage: str) -> Path:
+    return paths.tables() / f"{name}.{stage}.part.csv"
 
 
 def _merged(frame: pd.DataFrame, new: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """The claims with those of one stage replaced, stages in order of their names."""
+    """The rows with those of one stage replaced, stages in order of their names."""
     frame = pd.concat([frame[frame["stage"] != stage], new], ignore_index=True)
     return frame.sort_values("stage", kind="stable", ignore_index=True)
 
 
-def _frame(path: Path | None) -> pd.DataFrame:
+def _read(name: str, path: Path | None) -> pd.DataFrame:
     if path is None or not path.exists():
-        return pd.DataFrame(columns=COLUMNS).astype({"holds": object})
+        return pd.DataFrame(columns=COLUMNS[name], dtype=object)
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    frame["holds"] = pd.Series([v == "True" for v in frame["holds"]], dtype=object)
-    return frame.astype(object)
-
-
-def demand(phrase: str) -> str:
-    """One line saying that every claim with this phrase held; ValueError if not so."""
-    frame = read()
-    frame = frame[frame["claim"].str.contains(phrase, regex=False)]
-    if not len(frame):
-        raise ValueError(f"no claim in {paths.reports().name} says '{phrase}'")
-    for row in frame[~frame["holds"].astype(bool)].itertuples():
-        raise ValueError(f"not held: {row.claim} ({row.detail})")
-    return f"{len(frame)} claims that say '{phrase}' held"
+    return frame.reindex(columns=COLUMNS[name], fill_value="")  # older columns go
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
+from kdutils import stats
 from kdutils.views.names import ordered
 from kdutils.views.summary import (
     SETTING,
@@ -90,7 +90,7 @@ def versus(rows: pd.DataFrame, base: str = "kd") -> pd.DataFrame:
     best = picked(rows, by, "val_acc")
     mine, theirs = best[best["method"] != base], best[best["method"] == base]
     mine = mine.assign(gain=delta(mine, theirs, "test_acc", by[:1]))
-    frame = summarise(mine, by, ["gain"], p={"gain": "p"})
+    frame = summarise(mine, by, ["gain"], ("val_acc",), p={"gain": "p"})
     return holm(frame.assign(over=base), [*SETTING, "student"])
 
 
@@ -183,9 +183,9 @@ def overlap(first: int, second: int, n: int) -> tuple[bool, str]:
 
 
 def binomial(count: int, n: int) -> tuple[float, float]:
-    """The exact 95 % interval of a count of n, as counts: Clopper & Pearson 1934."""
-    interval = binomtest(count, n).proportion_ci(0.95, "exact")
-    return n * interval.low, n * interval.high
+    """The exact 95 % interval of a count of n, as counts."""
+    _, low, high = stats.share(count, n)
+    return n * low, n * high
 
 
 def mcnemar(rows: pd.DataFrame) -> dict:
@@ -216,6 +216,7 @@ ACCURACY = {  # Müller, Kornblith & Hinton 2020 (arXiv 2002.03936), MNIST noteb
 # about equal it is accuracy, as published.
 BY_AUC = ("tester",)
 FOUND = ("used", "ari", "nmi", "ari_kmeans", "ari_class", "ari_defects", "more")
+FOUND += ("over_classes",)
 
 
 def models(rows: pd.DataFrame) -> pd.DataFrame:
@@ -247,12 +248,13 @@ def discovered(rows: pd.DataFrame) -> pd.DataFrame:
     used: effective number of subclasses, of `subclasses`; ari, nmi: agreement with the
     hidden groups on test rows, NaN where nobody knows them; ari_kmeans: that of
     k-means on a teacher without subclasses; more: the paired difference of the two;
-    ari_class: that of the predicted classes alone; ari_defects: among devices that have
-    a defect, where `none` is a group.
+    ari_class: that of the predicted classes alone, over_classes paired with it;
+    ari_defects: among devices that have a defect, where `none` is a group.
     """
     rows = rows[(rows["part"] == "model") & (rows["model"] == "teacher")]
     rows = rows.reindex(columns=list({**dict.fromkeys(rows), **dict.fromkeys(FOUND)}))
-    rows["more"] = pd.to_numeric(rows["ari"]) - pd.to_numeric(rows["ari_kmeans"])
+    for name, other in {"more": "ari_kmeans", "over_classes": "ari_class"}.items():
+        rows[name] = pd.to_numeric(rows["ari"]) - pd.to_numeric(rows[other])
 
     def size(group: pd.DataFrame) -> dict:
         return {"subclasses": int(group["subclasses"].iloc[0])}

@@ -120,6 +120,7 @@ GIVEN = {
 WHOLE = {"bytes", "labels", "n", "nonzero", "order", "params", "tried", "fold"}
 WHOLE |= {"only_mine", "only_base", "n_train", "n_test", "n_omitted"}
 WHOLE |= {"mcnemar_seeds", "epochs", "subclass", "class", "count"}
+WHOLE |= {"minutes", "escapes", "fails", "overkill", "passes"}
 WHOLE |= {f"published_{c}" for c in ("errors", "omitted", "best", "best_omitted")}
 FINE = ("gain", "drop", "to_teacher", "gap", "kl")  # deltas: one digit more
 COUNTED = ("errors", "fewer", "corrected_errors", "corrected_omitted")  # mean counts

@@ -80,9 +80,9 @@ def slug(heading: str) -> str:
 
 
 def is_claims(text: str) -> bool:
-    """Whether every printed line is a claim that held (✓) or did not (✗)."""
+    """Whether every printed line is a claim: it holds (✓), is open (○), refuted (✗)."""
     lines = text.strip().splitlines()
-    return bool(lines) and all(line[0] in "✓✗" for line in lines if line) and all(lines)
+    return bool(lines) and all(line[:1] in {*"✓○✗"} for line in lines)
 
 
 def bare_svg(text: str) -> str:

@@ -1,28 +1,27 @@
 """scoreboard: every published number beside what was measured, one verdict a row.
 
-A claim's row holds our best within the claim's bytes and data; the recipe exactly as
-published has a row of its own, `<system>/as-published`. The tester's published data
-are confidential, so its rows are measured on the simulator and an AUC is compared as a
-ratio: claimed = published AUC / best published teacher's, measured = AUC / our best
-teacher's, seed by seed. MNIST's counts stand as they are published, on the same test
-images. Quality and bytes of a system come from the same student: of
-the steps that may answer (OURS) and fit, the best on validation AUC.
+A claim's row holds our best within the claim's bytes and data, of the kind that the
+claim names; the recipe as published has a row of its own, `<system>/as-published`, if
+it is another one. The tester's published data are confidential, so its rows are of the
+simulator and an AUC is a share there: of the best teacher's AUC, seed by seed; beside
+it stand the AUCs, and the share of what lies above chance. Quality and bytes of a
+system come from the same student: of the steps that may answer (OURS) and fit, the
+best on validation AUC.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 
-from kdutils import stats
+from kdutils.views import claims
 from kdutils.views.images import OFFICIAL
 from kdutils.views.names import START, TEACHERS
 from kdutils.views.summary import mean
 
 COLUMNS = ["seed", "system", "metric", "claimed", "measured", "ci_low", "ci_high", "n"]
-COLUMNS += ["data", "verdict", "command", "basis", "reason"]
+COLUMNS += ["data", "verdict", "command", "basis", "reason", "source", "link", "runs"]
+SHARES = ["published_auc", "auc", "claimed_above", "above"]  # of the tester's rows
 LESS_IS_MORE = ("bytes", "errors")
 SAME_BYTES = 0.01  # sizes within 1 % are the same size
 
@@ -33,102 +32,99 @@ AS_PUBLISHED = {  # the ladder's step that repeats a published recipe to the let
     "tester/student-int8": "published: pruned + dynamic int8",
 }
 OURS = {  # which steps of ours may answer a claim: its kind of student, not its recipe
-    "tester/student-kd": lambda steps: steps["step"].notna(),
-    "tester/student-pruned": lambda steps: steps["sparsity"] > 0,
-    "tester/student-int8": lambda steps: steps["precision"] == "int8",
+    "tester/student-kd": "precision == 'fp32' and sparsity == 0",
+    "tester/student-pruned": "precision == 'fp32' and sparsity > 0",
+    "tester/student-int8": "precision == 'int8'",
 }
 IMAGES = {  # which of our systems answers, fixed before any was measured; as published
-    "mnist/teacher": ("teacher", "teacher"),
-    "mnist/student": ("student-jitter", "student"),
+    "mnist/teacher": ("teacher",),
+    "mnist/student": ("student",),
     "mnist/student-kd": ("student-consistent", "student-kd"),
 }
 HALVES = ("teacher", "student-subclass", "student-kd", "student")
 
 
-class Measured(NamedTuple):
-    """What was measured for one system and metric, on the scale of `claimed`."""
-
-    claimed: float
-    result: stats.Paired
-    rows: pd.DataFrame  # its rows of runs: their seeds, and which data they are of
-    basis: str
-    reason: str = ""  # why it cannot hold: it broke a condition of the claim
-
-    def judged(self, metric: str) -> dict:
-        """The scoreboard's cells: the value, its verdict and why it falls short."""
-        mean, low, high = self.result.mean, self.result.low, self.result.high
-        verdict = _verdict(metric, self.claimed, self.result, bool(self.reason))
-        reason = self.reason or _reason(metric, self.claimed, self.result, verdict)
-        line = {"seed": _span(sorted(self.rows["seed"])), "claimed": self.claimed}
-        line |= {"measured": mean, "ci_low": low, "ci_high": high, "n": self.result.n}
-        line |= {"data": self.rows["kind"].iloc[0], "verdict": verdict}
-        return line | {"basis": self.basis, "reason": reason}
-
-
-Found = dict[tuple[str, str], Measured]  # by (system, metric)
-
-
 def scoreboard(
     claimed: pd.DataFrame,
     teachers_rows: pd.DataFrame | None,
-    sweep_rows: pd.DataFrame | None,
     ladder_rows: pd.DataFrame | None,
-    commands: dict[str, str],
     more: pd.DataFrame | None = None,
+    profile: str = "paper",
 ) -> pd.DataFrame:
     """One line per row of claimed.csv, and per published recipe that was repeated.
 
-    sweep_rows: a method `published` there is the published distillation, unless the
-    ladder has it. commands: by system, else by the part of it before the slash.
-    more: values of other stages, a row per seed, with columns system, metric, seed,
-    value, kind, basis; they are judged against the claim as it stands.
-    Verdicts: an interval wholly on the better side is `beaten`, one that covers the
-    claim, or a better mean, is `reproduced`; sizes within 1 % are `reproduced`.
+    more: values of other stages, a row per seed, as `part` makes them. Verdicts: an
+    interval wholly on the better side of the claim is `beaten`, wholly on the other
+    `short`, else `reproduced`. A claim is as exact as its last digit: 0.98 is met from
+    0.975 to 0.985. Sizes within 1 % are `reproduced`.
     """
-    found = tester(claimed, teachers_rows, sweep_rows, ladder_rows)
-    found |= {} if more is None else others(claimed, more)
+    found = [*tester(claimed, teachers_rows, ladder_rows)]
+    found += [] if more is None else [more]
+    found = pd.concat(found) if found else pd.DataFrame(columns=["system", "metric"])
+    ledger = profile == "paper"  # whose runs are committed
+    again = "make row SYSTEM={}" if ledger else "make report FRESH=1"
+    values = dict(list(found.groupby(["system", "metric"], sort=False)))
     lines = []
-    for row in claimed.itertuples():
-        for system in (row.system, row.system + AGAIN):
-            measured = found.get((system, row.metric))
-            if measured is None and system != row.system:
+    for row in claimed.to_dict("records"):
+        for system in (row["system"], row["system"] + AGAIN):
+            rows = values.pop((system, row["metric"]), None)
+            if rows is not None:
+                line = {**row, **_judged(row["metric"], row["claimed"], rows)}
+                line["command"] = f"{again.format(system)} PROFILE={profile}"
+            elif system == row["system"]:
+                known = "no stage of this report measures it"
+                figure = "published as a figure only, without a number"
+                reason = figure if pd.isna(row["claimed"]) else known
+                line = {**row, "verdict": "not-run", "reason": reason}
+            else:
                 continue
-            keys = (system, row.system, row.system.split("/")[0])
-            command = next((commands[key] for key in keys if key in commands), "")
-            reason = "no stage of this report measures it"
-            if pd.isna(row.claimed):
-                reason = "published as a figure only, without a number"
-            line = dict.fromkeys(COLUMNS, "") | {"system": system, "reason": reason}
-            line |= dict.fromkeys(("measured", "ci_low", "ci_high", "n"), np.nan)
-            line |= {"metric": row.metric, "claimed": row.claimed, "command": command}
-            line["verdict"] = "not-run"
-            lines.append(line | (measured.judged(row.metric) if measured else {}))
-    return pd.DataFrame(lines)[COLUMNS]
+            lines.append(line | {"system": system})
+    if values:
+        raise ValueError(f"{' '.join(min(values))} is measured but not in claimed.csv")
+    frame = pd.DataFrame(lines).reindex(columns=[*COLUMNS, *SHARES])
+    words = ["seed", "data", "command", "basis", "reason", "source", "link", "runs"]
+    frame[words] = frame[words].astype(object).fillna("")
+    return frame
 
 
-def _verdict(metric: str, claim: float, result: stats.Paired, unfit: bool) -> str:
-    """beaten, reproduced or short; `unfit`: it broke a condition of the claim."""
-    if unfit:
-        return "short"
+def _judged(metric: str, claim: float, rows: pd.DataFrame) -> dict:
+    """A line's cells: the value, its verdict and what it falls short by.
+
+    Of bytes the ends are the smallest and the largest file, not an interval.
+    """
+    first, values = rows.iloc[0], rows["value"].astype(float)
+    shared = "share_of" in rows and pd.notna(first["share_of"])
+    claim = claim / first["share_of"] if shared else claim
+    rho = first.get("rho", 0.0) if shared else 0.0
+    result = mean("share" if shared else metric, values.tolist(), rho)
     if metric == "bytes":
-        if abs(result.mean / claim - 1) <= SAME_BYTES:
-            return "reproduced"
-        return "beaten" if result.mean < claim else "short"
-    sign = -1 if metric in LESS_IS_MORE else 1
-    low, high = sorted((sign * result.low, sign * result.high))
-    if low > sign * claim:
-        return "beaten"
-    covered = low <= sign * claim <= high
-    return "reproduced" if covered or sign * (result.mean - claim) >= 0 else "short"
+        result = result._replace(low=values.min(), high=values.max())
+    slack = 0.0 if shared or metric == "errors" else _half_digit(claim)
+    slack = SAME_BYTES * claim if metric == "bytes" else slack
+    side = -1 if metric in LESS_IS_MORE else 1
+    ends = result.low, result.high
+    if result.n == 1 and metric != "bytes":  # no interval: a single value beats nothing
+        ends = -side * np.inf, result.mean
+    beaten = claims.verdict(*ends, claim + side * slack, side) == "holds"
+    short = claims.verdict(*ends, claim - side * slack, side) == "refuted"
+    short |= first.get("unfit", 0) == 1
+    verdict = "short" if short else "beaten" if beaten else "reproduced"
+    reason = first.get("reason", "") if isinstance(first.get("reason"), str) else ""
+    if verdict == "short" and not reason:
+        reason = f"{abs(result.mean - claim):.4g} worse than claimed"
+        if metric == "bytes":
+            reason = f"{result.mean / claim:.2f} times the published size"
+    line = {"seed": _span(sorted(rows["seed"])), "claimed": claim, "n": result.n}
+    line |= {"measured": result.mean, "ci_low": result.low, "ci_high": result.high}
+    line |= {"data": first["kind"], "basis": first["basis"]}
+    line |= {"runs": " ".join(dict.fromkeys(rows["run"]) if "run" in rows else ())}
+    line |= {name: rows[name].mean() for name in SHARES if name in rows}
+    return line | {"verdict": verdict, "reason": reason}
 
 
-def _reason(metric: str, claim: float, result: stats.Paired, verdict: str) -> str:
-    if verdict != "short":
-        return ""
-    if metric == "bytes":
-        return f"{result.mean / claim:.2f} times the published size"
-    certain = ", the whole interval too" if result.n > 1 else ", a single value"
-    return f"{abs(result.mean - claim):.4f} worse than claimed{certain}"
+def _half_digit(claim: float) -> float:
+    """Half a unit of the last digit with which a number is published."""
+    return 0.5 * 10.0 ** -len(repr(float(claim)).partition(".")[2])
 
 
 def _span(seeds: list[int]) -> str:
@@ -137,112 +133,75 @@ def _span(seeds: list[int]) -> str:
     return f"{seeds[0]}..{seeds[-1]}" if whole else " ".join(map(str, seeds))
 
 
-def _claims(claimed: pd.DataFrame) -> dict[tuple[str, str], float]:
-    return claimed.set_index(["system", "metric"])["claimed"].to_dict()
-
-
 def tester(
-    claimed: pd.DataFrame,
-    teachers: pd.DataFrame | None,
-    sweep: pd.DataFrame | None,
-    ladder: pd.DataFrame | None,
-) -> Found:
-    """The tester's rows: AUC kept from the best teacher, bytes."""
-    none = pd.DataFrame(columns=["source", "model", "method", "step"])
-    teachers, sweep, ladder = (
+    claimed: pd.DataFrame, teachers: pd.DataFrame | None, ladder: pd.DataFrame | None
+) -> list[pd.DataFrame]:
+    """The tester's parts: AUC as a share of the best teacher's, and bytes.
+
+    Our best teacher, the ensemble included, has the best mean validation AUC; the best
+    published one is the best of those published, whose ensemble is not among them.
+    """
+    none = pd.DataFrame(columns=["source", "model", "step"])
+    teachers, ladder = (
         none if rows is None else rows[rows["source"] == "tester"]
-        for rows in (teachers, sweep, ladder)
+        for rows in (teachers, ladder)
     )
     teachers = teachers[teachers["model"].isin(TEACHERS)]
     if teachers.empty:
-        return {}
-    yardstick, found = Yardstick(claimed, teachers), {}
-    for model, rows in teachers.groupby("model"):
-        if model in TEACHERS[:3]:
-            what = f"our {model}, tuned on validation"
-            found |= yardstick.both(f"tester/{model}", rows, "bytes", what)
-    published = sweep[sweep["method"] == "published"]
-    if len(published):
-        system = "tester/student-kd" + AGAIN
-        found |= yardstick.quality(system, published, "method 'published'")
+        return []
+    known = claimed.set_index(["system", "metric"])["claimed"]
+    aucs = known.xs("roc_auc", level="metric").filter(like="tester/")
+    best = teachers.groupby("model")["val_auc"].mean().idxmax()
+    top = teachers[teachers["model"] == best].set_index("seed")["test_auc"]
+    tuned = {m: teachers[teachers["model"] == m] for m in TEACHERS[:3]}
+    answers = [
+        (f"tester/{model}", rows, "bytes", f"our {model}, tuned on validation", {})
+        for model, rows in tuned.items()
+        if len(rows)
+    ]
     for system, step in AS_PUBLISHED.items() if len(ladder) else ():
-        rows, what = ladder[ladder["step"] == step], f"step {step!r}"
-        if len(rows):
-            found |= yardstick.both(system + AGAIN, rows, "file_bytes", what)
-        found |= _best(system, ladder, yardstick)
-    return found
-
-
-class Yardstick:
-    """The best published AUC and our best teacher's AUC per seed, to divide by.
-
-    Ours is the teacher, the ensemble included, of the best mean validation AUC; the
-    published one the best of those published, whose ensemble is not among them.
-    """
-
-    def __init__(self, claimed: pd.DataFrame, teachers: pd.DataFrame) -> None:
-        self.claims = _claims(claimed)
-        aucs = claimed[claimed["system"].str.startswith("tester/")]
-        aucs = aucs[aucs["metric"] == "roc_auc"].set_index("system")["claimed"]
-        self.claim, self.claim_by = float(aucs.max()), aucs.idxmax().split("/")[1]
-        self.best = teachers.groupby("model")["val_auc"].mean().idxmax()
-        ours = teachers[teachers["model"] == self.best]
-        self.auc = ours.set_index("seed")["test_auc"]
-
-    def both(
-        self, system: str, rows: pd.DataFrame, size: str, what: str, reason: str = ""
-    ) -> Found:
-        """Quality and bytes of the same rows; `reason` is why they cannot hold.
-
-        The ends of bytes are the smallest and the largest file, not an interval.
-        """
-        claim = self.claims[system.removesuffix(AGAIN), "bytes"]
-        sizes = rows[size].astype(float)
-        result = stats.paired(sizes.tolist())
-        result = result._replace(low=sizes.min(), high=sizes.max())
-        basis = (
-            f"{size.replace('_', ' ')}: {result.mean / claim:.3f} of the published "
-            f"{claim:,.0f}; {what}"
-        )
-        found = self.quality(system, rows, what, reason)
-        return found | {(system, "bytes"): Measured(claim, result, rows, basis)}
-
-    def quality(
-        self, system: str, rows: pd.DataFrame, what: str, reason: str = ""
-    ) -> Found:
-        """AUC / our best teacher's AUC, seed by seed."""
-        claim = self.claims[system.removesuffix(AGAIN), "roc_auc"]
-        rows = rows[rows["seed"].isin(self.auc.index)].sort_values("seed")
+        answers.append(_best(system, ladder, known[system, "bytes"]))
+        rows = ladder[ladder["step"] == step]
+        answers += [(system + AGAIN, rows, "file_bytes", f"step {step!r}", {})][
+            : len(rows)
+        ]
+    parts = []
+    for system, rows, size, what, unfit in (one for one in answers if one):
+        rows = rows[rows["seed"].isin(top.index)]
         if rows.empty:
-            raise ValueError(f"{system} shares no seed with the teacher {self.best!r}")
-        auc = rows.set_index("seed")["test_auc"]
-        top = self.auc.loc[auc.index]
-        basis = (
-            f"AUC kept from the best teacher: published {claim:.4f} of "
-            f"{self.claim:.4f} ({self.claim_by}); here {auc.mean():.4f} of "
-            f"{top.mean():.4f} ({self.best}, chosen on validation), "
-            f"{rows['kind'].iloc[0]} data; {what}"
-        )
-        result = stats.paired((auc / top).tolist(), float(rows["rho"].iloc[0]))
-        kept = Measured(claim / self.claim, result, rows, basis, reason)
-        return {(system, "roc_auc"): kept}
+            raise ValueError(f"{system} shares no seed with the teacher {best!r}")
+        published, mine = aucs[system.removesuffix(AGAIN)], rows["test_auc"]
+        theirs = top.loc[rows["seed"]].to_numpy()
+        shares = {
+            "value": mine / theirs,
+            "auc": mine,
+            "above": (mine - 0.5) / (theirs - 0.5),
+        }
+        shares |= {"published_auc": published, "share_of": aucs.max(), **unfit}
+        shares["claimed_above"] = (published - 0.5) / (aucs.max() - 0.5)
+        basis = f"{what}; teacher {best}, chosen on validation; published: "
+        basis += aucs.idxmax().split("/")[1]
+        parts.append(part(rows, system, "roc_auc", "test_auc", basis).assign(**shares))
+        file = part(rows, system, "bytes", size, f"{size.replace('_', ' ')}; {what}")
+        parts.append(file.assign(**unfit))
+    return parts
 
 
-def _best(system: str, ladder: pd.DataFrame, yardstick: Yardstick) -> Found:
+def _best(system: str, ladder: pd.DataFrame, limit: float) -> tuple | None:
     """Our step of the best mean validation AUC within the bytes, else the smallest."""
-    limit = yardstick.claims[system, "bytes"]
     ours = ladder[(ladder["family"] == "ours") | (ladder["step"] == START)]
     candidates = []
-    for step, rows in ours[OURS[system](ours)].groupby("step", sort=False):
+    for step, rows in ours.query(OURS[system]).groupby("step", sort=False):
         size = "bundle_bytes" if rows["bundle_bytes"].notna().all() else "file_bytes"
         weight = rows[size].astype(float).mean()
         rank = (True, rows["val_auc"].mean()) if weight <= limit else (False, -weight)
         candidates.append((rank, step, size, rows))
     if not candidates:
-        return {}
+        return None
     rank, step, size, rows = max(candidates, key=lambda candidate: candidate[0])
-    reason = "" if rank[0] else "no student of ours fits the published bytes"
-    return yardstick.both(system, rows, size, f"step {step!r}", reason)
+    reason = "no student of ours of this kind fits the published bytes"
+    unfit = {} if rank[0] else {"unfit": True, "reason": reason}
+    return system, rows, size, f"step {step!r}", unfit
 
 
 def part(
@@ -250,7 +209,8 @@ def part(
 ) -> pd.DataFrame:
     """A column of rows as values of a system, one part of `more` of `scoreboard`."""
     line = {"system": system, "metric": metric, "basis": basis}
-    return rows[["seed", "kind"]].assign(value=rows[column], **line)
+    kept = [name for name in ("run", "seed", "kind", "rho") if name in rows]
+    return rows[kept].assign(value=rows[column], **line)
 
 
 def images(
@@ -264,13 +224,12 @@ def images(
     """
     wanted = []
     for claim, systems in IMAGES.items():
-        for end, name in zip(("", AGAIN), systems, strict=True):
+        for end, name in zip(("", AGAIN), systems, strict=False):
             keys = (claim + end, "errors", "errors", {"system": name})
             wanted.append((hinton, *keys))
     for model in HALVES:
-        for end in ("", AGAIN):
-            keys = (f"mnist-halves/{model}{end}", "accuracy", "test_acc")
-            wanted.append((subclass, *keys, {"model": model, "way": "published"}))
+        keys = (f"mnist-halves/{model}", "accuracy", "test_acc")
+        wanted.append((subclass, *keys, {"model": model, "way": "published"}))
     parts = []
     for rows, system, metric, column, which in wanted:
         if rows is not None:
@@ -280,15 +239,3 @@ def images(
             basis += f", on {OFFICIAL:,} test images"
             parts.append(part(rows, system, metric, column, basis))
     return pd.concat(parts) if sum(map(len, parts)) else None
-
-
-def others(claimed: pd.DataFrame, more: pd.DataFrame) -> Found:
-    """Values of other stages, a row per seed, against the claim as it stands."""
-    claims, found = _claims(claimed), {}
-    for key, rows in more.groupby(["system", "metric"], sort=False):
-        claim = claims.get((key[0].removesuffix(AGAIN), key[1]))
-        if claim is None:
-            raise ValueError(f"{' '.join(key)} is measured but not in claimed.csv")
-        result = mean(key[1], rows["value"].tolist())
-        found[key] = Measured(claim, result, rows, rows["basis"].iloc[0])
-    return found

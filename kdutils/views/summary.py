@@ -140,15 +140,40 @@ def long(
     return pd.concat(parts).sort_index(kind="stable", ignore_index=True)
 
 
-def contrast(rows: pd.DataFrame, column: str, one: str, other: str) -> pd.DataFrame:
-    """Paired difference of test_auc between two values of a column, a line per source.
+def contrast(
+    rows: pd.DataFrame,
+    column: str,
+    one: object,
+    other: object,
+    value: str = "test_auc",
+    by: Iterable[str] = (),
+) -> pd.DataFrame:
+    """Paired difference of a value, one minus other of a column, per source and `by`.
 
     A source in which no seed has both is left out.
     """
-    mine, theirs = (rows[rows[column] == value] for value in (one, other))
-    found = delta(mine, theirs, "test_auc")
+    mine, theirs = (rows[rows[column] == which] for which in (one, other))
+    found = delta(mine, theirs, value, by)
     paired = mine.assign(difference=found)[found.notna()]
-    return summarise(paired, [], ["difference"], sort=())
+    return summarise(paired, by, ["difference"], sort=())
+
+
+def extremes(
+    rows: pd.DataFrame,
+    column: str,
+    by: Iterable[str] = (),
+    ends: tuple[str, str] | None = None,
+    means: Iterable[str] = (),
+) -> pd.DataFrame:
+    """A column's mean over n rows, and as its low and high the least and the most.
+
+    ends: columns of each row's own interval, whose least and most are then taken.
+    """
+    low, high = ends or (column, column)
+    how = {column: (column, "mean"), "n": (column, "size")}
+    how |= {f"{column}_low": (low, "min"), f"{column}_high": (high, "max")}
+    how |= {name: (name, "mean") for name in means}
+    return rows.groupby([*SETTING, *by], sort=False).agg(**how).reset_index()
 
 
 def holm(frame: pd.DataFrame, family: list[str]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from kdutils.views.summary import (
     SETTING,
     contrast,
     delta,
+    extremes,
     favourite,
     holm,
     picked,
@@ -99,32 +100,6 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
     file = frame["bundle_bytes"].isna() | (frame["family"] == "published")
     shipped = frame["bundle_bytes"].mask(file, frame["file_bytes"])
     return frame.assign(shipped_bytes=shipped)
-
-
-def recommendation(
-    choice: dict, ladder: pd.DataFrame, tolerance: float, *, size: int, fp32: int
-) -> str:
-    """What was chosen, by which rule, and what the test rows say of it afterwards.
-
-    choice: of `prune_quantize.choose`; ladder: `ladder` of one source; size,
-    fp32: bytes of the file that ships, and of the same student's file in float32.
-    """
-    steps = ladder.set_index("step")
-    ours = steps.loc[choice["step"]]
-    alone = steps.loc["label-only student fp32"]
-    return (
-        f"Ship '{choice['step']}': {size:,} bytes, against {fp32:,} for the same "
-        "student in float32.\n"
-        f"Why: of {choice['candidates']} students with a bundle it is the smallest "
-        f"whose mean validation AUC stays within {tolerance:g} of the float32 "
-        f"student's ({choice['drop_val']:+.4f}).\n"
-        f"Test rows, opened after the choice: AUC {ours['auc']:.4f} "
-        f"[{ours['auc_low']:.4f}, {ours['auc_high']:.4f}], n = {ours['n']:.0f}; "
-        f"{ours['drop']:+.4f} against float32, {ours['to_teacher']:+.4f} against the "
-        f"teacher ensemble, {ours['auc'] - alone['auc']:+.4f} against a student "
-        "without a teacher.\n"
-        "File and bytes are those of seed 0, fold 0; the AUC is the mean over all.\n"
-    )
 
 
 def _gains(rows: pd.DataFrame, by: list[str], extra=None) -> pd.DataFrame:
