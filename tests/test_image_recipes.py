@@ -383,7 +383,10 @@ def test_a_label_that_is_not_known_is_never_read():
     wrong[first] = parts.train.y[first]
     train = parts.train
     spoiled = replace(parts, train=Part(train.X, wrong, train.group, train.row))
-    found = few_labels.arms(config, taught, parts, full, first, lambda name: {})
+    names = []
+    how = config, taught, parts, full, first
+    found = few_labels.arms(*how, lambda name: names.append(name) or {})
+    assert len(set(names)) == len(names) == 3, "a checkpoint for each training"
     again = few_labels.arms(config, taught, spoiled, full, first, lambda name: {})
     for arm, logits in found.items():
         assert np.array_equal(logits, again[arm]), arm

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdutils import models
+
 SCOPES = ("global", "layer", "first")
 
 
@@ -210,6 +212,5 @@ def logits(student, X: np.ndarray) -> np.ndarray:
     if isinstance(student, dict):
         student = network(student)
     if isinstance(student, nn.Module):
-        with torch.no_grad():
-            return student(torch.as_tensor(np.asarray(X, np.float32))).numpy()
+        return models.predict(student, np.asarray(X, np.float32), batch=len(X))
     return student.logits(X)
