@@ -36,7 +36,7 @@ def measured() -> Path:
 
 
 def ship() -> Path:
-    """What an engineer takes away: a model card per student, and the files to ship."""
+    """What an engineer takes away: the student's file and why it was chosen."""
     return reports() / "ship"
 
 

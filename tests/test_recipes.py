@@ -1,5 +1,8 @@
 """Recipes: nothing leaks; the chosen student is the one compressed and shipped."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -168,6 +171,17 @@ def test_few_labels_are_few_everywhere():
     wrong = np.mean([truth[row] != y for row, y in pairs])
     assert 0.2 < wrong < 0.4
     assert kd_labels.draw({"seed": 0, "noise": 0.0}, split, 10_000) is None
+
+
+def test_a_test_part_with_one_fail_has_no_label_curve_and_nothing_trains(monkeypatch):
+    fold = next(folds.folds(config()))
+    y = np.zeros_like(fold.y["test"])
+    y[0] = 1
+    few = replace(fold, y={**fold.y, "test": y})
+    monkeypatch.setattr(folds, "folds", lambda config: iter([few]))
+    monkeypatch.setattr(kd_labels, "arms", lambda *args: pytest.fail("trained"))
+    run = SimpleNamespace(need=lambda *args: SimpleNamespace(config=config()))
+    assert kd_labels.compute({"teacher": "a", "sizes": [200]}, run) == {"rows": []}
 
 
 def test_a_label_curve_of_no_size_is_an_empty_table_and_a_figure_that_says_so(chain):

@@ -255,25 +255,6 @@ def copy_number(shown, own):
     return found[0]
 
 
-def test_every_map_comes_once_an_epoch_beside_its_targets():
-    X, row = maps(23), np.arange(23)
-    z = row[:, None] + np.array([0.25, 0.5], np.float32)
-    batches = train.Batches(X, z, row, batch=5, seed=3, augment=symmetry.copies)
-    assert len(batches) == 5
-    orders = []
-    for _ in range(3):
-        found = list(batches)
-        assert [len(x) for x, *_ in found] == [5, 5, 5, 5, 3]
-        for x, said, rows in found:
-            assert x.dtype == torch.uint8 and x.shape[1:] == (5, 5)
-            assert np.array_equal(said, z[rows])
-            for shown, i in zip(x.numpy(), rows, strict=True):
-                copy_number(shown, X[i])
-        orders.append(torch.cat([rows for *_, rows in found]).tolist())
-        assert sorted(orders[-1]) == row.tolist()
-    assert orders[0] != orders[1] != orders[2]
-
-
 def test_all_eight_symmetries_are_shown_equally_often():
     X, row = maps(50), np.arange(50)
     batches = train.Batches(X, row, batch=20, seed=0, augment=symmetry.copies)

@@ -363,6 +363,8 @@ def test_show_says_mean_sd_and_n_in_one_cell():
         "-0.08000",
     ]
     assert "<style" not in shown._repr_html_() and "0.7740" in repr(shown)
+    linked = tables.show(pd.DataFrame({"link": ["https://arxiv.org/abs/1503.02531"]}))
+    assert '<a href="https://arxiv.org/abs/1503.02531"' in linked._repr_html_()
 
 
 # Scoreboard
@@ -386,7 +388,7 @@ mhist/teacher,roc_auc,
 
 
 def board(**given):
-    claimed = pd.read_csv(io.StringIO(CLAIMED))
+    claimed = pd.read_csv(io.StringIO(CLAIMED)).assign(data="public")
     rows = {"teachers": teacher_rows(), "ladder": ladder_rows()} | given
     frame = tables.scoreboard(
         claimed,
@@ -496,6 +498,7 @@ def test_what_no_stage_measures_is_not_run_with_its_reason():
     mnist, mhist = frame.loc["mnist/student-kd"].iloc[0], frame.loc["mhist/teacher"]
     assert mnist["verdict"] == "not-run" and np.isnan(mnist["measured"])
     assert mnist["reason"] == "no stage of this report measures it"
+    assert mnist["data"] == mnist["command"] == mnist["runs"] == ""
     assert mhist.iloc[0]["reason"].startswith("published as a figure only")
     with pytest.raises(ValueError, match=r"not in claimed\.csv"):
         more = {

@@ -59,7 +59,7 @@ def packed(
     step that `deploy.runtime` has not.
     """
     for bits in range(8, 3, -1):
-        small = rounded(net, bits=bits)
+        small = rounded(net, bits=bits).cpu()
         weights, halves = [], []
         for layer in layers(small).values():
             steps, scale = quantize.steps(layer.weight.detach(), bits, [1.0])

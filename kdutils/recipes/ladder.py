@@ -32,14 +32,15 @@ FP32 = "student fp32"
 class Step:
     """One rung: what is done to the student that the step `after` left.
 
-    sparsity: the share of the weights, or of the hidden units where `units`, that is
-    away by then; 0 takes none. tuned: fine-tuned afterwards; rounds: how often by then.
+    way: what a table calls this kind of step. sparsity: the share of the weights, or of
+    the hidden units where `units`, that is away by then; 0 takes none. tuned:
+    fine-tuned afterwards; rounds: how often by then.
     quantizer: how the result gets its `bits` ('' leaves float32); the next step starts
     from the student before that. after: None for a system that is known.
     """
 
     name: str
-    way: str
+    way: str = ""
     sparsity: float = 0.0
     bits: int = 32
     rounds: int = 0

@@ -51,12 +51,13 @@ def steps(config: dict) -> list[Step]:
     Ours start from the cell with the best validation AUC of the fold, the published
     ones from the published distillation.
     """
-    share, half, most = config["sparsity"], 0.5, 0.75
+    share, half = config["sparsity"], 0.5
+    most = {"sparsity": 0.75, "tuned": True}
     first, units = "pruned first layer + fine-tuned", "half the units + fine-tuned"
-    control = partial(Step, way="", family="control")
-    published = partial(Step, way="", family="published", after=PUBLISHED)
-    pruned = partial(Step, way="", sparsity=share)
-    small = partial(Step, way="", sparsity=half, units=True)
+    control = partial(Step, family="control")
+    published = partial(Step, family="published", after=PUBLISHED)
+    pruned = partial(Step, sparsity=share)
+    small = partial(Step, sparsity=half, units=True)
     each = {"scope": "layer", "sparsity": half}
     dynamic = {"quantizer": "dynamic", "bits": 8}
     weight_only = {"quantizer": "weight-only", "bits": 8}
@@ -75,15 +76,15 @@ def steps(config: dict) -> list[Step]:
         pruned("pruned globally + fine-tuned", scope="global", tuned=True),
         pruned(first, tuned=True),
         small(units, tuned=True),
-        Step("weight-only int8", "", **weight_only),
-        Step("static int8", "", **static),
-        Step("QAT int8", "", **qat, bits=8),
+        Step("weight-only int8", **weight_only),
+        Step("static int8", **static),
+        Step("QAT int8", **qat, bits=8),
         pruned("pruned + weight-only int8", after=first, **weight_only),
         pruned("pruned + static int8", after=first, **static),
         pruned("pruned + QAT int8", after=first, **qat, bits=8),
-        Step("pruned 75 % + QAT int8", "", most, 8, after=first, tuned=True, **qat),
+        pruned("pruned 75 % + QAT int8", **most, after=first, **qat, bits=8),
         small("half the units + QAT int8", after=units, **qat, bits=8),
-        Step("QAT, 4-bit weights", "", **qat, bits=4),
+        Step("QAT, 4-bit weights", **qat, bits=4),
         small("half the units + QAT, 4-bit weights", after=units, **qat, bits=4),
     ]
 

@@ -75,7 +75,7 @@ def scoreboard(
                 known = "no stage of this report measures it"
                 figure = "published as a figure only, without a number"
                 reason = figure if pd.isna(row["claimed"]) else known
-                line = {**row, "verdict": "not-run", "reason": reason}
+                line = {**row, "data": "", "verdict": "not-run", "reason": reason}
             else:
                 continue
             lines.append(line | {"system": system})
