@@ -92,7 +92,7 @@ def built(tmp_path_factory) -> Path:
     (here / "README.md").write_text("<!-- table: numbers -->\n<!-- end -->\n")
     views = here / "kdutils" / "views"
     views.mkdir(parents=True)
-    for name in ("__init__.py", "paths.py"):
+    for name in ("__init__.py", "paths.py", "ranges.py"):
         shutil.copy(ROOT / "kdutils" / name, views.parent)
     for name in CODE:
         source = ROOT / "kdutils" / "views" / name
