@@ -123,7 +123,7 @@ STAMP = mkdir -p $(S); { \
     ! -path '*/__pycache__/*' | LC_ALL=C sort | xargs cksum; \
   $(if $(DATA),echo "$$(cksum < $(call q,$(DATA)))" $(REPORT) $(call q,$(options));) } | awk ' \
   { key = $$3; gsub("/", "-", key) } \
-  key ~ /^kdutils-/ { key = key ~ /^kdutils-views-(pages|render|template)/ ? "pages" : "code" } \
+  key ~ /^kdutils-/ { key = key ~ /^kdutils-views-(explorer|index|pages|render|template)/ ? "pages" : "code" } \
   { now[key] = now[key] $$0 "\n" } \
   END { for (key in now) { \
     stamp = "$(S)/" key; old = ""; \
@@ -276,7 +276,8 @@ SHOW = { while IFS= read -r line; do case "$$line" in \
   { echo "$$line"; cat; } > $(LOG); }
 
 $(R)/index.html: $(EXECUTED) $(S)/pages | $(READY)
-	@rm -f $(SUMS)
+	@rm -f $(SUMS) && mkdir -p $(R)/tables
+	@$(python) -m kdutils.data --csv > $(R)/tables/data.csv
 	@$(publish) html $(R)
 
 $(R)/SHA256SUMS: $(R)/index.html

@@ -202,7 +202,10 @@ def test_a_page_shows_the_notebook_plainly(report):
     assert "<code>$5</code>" in page and page.count("<math") == 2
     assert "<msup><mi>T</mi><mn>2</mn></msup>" in page and "<mo>±</mo>" in page
     assert "hidden_default" not in page and "Parameters of this run" in page
-    assert 'alt="grid heatmap" src="data:image/png;base64,iVBORw0KGgo="' in page
+    assert (
+        'alt="How soft? · grid heatmap" src="data:image/png;base64,iVBORw0KGgo="'
+        in page
+    )
     assert page.count("<svg") == 1 and "2026" not in page and "<?xml" not in page
     assert '<td class="text">XGBoost</td><td>.87 [.86, .88]</td>' in page
     assert "PLAIN" not in page and "scoped" not in page
@@ -219,7 +222,7 @@ def test_pages_ask_no_other_host_and_run_nothing(report):
     for path in report.glob("*.html"):
         page = path.read_text()
         assert not re.search(r"<script|<link|<iframe|@import|url\(", page)
-        assert not re.search(r"src=.(?!data:)", page)
+        assert not re.search(r"src=.(?!data:|figures/)", page)
         assert "verify-" not in page
 
 

@@ -1,17 +1,32 @@
 """data.__main__: find or fetch every data set of the paper profile; one line each.
 
-python -m kdutils.data
+python -m kdutils.data          find or fetch
+python -m kdutils.data --csv    the registry as a table, for the pages
 """
 
 from __future__ import annotations
 
+import csv
 import sys
 
 from kdutils.data import registry
 
 
-def main() -> int:
+def table() -> None:
+    """Print name, modality, kind, licence and page of each data set as CSV."""
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    lines.writerow(["name", "modality", "kind", "licence", "page"])
+    for name, its in registry.DATASETS.items():
+        lines.writerow(
+            [name, its.modality, its.kind or "real", its.licence or "–", its.page]
+        )
+
+
+def main(argv: list[str]) -> int:
     """Print where each data set is, or what to do instead; 1 if one is missing."""
+    if argv == ["--csv"]:
+        table()
+        return 0
     missing = 0
     for name, its in registry.DATASETS.items():
         if not its.files:  # simulated, yours, or what comes with scikit-learn
@@ -29,4 +44,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -10,23 +10,35 @@ from pathlib import Path
 from string import Template
 
 from kdutils import paths
-from kdutils.views.render import TEMPLATE, converter
+from kdutils.views import explorer, index
+from kdutils.views.render import TEMPLATE, converter, markdown
+
+EXPLORER = "explorer"
 
 
 def write(report: Path) -> list[Path]:
-    """Write a page for each executed notebook of a report, and an index; the paths."""
+    """Write a page for each executed notebook, an index and the explorer; the paths."""
     convert = converter()
-    sources = executed(report)
-    titles = {source.stem: title(source) for source in sources}
+    notebooks = {
+        path.stem: json.loads(path.read_text("utf-8")) for path in executed(report)
+    }
+    titles = {stem: index.heading(book) or stem for stem, book in notebooks.items()}
+    sweeps = explorer.script(report / "tables")
+    stems = [*titles, *[EXPLORER] * explorer.swept(sweeps)]
     pages = []
-    for source in sources:
-        body = linked(convert(json.loads(source.read_text("utf-8"))), titles)
-        foot = _ends(source.stem, titles) + _footer(report, source.stem)
-        pages.append(report / f"{source.stem}.html")
-        _page(pages[-1], titles[source.stem], report, titles, body, foot)
-    index, name = report / "index.html", f"Report: {called(report)}"
-    _page(index, name, report, titles, _index(report, titles), "")
-    return [*pages, index]
+    for stem, notebook in notebooks.items():
+        body = linked(convert(notebook), titles)
+        foot = _ends(stem, titles) + _footer(report, stem)
+        pages.append(_page(report, stem, titles[stem], stems, body, foot))
+    if EXPLORER in stems:
+        body = (TEMPLATE / "explorer.html").read_text("utf-8")
+        body = body.replace("{{data}}", sweeps)
+        pages.append(_page(report, EXPLORER, "Explorer: α and T", stems, body))
+    else:
+        (report / f"{EXPLORER}.html").unlink(missing_ok=True)
+    body = linked(index.body(report, notebooks, markdown), titles)
+    pages.append(_page(report, "index", f"Report: {called(report)}", stems, body))
+    return pages
 
 
 def called(report: Path) -> str:
@@ -41,15 +53,6 @@ def executed(report: Path) -> list[Path]:
     )
 
 
-def title(notebook: Path) -> str:
-    """The first heading of a notebook, or its file's name."""
-    for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
-        found = re.search(r"^# +(.+)", "".join(cell["source"]), re.M)
-        if cell["cell_type"] == "markdown" and found:
-            return found[1].strip()
-    return notebook.stem
-
-
 def linked(body: str, stems: Iterable[str]) -> str:
     """A page whose links to notebooks lead to their pages; no link where none is."""
 
@@ -60,24 +63,28 @@ def linked(body: str, stems: Iterable[str]) -> str:
     return re.sub(r'<a href="(\w+)\.ipynb">(.*?)</a>', link, body, flags=re.S)
 
 
-def _page(path, name, report, titles, body, foot) -> None:
+def _page(
+    report: Path, stem: str, name: str, stems: list[str], body: str, foot: str = ""
+) -> Path:
     links = "".join(
-        f'<a href="{stem}.html"{_current(stem, path)}>{_words(stem)}</a>'
-        for stem in titles
+        f'<a href="{one}.html"{_current(one, stem)}>{_words(one)}</a>' for one in stems
     )
     page = Template((TEMPLATE / "page.html").read_text("utf-8")).substitute(
         title=html.escape(name),
         style=(TEMPLATE / "style.css").read_text("utf-8"),
         report=html.escape(called(report)),
+        here=_current("index", stem),
         stages=links,
         body=body,
         foot=foot,
     )
+    path = report / f"{stem}.html"
     paths.write(path, page.encode())
+    return path
 
 
-def _current(stem: str, path: Path) -> str:
-    return ' aria-current="page"' if stem == path.stem else ""
+def _current(stem: str, here: str) -> str:
+    return ' aria-current="page"' if stem == here else ""
 
 
 def _words(stem: str) -> str:
@@ -100,18 +107,3 @@ def _footer(report: Path, stem: str) -> str:
         again = f"make {stem} DATA={called(report)[4:]}.csv TARGET=…"
     notebook = f'<a href="notebooks/{stem}.ipynb">the notebook</a>'
     return f"<footer>This page is {notebook} as it ran: <code>{again}</code></footer>"
-
-
-def _index(report: Path, titles: dict[str, str]) -> str:
-    pages = "".join(
-        f'<li><a href="{stem}.html">{html.escape(name)}</a>'
-        for stem, name in titles.items()
-    )
-    files = "".join(
-        f'<li><a href="{folder}/{path.name}">{html.escape(path.name)}</a>'
-        for folder in ("ship", "tables")
-        for path in sorted((report / folder).glob("*"))
-    )
-    files = f'<h2>Files</h2><ul class="files">{files}</ul>' if files else ""
-    head = f"<h1>Report: {html.escape(called(report))}</h1>"
-    return f'<main>{head}<ol class="pages">{pages}</ol>{files}</main>'

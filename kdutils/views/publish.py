@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kdutils import paths, ranges
 from kdutils.views import pages, sums
+from kdutils.views.index import ANSWER
 from kdutils.views.render import INJECTED
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -112,7 +113,8 @@ def normalise(notebook: dict) -> dict:
 
     Goes: papermill's and the clock's metadata, widgets, stderr, memory addresses, the
     folder of the checkout, random cell ids, the patch version of Python. Pieces of one
-    printed text, which arrive as the clock has it, are joined.
+    printed text, which arrive as the clock has it, are joined. The computed answer
+    stands right under the title.
     """
     metadata = notebook["metadata"]
     for key in ("papermill", "widgets"):
@@ -127,6 +129,9 @@ def normalise(notebook: dict) -> dict:
             cell["id"] = INJECTED
         if cell["cell_type"] == "code":
             cell["outputs"] = _outputs(cell["outputs"])
+    answer = [cell for cell in notebook["cells"] if cell.get("id") == ANSWER]
+    rest = [cell for cell in notebook["cells"] if cell.get("id") != ANSWER]
+    notebook["cells"] = [*rest[:1], *answer, *rest[1:]]
     return _plain(notebook)
 
 

@@ -13,26 +13,38 @@ INJECTED = "injected-parameters"
 PLUS_MINUS = ("<mi>&#x000B1;</mi>", "<mo>±</mo>")  # latex2mathml takes it for a name
 
 
-def converter() -> Callable[[dict], str]:
-    """A function from a notebook's JSON to the body of its page, formulas as MathML."""
-    import nbformat
-    from nbconvert import HTMLExporter
+def markdown(source: str) -> str:
+    """Markdown as HTML: formulas as MathML, wide tables and formulas in a frame."""
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-    from traitlets.config import Config
 
     class Renderer(IPythonRenderer):
         def inline_math(self, body: str) -> str:
             return mathml(body)
 
         def block_math(self, body: str) -> str:
-            return mathml(body, "block")
+            return scrolled(mathml(body, "block"), "Formula")
+
+        def table(self, text: str) -> str:
+            return scrolled(f"<table>\n{text}</table>\n", "Table")
 
         def heading(self, text: str, level: int, **attrs) -> str:
             return f'<h{level} id="{slug(text)}">{text}</h{level}>\n'
 
-    def markdown(source: str) -> str:
-        renderer = Renderer(escape=False, exclude_anchor_links=True)
-        return MarkdownWithMath(renderer=renderer).render(source)
+    renderer = Renderer(escape=False, exclude_anchor_links=True)
+    return MarkdownWithMath(renderer=renderer).render(source)
+
+
+def scrolled(inner: str, label: str) -> str:
+    """HTML in a frame that scrolls sideways where it is wider than the page."""
+    frame = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+    return f"{frame}{inner}</div>\n"
+
+
+def converter() -> Callable[[dict], str]:
+    """A function from a notebook's JSON to the body of its page."""
+    import nbformat
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
 
     shown = "text/html image/svg+xml image/png image/jpeg text/markdown text/plain"
     exporter = HTMLExporter(
@@ -55,10 +67,39 @@ def converter() -> Callable[[dict], str]:
             cell for cell, tag in zip(cells, tags, strict=True) if hidden not in tag
         ]
         node = nbformat.reads(json.dumps({**notebook, "cells": kept}), as_version=4)
+        described(node["cells"])
         body, _ = exporter.from_notebook_node(node)
-        return re.sub(r"\n{3,}", "\n\n", body).strip()
+        return re.sub(r"\n{3,}", "\n\n", enlarged(body)).strip()
 
     return convert
+
+
+def described(cells: list[dict]) -> None:
+    """Give each cell the words that its figures are described by.
+
+    They are the nearest heading above, and the cell's id.
+    """
+    heading = ""
+    for cell in cells:
+        found = re.findall(r"^#+ +(.+)", cell["source"], re.M)
+        if cell["cell_type"] == "markdown" and found:
+            heading = found[-1].strip()
+        name = cell.get("id", "").replace("-", " ")
+        cell["metadata"]["alt"] = f"{heading} · {name}" if heading else name
+
+
+def enlarged(body: str) -> str:
+    """A page on which a click on a figure shows it full size, without a script."""
+    count = iter(range(1, body.count("<figure>") + 1))
+
+    def link(match: re.Match) -> str:
+        id = f"figure-{next(count)}"
+        return (
+            f'<div id="at-{id}"><figure id="{id}"><a href="#{id}" title="Full size">'
+            f'{match[1]}</a><a class="close" href="#at-{id}">Close</a></figure></div>'
+        )
+
+    return re.sub(r"<figure>(.*?)</figure>", link, body, flags=re.S)
 
 
 def mathml(tex: str, display: str = "inline") -> str:

@@ -1,0 +1,138 @@
+"""explorer: every swept cell of a report, its interval and seeds, as one small JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+
+from kdutils.views.names import NAMES
+
+METRICS = {  # shown as: on a sweep's line, of one seed's row, by kind of data
+    "gain": (
+        "Gain over the label-only student, test",
+        {"table": ("gain", "gain"), "image": ("gain", "gain")},
+    ),
+    "gain_val": (
+        "Gain over the label-only student, validation",
+        {"table": ("gain_val", "gain_val"), "image": ("gain_val", "gain_val")},
+    ),
+    "score": (
+        "Score, test",
+        {"table": ("auc", "test_auc"), "image": ("acc", "test_acc")},
+    ),
+    "score_val": (
+        "Score, validation",
+        {"table": ("val_auc", "val_auc"), "image": ("val_acc", "val_acc")},
+    ),
+    "ece": (
+        "Calibration error (ECE), test",
+        {"table": ("ece", "ece"), "image": ("ece", "ece")},
+    ),
+    "agreement": (
+        "Agreement with the teacher, test",
+        {"table": ("agreement", "agreement"), "image": ("agreement", "agreement")},
+    ),
+}
+METRICS["gain"][1]["wafer"] = ("gain", None)  # paired with rows of another group
+METRICS["score"][1]["wafer"] = ("exact", "test_exact")
+METRICS["score_val"][1]["wafer"] = ("val_fidelity", "val_fidelity")
+KINDS = {  # kind of data: its sweep, its rows, the score's name, what α meets
+    "table": ("sweep", "rows-02_kd_tabular", "AUC", "T"),
+    "image": ("image-sweep", "rows-03_kd_images", "accuracy", "T"),
+    "wafer": ("wafer-surface", "rows-05_wafer_students", "exact match", "beta"),
+}
+
+
+def collect(tables: Path) -> dict:
+    """What the explorer shows: metrics, and each data set's cells by method."""
+    surfaces = [one for kind in KINDS for one in surfaces_of(tables, kind)]
+    return {
+        "metrics": {key: label for key, (label, _) in METRICS.items()},
+        "surfaces": surfaces,
+    }
+
+
+def surfaces_of(tables: Path, kind: str) -> list[dict]:
+    """One surface per data set and student of a kind; none where it was not swept."""
+    sweep, rows, score, across = KINDS[kind]
+    lines = read(tables / f"{sweep}.csv")
+    seeds = defaultdict(list)
+    for row in read(tables / f"{rows}.csv") if lines else []:
+        if row.get("group", "surface") == "surface":
+            seeds[_cell(row, across)].append(row)
+    found: dict[tuple, dict] = {}
+    for line in lines:
+        student = line.get("student") or line.get("model") or "two-layer student"
+        place = line["source"], student
+        surface = found.setdefault(
+            place,
+            {
+                "data": _label("source", line["source"]),
+                "kind": line["kind"],
+                "student": student,
+                "score": score,
+                "across": {"T": "T", "beta": "β"}[across],
+                "methods": defaultdict(list),
+            },
+        )
+        surface["methods"][_method(line)].append(
+            cell(line, seeds[_cell(line, across)], kind, across)
+        )
+    return list(found.values())
+
+
+def cell(line: dict, rows: list[dict], kind: str, across: str) -> dict:
+    """A cell: α, what it meets, n, and by metric [mean, low, high, seeds ...]."""
+    shown = {"a": float(line["alpha"]), "t": float(line[across]), "n": int(line["n"])}
+    for key, (_, by_kind) in METRICS.items():
+        column, own = by_kind.get(kind, (None, None))
+        value = _number(line.get(column))
+        if value is not None:
+            ends = [_number(line.get(f"{column}_{end}")) for end in ("low", "high")]
+            dots = [_number(row.get(own)) for row in rows]
+            dots = dots if len(dots) == shown["n"] and None not in dots else []
+            shown[key] = [value, *ends, *dots]
+    return shown
+
+
+def read(path: Path) -> list[dict]:
+    """A CSV's rows by column; none where the report has no such table."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def script(tables: Path) -> str:
+    """The data as JSON that may stand inside a script element."""
+    text = json.dumps(collect(tables), ensure_ascii=False, separators=(",", ":"))
+    return text.replace("</", "<\\/")
+
+
+def swept(script: str) -> bool:
+    """Whether a script of `script` holds a surface at all."""
+    return bool(json.loads(script)["surfaces"])
+
+
+def _cell(row: dict, across: str) -> tuple:
+    """What a sweep's line and the rows of its seeds have in common."""
+    names = ("source", "student", "model", "method", "coefficient")
+    numbers = (_number(row.get("alpha")), _number(row.get(across)))
+    return (*(row.get(name) or "" for name in names), *numbers)
+
+
+def _method(line: dict) -> str:
+    label = _label("method", line.get("method") or "label-free")
+    coefficient = line.get("coefficient")
+    return f"{label}, coefficient {coefficient}" if coefficient else label
+
+
+def _label(column: str, value: str) -> str:
+    name = NAMES[column].get(value)
+    return name.label if name and name.label else value
+
+
+def _number(text: str | None) -> float | None:
+    return round(float(text), 5) if text else None

@@ -1,0 +1,191 @@
+"""index: a report's first page: question, answer, what to ship, provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from kdutils import paths
+from kdutils.views import names
+from kdutils.views.explorer import read
+
+ANSWER = "answer"  # the id of the computed cell that answers a notebook's question
+QUESTION = "How small and fast can a classifier get before it stops being as good as "
+QUESTION += "its teacher?"
+SAVED = re.compile(r'\.save\([^"]*"([\w-]+)"\)')
+OVERVIEWS = ("pareto", "pareto-all")
+SHIP = {  # column of tables/ship.csv -> its head on the page
+    "data": "data",
+    "file": "file",
+    "bytes": "bytes",
+    "score": "score [95 %]",
+    "escapes": "escapes",
+    "overkill": "overkill",
+    "decision": "decision",
+}
+DATA = {"name": "data set", "modality": "of", "kind": "kind", "licence": "licence"}
+
+
+def body(report: Path, notebooks: dict[str, dict], markdown: Callable) -> str:
+    """The index of a report.
+
+    notebooks: by stage, the executed notebook; markdown: from its text to HTML.
+    """
+    tables = report / "tables"
+    closing = answer(notebooks.get("99_results", {}), markdown) or counted(tables)
+    parts = [
+        f"<h1>{html.escape(QUESTION)}</h1>",
+        f'<div class="answer">{closing}</div>' if closing else "",
+        _overview(report),
+        table("Which student to ship", _ship(tables), SHIP),
+        _cards(report, notebooks, markdown),
+        table("Data", _data(tables), DATA),
+        _provenance(report),
+        _files(report),
+    ]
+    return f'<main class="index">{"".join(parts)}</main>'
+
+
+def answer(notebook: dict, markdown: Callable) -> str:
+    """What a notebook's answer cell displays, as HTML; empty where it has none."""
+    for cell in notebook.get("cells", []):
+        if cell.get("id") == ANSWER:
+            data = [output.get("data", {}) for output in cell.get("outputs", [])]
+            text = ["".join(one.get("text/markdown", "")) for one in data]
+            return "".join(markdown(one) for one in text if one)
+    return ""
+
+
+def counted(tables: Path) -> str:
+    """One sentence from the scoreboard, for a report without an answer cell."""
+    rows = [row for row in read(tables / "measured.csv") if row["data"] == "real"]
+    found = Counter(row["verdict"] for row in rows)
+    if not rows:
+        return ""
+    return (
+        f"<p>{len(rows)} published numbers are measured on real data: "
+        f"{found['beaten']} are beaten, {found['reproduced']} reproduced, "
+        f"{found['short']} missed.</p>"
+    )
+
+
+def table(title: str, rows: list[dict], columns: dict[str, str]) -> str:
+    """A table under its title, by those columns that it has; empty without rows."""
+    if not rows:
+        return ""
+    kept = {key: head for key, head in columns.items() if key in rows[0]}
+    lines = [f"<th scope='col'>{head}</th>" for head in kept.values()]
+    cells = [[html.escape(row[key] or "–") for key in kept] for row in rows]
+    lines = ["".join(lines)] + ["<td>" + "</td><td>".join(row) for row in cells]
+    return (
+        f'<h2>{title}</h2><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{title}"><table><tr>{"</tr><tr>".join(lines)}</tr></table></div>'
+    )
+
+
+def lead(report: Path, stage: str, notebook: dict) -> str | None:
+    """The name of a stage's lead figure: the one named, else the first it saved."""
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    found = [getattr(names, "LEAD", {}).get(stage)]
+    found += [name for source in sources for name in SAVED.findall(source)]
+    figures = report / "figures"
+    return next((name for name in found if (figures / f"{name}.png").exists()), None)
+
+
+def _ship(tables: Path) -> list[dict]:
+    rows = read(tables / "ship.csv")
+    for row in rows:
+        ends = [f"{float(row[key]):.4f}" for key in ("value", "low", "high")]
+        row["score"] = "{} {} [{}, {}]".format(row["metric"], *ends)
+        row["bytes"] = f"{float(row['bytes']):,.0f}"
+        for count, of in (("escapes", "fails"), ("overkill", "passes")):
+            if row[count]:
+                row[count] = f"{float(row[count]):,.0f} of {float(row[of]):,.0f}"
+    return rows
+
+
+def _data(tables: Path) -> list[dict]:
+    """The registry's rows of those data sets that a row of this report comes from."""
+    rows = [row for path in sorted(tables.glob("rows-*.csv")) for row in read(path)]
+    sources = {row.get("source") or "" for row in rows}
+    sources |= {source.split("-")[0] for source in sources}  # secom-time is secom
+    return [row for row in read(tables / "data.csv") if row["name"] in sources]
+
+
+def _overview(report: Path) -> str:
+    for name in OVERVIEWS:
+        if (report / "figures" / f"{name}.png").exists():
+            return (
+                f'<figure class="overview"><a href="figures/{name}.svg">'
+                f'<img src="figures/{name}.png" alt="Bytes against quality kept, by '
+                'data set: students of this study and the published ones"></a></figure>'
+            )
+    return ""
+
+
+def _cards(report: Path, notebooks: dict[str, dict], markdown: Callable) -> str:
+    cards = []
+    for stage, notebook in notebooks.items():
+        name = lead(report, stage, notebook)
+        picture = name and (
+            f'<img loading="lazy" src="figures/{name}.png" '
+            f'alt="Lead figure of {stage}: {name.replace("-", " ")}">'
+        )
+        title = html.escape(heading(notebook) or stage)
+        cards.append(
+            f'<li><a href="{stage}.html">{picture or ""}<h3>{title}</h3></a>'
+            f"{answer(notebook, markdown)}</li>"
+        )
+    return f'<h2>The notebooks</h2><ol class="cards">{"".join(cards)}</ol>'
+
+
+def heading(notebook: dict) -> str | None:
+    """The first heading of a notebook."""
+    for cell in notebook["cells"]:
+        found = re.search(r"^# +(.+)", "".join(cell["source"]), re.M)
+        if cell["cell_type"] == "markdown" and found:
+            return found[1].strip()
+    return None
+
+
+def _provenance(report: Path) -> str:
+    """Runs, code and machines of the ledger, and the digest of the lock file."""
+    lines = [
+        json.loads(line)
+        for path in sorted((report / "ledger").glob("*.jsonl"))
+        for line in path.read_text("utf-8").splitlines()
+    ]
+    lock = hashlib.sha256((paths.ROOT / "requirements.txt").read_bytes())
+    found = [f"Profile {report.name.removeprefix('verify-')}"]
+    found.append(f"lock file {lock.hexdigest()[:12]}")
+    if lines:
+        codes = len({line["code"] for line in lines})
+        found.append(f"{len(lines):,} runs in the ledger, of {codes} versions of code")
+    items = [html.escape(", ".join(found) + ".")]
+    machines = Counter(_machine(line.get("machine", {})) for line in lines)
+    items += [
+        html.escape(f"{count:,} runs: {machine}.")
+        for machine, count in sorted(machines.items())
+    ]
+    items = "".join(f"<li>{item}</li>" for item in items)
+    return f'<h2>Provenance</h2><ul class="provenance">{items}</ul>'
+
+
+def _machine(machine: dict) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(machine.items()))
+
+
+def _files(report: Path) -> str:
+    files = "".join(
+        f'<li><a href="{folder}/{path.name}">{html.escape(path.name)}</a></li>'
+        for folder in ("ship", "tables")
+        for path in sorted((report / folder).glob("*"))
+    )
+    if not files:
+        return ""
+    return f'<details><summary>Files</summary><ul class="files">{files}</ul></details>'
