@@ -304,7 +304,7 @@ def test_offline_every_data_set_has_its_line(tmp_path, monkeypatch, capsys, here
     monkeypatch.setattr("urllib.request.urlopen", offline)
     monkeypatch.setenv("KD_DATA", str(tmp_path))
     put(tmp_path, *here)
-    assert every.main() == (1 if here != SETS else 0)
+    assert every.main([]) == (1 if here != SETS else 0)
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert not said.err and len(lines) == len(SETS)
@@ -320,7 +320,7 @@ def test_a_fetched_data_set_is_told_from_a_found_one(
     known("good")
     monkeypatch.setenv("KD_DATA", str(tmp_path))
     monkeypatch.setattr(registry, "DATASETS", {"two": DATASETS["two"]})
-    assert every.main() == every.main() == 0
+    assert every.main([]) == every.main([]) == 0
     place = tmp_path / "two"
     said = capsys.readouterr().out
     assert said == f"two: fetched into {place}\ntwo: found in {place}\n"
