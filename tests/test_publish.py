@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from kdutils.views import pages, publish, render, sums
+from kdutils.views import explorer, pages, publish, render, sums
 
 
 def code(id: str, source: str, *outputs: dict, tags: tuple[str, ...] = ()) -> dict:
@@ -366,6 +366,30 @@ def test_the_index_shows_answers_what_to_ship_data_and_figures(tmp_path):
     assert "CC BY 4.0" in page and "CC BY-SA 3.0" not in page
     assert "2 runs: cpu x, torch 2." in page and "of 1 versions of code" in page
     assert not (folder / "explorer.html").exists()  # nothing was swept
+
+
+def test_the_explorer_has_each_cell_its_interval_and_its_seeds(tmp_path):
+    assert not explorer.swept(explorer.script(tmp_path))
+    head = "source,kind,student,method,alpha,T,coefficient"
+    (tmp_path / "image-sweep.csv").write_text(
+        f"{head},acc,acc_low,acc_high,ece,n\n"
+        "mnist,real,cnn,kd,0.50,4,,.97,.96,.98,.01,2\n"
+        "mnist,real,cnn,dkd,0.50,4,8,.95,.94,.96,,2\n"
+    )
+    (tmp_path / "rows-03_kd_images.csv").write_text(
+        f"{head},test_acc\n"
+        "mnist,real,cnn,kd,0.5,4.0,,.969\nmnist,real,cnn,kd,0.5,4.0,,.971\n"
+        "mnist,real,cnn,kd,0.5,8.0,,.5\nmnist,real,mlp,kd,0.5,4.0,,.6\n"
+        "mnist,real,cnn,dkd,0.5,4.0,8,.95\n"
+    )
+    [surface] = explorer.collect(tmp_path)["surfaces"]
+    shown = (surface["data"], surface["student"], surface["kind"])
+    assert shown == ("MNIST", "cnn", "real")
+    [kd], [dkd] = surface["methods"]["KD"], surface["methods"]["DKD, coefficient 8"]
+    score, ece = [0.97, 0.96, 0.98, 0.969, 0.971], [0.01, None, None]
+    assert kd == {"a": 0.5, "t": 4, "n": 2, "score": score, "ece": ece}
+    assert dkd["score"] == [0.95, 0.94, 0.96]  # one seed of two: none is drawn
+    assert explorer.swept(explorer.script(tmp_path))
 
 
 def test_the_command_line_turns_a_valueerror_into_one_sentence(monkeypatch, capsys):
