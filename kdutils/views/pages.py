@@ -1,4 +1,4 @@
-"""pages: a report's executed notebooks as plain pages that ask no other host."""
+"""pages: a report's executed notebooks as plain pages that load nothing from another host."""
 
 from __future__ import annotations
 
