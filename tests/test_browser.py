@@ -97,6 +97,14 @@ def test_no_page_is_wider_than_a_phone(visit, stem):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.parametrize("stem", STEMS)
+def test_nothing_is_cut_on_paper(visit, stem):
+    page = visit(stem, width=672)  # A4 less its margins, in CSS pixels
+    page.emulate_media(media="print")
+    rights = "all => all.map((one) => one.getBoundingClientRect().right)"
+    assert max(page.eval_on_selector_all("main, table, img, math", rights)) <= 673
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("stem", ["index", "explorer", "02_kd_tabular", "99_results"])
 def test_text_has_contrast_and_pictures_are_described(visit, stem, scheme):

@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 YAMLS = sorted((ROOT / "params").glob("*/*.yaml"))
 
-OPENING = ("**Question", "**Method", "**Answer")
+OPENING = ("**Question", "**Method")
 CLOSING = ("## What it means", "## Limits", "## Next")
 REFUSED = ("%run", "sys.path", 'filterwarnings("ignore")', "tqdm.auto")
 # Not on every machine that imports kdutils: only inside functions.

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CODE = (
     "__init__.py",
     "claims.py",
+    "explorer.py",
+    "index.py",
     "names.py",
     "pages.py",
     "publish.py",
@@ -97,6 +99,7 @@ def built(tmp_path_factory) -> Path:
     for name in CODE:
         source = ROOT / "kdutils" / "views" / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, views / name)
+    shutil.copytree(ROOT / "kdutils/data", here / "kdutils/data")
     for folder in ("notebooks", "params/default", "params/csv"):
         (here / folder).mkdir(parents=True)
     notebook(here / "notebooks/00_overview.ipynb", "profile = ''", "print(profile)")

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from kdutils.views import pages, publish, render, sums
+from kdutils.views import explorer, pages, publish, render, sums
 
 
 def code(id: str, source: str, *outputs: dict, tags: tuple[str, ...] = ()) -> dict:
@@ -314,6 +314,82 @@ def test_readme_tables_come_from_paper_then_default(tmp_path, monkeypatch):
     assert "| n |\n| ---: |\n| 12345678 |\n" in filled
     assert "<!-- table: later -->\n<!-- end -->" in filled and "old" not in filled
     publish.readme(only_check=True)
+
+
+def test_a_readme_table_shows_the_rows_that_are_named_in_that_order(tmp_path):
+    tables = tmp_path / "paper/tables"
+    tables.mkdir(parents=True)
+    (tables / "board.csv").write_text("n,system\n1,a/b\n2,c-d\n3,a/b\n4,e\n")
+    head = "<!-- table: board system n : {} -->\n"
+    text = head.format("c-d a/b") + "old\n<!-- end -->"
+    filled = sums.fill(text, tmp_path)
+    rows = ["| c-d | 2 |", "| a/b | 1 |", "| a/b | 3 |", "<!-- end -->"]
+    assert filled.splitlines()[3:] == rows
+    assert sums.fill(filled, tmp_path) == filled
+    with pytest.raises(ValueError, match="asks for gone, not a row of"):
+        sums.fill(head.format("e gone") + "<!-- end -->", tmp_path)
+
+
+def test_normalise_puts_the_answer_under_the_title():
+    one = notebook(text("title", "# Q"), code("work", "1"), code("answer", "a"))
+    ids = [cell["id"] for cell in publish.normalise(one)["cells"]]
+    assert ids == ["title", "answer", "work"]
+
+
+def test_the_index_shows_answers_what_to_ship_data_and_figures(tmp_path):
+    folder = tmp_path / "paper"
+    for name in ("notebooks", "tables", "figures", "ledger"):
+        (folder / name).mkdir(parents=True)
+    says = code("answer", "a", shown(text_markdown="KD gains **+0.5**."))
+    draws = code("heat", 'figures.save(figure, "heat")')
+    for stem, cells in (("02_kd", [says, draws]), ("99_results", [says])):
+        book = notebook(text("title", f"# {stem}?"), *cells)
+        (folder / f"notebooks/{stem}.ipynb").write_text(json.dumps(book))
+    (folder / "figures/heat.png").write_bytes(b"")
+    (folder / "tables/rows-02.csv").write_text("source\nsecom-time\n")
+    (folder / "tables/data.csv").write_text(
+        "name,modality,kind,licence,page\nsecom,table,real,CC BY 4.0,\n"
+        "mnist,image,real,CC BY-SA 3.0,\n"
+    )
+    (folder / "tables/ship.csv").write_text(
+        "data,file,bytes,metric,value,low,high,escapes,fails,overkill,passes,decision\n"
+        "secom,s.safetensors,2043,AUC,.61,.52,.7,7,9,1200,9000,Do not ship\n"
+    )
+    line = '{"code": "1", "machine": {"cpu": "x", "torch": "2"}}\n'
+    (folder / "ledger/02.jsonl").write_text(2 * line)
+    pages.write(folder)
+    page = (folder / "index.html").read_text()
+    assert page.count("KD gains <strong>+0.5</strong>") == 3  # on top, and two cards
+    assert '<img loading="lazy" src="figures/heat.png"' in page
+    for cell in ("2,043", "AUC 0.6100 [0.5200, 0.7000]", "7 of 9", "1,200 of 9,000"):
+        assert f"<td>{cell}</td>" in page
+    assert "CC BY 4.0" in page and "CC BY-SA 3.0" not in page
+    assert "2 runs: cpu x, torch 2." in page and "of 1 versions of code" in page
+    assert not (folder / "explorer.html").exists()  # nothing was swept
+
+
+def test_the_explorer_has_each_cell_its_interval_and_its_seeds(tmp_path):
+    assert not explorer.swept(explorer.script(tmp_path))
+    head = "source,kind,student,method,alpha,T,coefficient"
+    (tmp_path / "image-sweep.csv").write_text(
+        f"{head},acc,acc_low,acc_high,ece,n\n"
+        "mnist,real,cnn,kd,0.50,4,,.97,.96,.98,.01,2\n"
+        "mnist,real,cnn,dkd,0.50,4,8,.95,.94,.96,,2\n"
+    )
+    (tmp_path / "rows-03_kd_images.csv").write_text(
+        f"{head},test_acc\n"
+        "mnist,real,cnn,kd,0.5,4.0,,.969\nmnist,real,cnn,kd,0.5,4.0,,.971\n"
+        "mnist,real,cnn,kd,0.5,8.0,,.5\nmnist,real,mlp,kd,0.5,4.0,,.6\n"
+        "mnist,real,cnn,dkd,0.5,4.0,8,.95\n"
+    )
+    [surface] = explorer.collect(tmp_path)["surfaces"]
+    shown = (surface["data"], surface["student"], surface["kind"])
+    assert shown == ("MNIST", "cnn", "real")
+    [kd], [dkd] = surface["methods"]["KD"], surface["methods"]["DKD, coefficient 8"]
+    score, ece = [0.97, 0.96, 0.98, 0.969, 0.971], [0.01, None, None]
+    assert kd == {"a": 0.5, "t": 4, "n": 2, "score": score, "ece": ece}
+    assert dkd["score"] == [0.95, 0.94, 0.96]  # one seed of two: none is drawn
+    assert explorer.swept(explorer.script(tmp_path))
 
 
 def test_the_command_line_turns_a_valueerror_into_one_sentence(monkeypatch, capsys):

@@ -9,35 +9,22 @@ from pathlib import Path
 
 from kdutils.views.names import NAMES
 
-METRICS = {  # shown as: on a sweep's line, of one seed's row, by kind of data
-    "gain": (
-        "Gain over the label-only student, test",
-        {"table": ("gain", "gain"), "image": ("gain", "gain")},
-    ),
-    "gain_val": (
-        "Gain over the label-only student, validation",
-        {"table": ("gain_val", "gain_val"), "image": ("gain_val", "gain_val")},
-    ),
-    "score": (
-        "Score, test",
-        {"table": ("auc", "test_auc"), "image": ("acc", "test_acc")},
-    ),
-    "score_val": (
-        "Score, validation",
-        {"table": ("val_auc", "val_auc"), "image": ("val_acc", "val_acc")},
-    ),
-    "ece": (
-        "Calibration error (ECE), test",
-        {"table": ("ece", "ece"), "image": ("ece", "ece")},
-    ),
-    "agreement": (
-        "Agreement with the teacher, test",
-        {"table": ("agreement", "agreement"), "image": ("agreement", "agreement")},
-    ),
+METRICS = {
+    "gain": "Gain over the label-only student, test",
+    "gain_val": "Gain over the label-only student, validation",
+    "score": "Score, test",
+    "score_val": "Score, validation",
+    "ece": "Calibration error (ECE), test",
+    "agreement": "Agreement with the teacher, test",
 }
-METRICS["gain"][1]["wafer"] = ("gain", None)  # paired with rows of another group
-METRICS["score"][1]["wafer"] = ("exact", "test_exact")
-METRICS["score_val"][1]["wafer"] = ("val_fidelity", "val_fidelity")
+COLUMNS = {  # a metric's column in a sweep and in its rows, if not its own name
+    "table": {"score": ("auc", "test_auc"), "score_val": ("val_auc", "val_auc")},
+    "image": {"score": ("acc", "test_acc"), "score_val": ("val_acc", "val_acc")},
+    "wafer": {
+        "score": ("exact", "test_exact"),
+        "score_val": ("val_fidelity", "val_fidelity"),
+    },
+}
 KINDS = {  # kind of data: its sweep, its rows, the score's name, what α meets
     "table": ("sweep", "rows-02_kd_tabular", "AUC", "T"),
     "image": ("image-sweep", "rows-03_kd_images", "accuracy", "T"),
@@ -48,10 +35,7 @@ KINDS = {  # kind of data: its sweep, its rows, the score's name, what α meets
 def collect(tables: Path) -> dict:
     """What the explorer shows: metrics, and each data set's cells by method."""
     surfaces = [one for kind in KINDS for one in surfaces_of(tables, kind)]
-    return {
-        "metrics": {key: label for key, (label, _) in METRICS.items()},
-        "surfaces": surfaces,
-    }
+    return {"metrics": METRICS, "surfaces": surfaces}
 
 
 def surfaces_of(tables: Path, kind: str) -> list[dict]:
@@ -86,8 +70,8 @@ def surfaces_of(tables: Path, kind: str) -> list[dict]:
 def cell(line: dict, rows: list[dict], kind: str, across: str) -> dict:
     """A cell: α, what it meets, n, and by metric [mean, low, high, seeds ...]."""
     shown = {"a": float(line["alpha"]), "t": float(line[across]), "n": int(line["n"])}
-    for key, (_, by_kind) in METRICS.items():
-        column, own = by_kind.get(kind, (None, None))
+    for key in METRICS:
+        column, own = COLUMNS[kind].get(key, (key, key))
         value = _number(line.get(column))
         if value is not None:
             ends = [_number(line.get(f"{column}_{end}")) for end in ("low", "high")]

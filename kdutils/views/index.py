@@ -21,12 +21,12 @@ SAVED = re.compile(r'\.save\([^"]*"([\w-]+)"\)')
 OVERVIEWS = ("pareto", "pareto-all")
 SHIP = {  # column of tables/ship.csv -> its head on the page
     "data": "data",
-    "file": "file",
-    "bytes": "bytes",
+    "decision": "decision",
     "score": "score [95 %]",
+    "bytes": "bytes",
     "escapes": "escapes",
     "overkill": "overkill",
-    "decision": "decision",
+    "file": "file",
 }
 DATA = {"name": "data set", "modality": "of", "kind": "kind", "licence": "licence"}
 

@@ -1,4 +1,4 @@
-"""pages: a report's executed notebooks as plain pages that ask no other host."""
+"""pages: a report's executed notebooks as pages that load nothing from elsewhere."""
 
 from __future__ import annotations
 

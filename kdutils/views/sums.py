@@ -141,7 +141,8 @@ def number(text: str) -> float | None:
 
 
 TABLE = re.compile(
-    r"(<!-- table: (?P<name>[\w-]+)(?P<columns>(?: +[\w-]+)*) -->\n).*?(<!-- end -->)",
+    r"(<!-- table: (?P<name>[\w-]+)(?P<columns>(?: +[\w-]+)*)"
+    r"(?: : (?P<keys>[\w/ -]+?))? -->\n).*?(<!-- end -->)",
     re.S,
 )
 
@@ -150,25 +151,35 @@ def fill(text: str, reports: Path) -> str:
     """README's text with each `<!-- table: name column ... -->` filled from its CSV.
 
     The table is that of reports/paper, or of reports/default where paper has none; one
-    that neither has is left as it is. Without columns, all are shown.
+    that neither has is left as it is. Without columns, all are shown. After a colon
+    stand the rows to show, in this order, each by its first column.
     """
 
     def table(match: re.Match) -> str:
         for profile in ("paper", "default"):
             path = reports / profile / "tables" / f"{match['name']}.csv"
             if path.exists():
-                return f"{match[1]}{markdown(path, match['columns'].split())}{match[4]}"
+                keys = (match["keys"] or "").split()
+                shown = markdown(path, match["columns"].split(), keys)
+                return f"{match[1]}{shown}<!-- end -->"
         return match[0]
 
     return TABLE.sub(table, text)
 
 
-def markdown(path: Path, columns: list[str]) -> str:
-    """A CSV as a Markdown table; fractions to four digits, columns of numbers right."""
+def markdown(path: Path, columns: list[str], keys: list[str] | None = None) -> str:
+    """A CSV as a Markdown table; fractions to four digits, columns of numbers right.
+
+    keys: the rows to show, in this order, each by its first column shown.
+    """
     header, *body = rows(path)
     if unknown := [name for name in columns if name not in header]:
         raise ValueError(f"README.md asks for {', '.join(unknown)}, which {path} lacks")
     places = [header.index(name) for name in columns or header]
+    if keys:
+        if missing := {*keys} - {row[places[0]] for row in body}:
+            raise ValueError(f"README.md asks for {min(missing)}, not a row of {path}")
+        body = [row for key in keys for row in body if row[places[0]] == key]
     right = [all(number(row[at] or "0") is not None for row in body) for at in places]
     out = io.StringIO()
     print("|", " | ".join(header[at] for at in places), "|", file=out)
