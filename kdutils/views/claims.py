@@ -110,6 +110,20 @@ def answer(*sentences: str) -> Paragraph:
     return Paragraph(" ".join(sentences))
 
 
+def listed(
+    table: pd.DataFrame, text: str, column: str = "gain", unit: str = "AUC"
+) -> str:
+    """The rows of a table in a sentence: `text` for each, joined by semicolons.
+
+    text may name columns in braces; {it} is the column with its interval and n.
+    """
+    parts = []
+    for row in table.to_dict("records"):
+        spoken = {k: called(v) if isinstance(v, str) else v for k, v in row.items()}
+        parts.append(text.format(**spoken | {"it": _detail(row, column, unit)}))
+    return "; ".join(parts) or "nothing to compare here"
+
+
 def headlines(claims: pd.DataFrame) -> pd.DataFrame:
     """One line per headline claim: on which data it holds, and where it does not."""
     first, lines = claims[claims["headline"] == "True"], []
