@@ -84,7 +84,9 @@ REASONS = {
 def test_a_failed_download_is_one_sentence_and_leaves_nothing(site, tmp_path, how):
     url = f"{site.url}/{how}/f"
     with pytest.raises(SourceError, match=REASONS[how]) as refused:
-        registry.fetch([url], tmp_path, {"f": MD5}, timeout=0.3 if how == "slow" else 30)
+        registry.fetch(
+            [url], tmp_path, {"f": MD5}, timeout=0.3 if how == "slow" else 30
+        )
     said = str(refused.value)
     assert said.startswith(f"f could not be downloaded from {url} (")
     assert "\n" not in said and left(tmp_path) == []

@@ -30,6 +30,28 @@ ARMS, FAMILIES, STUDENTS, WAYS = (
 )
 NO_LABELS = "No label curve: no number of labels fits into the rows of a split"
 
+
+@style.styled
+def targets(image: np.ndarray, logits: np.ndarray, temperatures: list[float]) -> Figure:
+    """An image, and the teacher's probabilities of its classes at several temperatures.
+
+    image: (H, W); logits: (K,) of the teacher.
+    """
+    best, second = np.argsort(-logits)[:2]
+    title = f"The teacher takes this image for a {best}, or else for a {second}"
+    size = (1, 1 + len(temperatures), 1.9)
+    figure, (row,) = style.page(*size, title, width_ratios=[1] + [2] * (size[1] - 1))
+    row[0].imshow(image, cmap="Greys")
+    row[0].set_axis_off()
+    for ax, T in zip(row[1:], temperatures, strict=True):
+        soft = np.exp((logits - logits.max()) / T)
+        ax.bar(range(len(logits)), 100 * soft / soft.sum(), color=style.BLUE)
+        ax.set(title=f"T = {T:g}", xlabel="class", xticks=range(len(logits)))
+        ax.set_ylim(0, 100)
+    row[1].set_ylabel("probability, %")
+    return figure
+
+
 # --- dots with intervals, a row per model, method, system or step ------------------
 
 
