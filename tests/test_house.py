@@ -232,7 +232,7 @@ def test_a_notebook_defines_nothing(path):
 def test_a_notebook_computes_its_answer_and_keeps_its_claims_short(path):
     code = {cell["id"]: lines(cell) for cell in cells(path, "code")}
     assert any("claims.answer(" in line for line in code["answer"])
-    claims = sum(len(code[id]) for id in code if id.startswith(("claim-", "check-")))
+    claims = sum(len(code[id]) for id in code if id.startswith("claim-"))
     assert claims <= 0.15 * sum(map(len, code.values()))
 
 
