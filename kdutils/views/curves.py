@@ -103,8 +103,8 @@ def curve(lines: pd.DataFrame, ways: list[str], tolerance: float) -> Figure:
         _frame(ax, tolerance)
         start = group[group["way"] == START].iloc[0]
         ax.plot(start["model_bytes"], 0, "*", ms=9, color=style.BLACK, zorder=4)
-        for way, look in looks.items():
-            _line(ax, _from(group, way), look, tolerance)
+        for row, (way, look) in enumerate(looks.items()):
+            _line(ax, _from(group, way), look, tolerance, row)
     panels[0][0].set_ylabel("change in AUC, points")
     style.legend(figure, looks | {START: (style.BLACK, "*")})
     return figure
@@ -195,8 +195,11 @@ def _from(group: pd.DataFrame, way: str) -> pd.DataFrame:
     return curve.sort_values("model_bytes", ascending=False)
 
 
-def _line(ax: Axes, curve: pd.DataFrame, look: tuple, tolerance: float) -> None:
-    """A way with its band; full dots where a point is shown to pay, and its mark."""
+def _line(ax: Axes, curve: pd.DataFrame, look: tuple, tolerance: float, row: int):
+    """A way with its band; full dots where a point is shown to pay.
+
+    What the ring stands for is written in the corner, a row per way.
+    """
     color, marker = look
     size, drop = curve["model_bytes"], 100 * curve["drop"]
     ax.plot(size, drop, color=color)
@@ -210,9 +213,9 @@ def _line(ax: Axes, curve: pd.DataFrame, look: tuple, tolerance: float) -> None:
     if last is not None:
         place = (last["model_bytes"], 100 * last["drop"])
         ax.plot(*place, "o", ms=10, mfc="none", color=color)
-        where = {"xytext": (0, -13), "textcoords": "offset points", "ha": "center"}
         text = said(last).removesuffix(" bits").removesuffix(f", {last['bits']:g}")
-        ax.annotate(text, place, fontsize=6.5, color=color, **where)
+        look = {"transform": ax.transAxes, "fontsize": 6.5, "color": color}
+        ax.text(0.98, 0.03 + 0.055 * row, text, ha="right", **look)
 
 
 def _frame(ax: Axes, tolerance: float) -> None:
