@@ -864,50 +864,63 @@ def _beside_route(ax: Axes, line: dict, scale: float) -> None:
 
 
 GOALS = (0.90, 0.95)
+FLOOR = 70  # %: what lies below is named at the axis's foot, most nets lie far above
 CAPACITY = {  # what is drawn against bytes: group, bytes, quality, colour, look
-    "ours, the eight-bit file": ("ours", "int8_bytes", "int8", style.BLUE, "o-"),
-    "the same, 8 views": ("ours", "int8_bytes", "views8", style.BLUE, "v:"),
-    "ours, torch.save": ("ours", "torch_bytes", "exact", style.GREEN, "^-"),
-    "published nets": ("published", "torch_bytes", "exact", style.ORANGE, "s"),
+    "ours, the eight-bit file": ("ours", "int8_bytes", "int8", style.BLUE, "o"),
+    "the same, 8 views": ("ours", "int8_bytes", "views8", style.GREEN, "v"),
+    "published nets, run here": (
+        "published",
+        "torch_bytes",
+        "exact",
+        style.ORANGE,
+        "s",
+    ),
 }
 
 
 @style.styled
 def capacity(table: pd.DataFrame) -> Figure:
-    """Bytes (log) against exact match: ours as int8 files and floats, published nets.
+    """Bytes (log) against exact match: ours as eight-bit files, published nets.
 
-    table: `wafers.students` of one site: its groups 'ours' and 'published'.
+    table: `wafers.students` of one site: its groups 'ours' and 'published'. No line
+    joins the points: their nets were trained for the number of epochs beside them.
     """
-    ours, said = table[table["group"] == "ours"], []
+    ours, found = table[table["group"] == "ours"], []
     for goal in GOALS:
         fits = ours[ours["int8"] >= goal]
         size = f"{fits['int8_bytes'].min():,.0f} bytes" if len(fits) else "none"
-        said.append(f"above {100 * goal:.0f} %: {size}")
-    figure, axes = style.page(1, 1, 3.9, f"The smallest file {', '.join(said)}")
-    ax = axes[0, 0]
-    for label, (name, size, quality, color, look) in CAPACITY.items():
-        rows = table[table["group"] == name].sort_values(size)
-        mean, low, high = style.ends(rows, quality, 100)
-        ax.plot(rows[size], mean, look, color=color, ms=4.5, label=label)
-        ax.vlines(rows[size], low, high, color=color, lw=1.2)
+        found.append(f"above {100 * goal:.0f} %: {size}")
+    figure, axes = style.page(1, 1, 4.1, f"The smallest file {', '.join(found)}")
+    ax, looks = axes[0, 0], {}
+    for label, (name, size, quality, color, marker) in CAPACITY.items():
+        looks[label] = style.handle(color, marker)
+        for line in table[table["group"] == name].to_dict("records"):
+            mean, low, high = style.ends(line, quality, 100)
+            epochs = f"{line['epochs']:.0f}" if quality != "views8" else ""
+            if mean < FLOOR:
+                epochs += f" ({mean:.0f} %)" if epochs else ""
+                mean = low = high = FLOOR
+            ax.vlines(line[size], max(low, FLOOR), high, color, lw=1.2)
+            face = "white" if mean == FLOOR else color
+            ax.plot(line[size], mean, marker, color=color, mfc=face, ms=4.5)
+            look = {"textcoords": "offset points", "fontsize": 7, "color": color}
+            ax.annotate(
+                epochs, (line[size], mean), (5, -9 if mean > FLOOR else 4), **look
+            )
     claims = table[table["group"] == "published"].dropna(subset=["published_exact"])
-    for line in claims.itertuples():
-        point = (line.published_bytes, 100 * line.published_exact)
-        ax.plot(*point, marker="D", color=style.PINK, ms=5)
+    if len(claims):
+        looks["as published"] = style.handle(style.PINK, "D")
+        points = claims["published_bytes"], 100 * claims["published_exact"]
+        ax.plot(*points, "D", color=style.PINK, ms=5)
+    looks["their teachers"] = style.handle(style.BLACK, "--")
     ax.axhline(100 * ours["teacher_exact"].mean(), color=style.BLACK, lw=1, ls="--")
-    ax.set_ylim(*_shares(ax.get_ylim()))
+    ax.set_ylim(FLOOR - 1, 101)
     ax.set_xscale("log")
-    style.log(ax.xaxis, "{:,.0f}".format)
-    ax.set_xlabel("bytes (log)")
+    style.log(ax.xaxis, style.short)
+    ax.set_xlabel("bytes (log); numbers: epochs; open: below the axis, exact match")
     ax.set_ylabel(f"exact match on test maps, %, mean of n = {style.counts(ours)}")
     ax.grid()
-    handles, _ = ax.get_legend_handles_labels()
-    dashed = {"color": style.BLACK, "ls": "--", "lw": 1, "label": "their teachers"}
-    handles.append(Line2D([], [], **dashed))
-    if len(claims):
-        pink = {"color": style.PINK, "marker": "D", "ls": "none"}
-        handles.append(Line2D([], [], label="as published", **pink))
-    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    figure.legend(looks.values(), looks.keys(), loc="outside lower left", ncols=3)
     return figure
 
 
