@@ -213,25 +213,6 @@ def test_the_table_pairs_by_seed_and_the_ways_at_equal_shares(rows):
     assert pair["one_bytes"][0] == pair["other_bytes"][0]
 
 
-def test_the_front_is_what_nothing_smaller_is_better_than():
-    best = curves.front(curves.points(LINES))
-    assert best["bytes"].tolist() == [1400, 2300]
-    assert best["gain"].tolist() == pytest.approx([-0.15, 0.05])
-
-
-def test_all_data_in_one_picture():
-    tester = curves.points(LINES)
-    assert list(tester) == curves.JOINED and len(tester) == len(LINES) - 1
-    wafers = LINES.assign(source="mixedwm38", n=3, weight=LINES["model_bytes"])
-    wafers = curves.points(wafers, "exact match", "weight")
-    figure = curves.pareto(pd.concat([tester, wafers]), 0.002)
-    assert "within 0.2 points: tester 2,300, MixedWM38 2,300" in repr(figure)
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["tester, AUC (n = 5)", "MixedWM38, exact match (n = 3)"]
-    with pytest.raises(ValueError, match=r"lack the columns \['gain'\]"):
-        curves.pareto(tester.drop(columns="gain"), 0.002)
-
-
 def test_a_curve_says_what_it_shows_in_the_same_bytes():
     two = pd.concat([LINES, LINES.assign(source="secom", kind="real")])
     first, again = (curves.curve(two, ["pruned", "QAT"], 0.002) for _ in range(2))

@@ -335,17 +335,6 @@ def test_a_line_for_each_step_with_its_interval_and_paired_drop(study):
     assert (first["drop"] == 0).all() and first["over_control"].isna().all()
 
 
-def test_points_are_what_a_front_needs(study):
-    table = images.ladder(study[2])
-    points = images.points(table)
-    names = ["source", "quality", "way", "bytes", "gain", "gain_low", "gain_high", "n"]
-    assert set(points) >= set(names) and len(points) < len(table)
-    assert points["bytes"].notna().all() and "teacher" not in set(points["way"])
-    one = points[(points["model"] == "mlp") & (points["step"] == "QAT int8")].iloc[0]
-    two = table[(table["model"] == "mlp") & (table["step"] == "QAT int8")].iloc[0]
-    assert (one["bytes"], one["gain"]) == (two["weight_bytes"], 100 * two["drop"])
-
-
 def test_the_wafer_file_is_the_student_that_repeats_its_teachers_best(study):
     ours = study[1][study[1]["group"] == "ours"]
     sizes = ours.groupby("params").agg({"int8_bytes": "max", "int8_fidelity": "mean"})

@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 from kdutils import paths, stats
 from kdutils.views import (
     claims,
+    curves,
     figures,
     names,
     scoreboard,
@@ -521,6 +522,21 @@ def test_scoreboard_rounds_by_metric():
 # Figures
 
 
+SHIPPED = pd.DataFrame(
+    [
+        {"data": "tester", "decision": "Ship", "file": "student-tester.safetensors"}
+        | {"bytes": 2600, "value": 0.84, "low": 0.83, "high": 0.85, "n": 100}
+    ]
+)
+PUBLISHED = pd.DataFrame(
+    [
+        {"system": "tester/student-int8", "metric": "bytes", "claimed": 5776},
+        {"system": "tester/student-int8", "metric": "roc_auc", "claimed": 0.762},
+        {"system": "mixedwm38/student-4k", "metric": "bytes", "claimed": 21504},
+    ]
+)
+
+
 def all_figures():
     teachers, ladder = tables.teachers(teacher_rows()), tables.ladder(ladder_rows())
     sweep, chosen = tables.sweep(sweep_rows()), tables.chosen(sweep_rows())
@@ -531,7 +547,7 @@ def all_figures():
         "methods": figures.methods(chosen),
         "labels": figures.label_curve(tables.labels(label_rows()), {"tester": 0.88}),
         "ladder": figures.ladder(ladder),
-        "pareto": figures.pareto(ladder, teachers, chosen, source="tester"),
+        "pareto": figures.pareto(curves.routes(ladder, None, SHIPPED, PUBLISHED)),
     }
 
 
@@ -593,7 +609,6 @@ def test_titles_say_what_is_seen():
     )
     assert "+0.0017 AUC on tester (interval crosses 0)" in says["heatmap"]
     assert "−0.0010 on tester; as published, by −0.0606" in says["ladder"]
-    assert "2,600 bytes keep 98.7 %" in says["pareto"]
     assert "+0.060 AUC, distilled on tester with 100 labels" in says["labels"]
 
 
@@ -605,6 +620,14 @@ def test_pareto_goes_from_student_to_int8():
         "pruned, tuned",
         "pruned int8, tuned",
     ]
+    table = curves.routes(ladder, None, SHIPPED, PUBLISHED)
+    ours = table[table["group"] == "ours"]
+    assert ours["step"].tolist()[-3:] == [step["step"] for step in route]
+    assert ours["tag"].tolist()[-3:] == ["+KD", "+prune", "+int8"]
+    shipped = table.set_index("group").loc["our file, ships"]
+    assert (shipped["bytes"], shipped["value"]) == (2600, 0.84)
+    published = table[table["group"].str.startswith("published bytes")]
+    assert published["bytes"].tolist() == [5776] and published["value"].isna().all()
 
 
 # Claims

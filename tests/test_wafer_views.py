@@ -287,7 +287,7 @@ def test_nothing_is_scored_where_nothing_is_real():
 
 def drawn() -> dict:
     rows, lines = student_rows(), wafers.teachers(teacher_rows(), answer_rows())
-    students = wafers.students(rows)
+    students = wafers.students(rows.assign(epochs=18))
     X = np.random.default_rng(0).integers(0, 3, (6, 52, 52), np.uint8)
     y = np.array([[0, 0, 0], *np.eye(3, dtype=int), [1, 0, 1], [1, 1, 1]])
     by_entropy = wafers.by_entropy(rows).query("model == '4-8'")
@@ -320,6 +320,16 @@ def test_titles_say_what_is_seen():
     assert "its gain over labels is +2.10 points" in says["surface"]
     assert "above 90 %: 2,000 bytes, above 95 %: 20,000 bytes" in says["capacity"]
     assert "4-8 errs in 20.0 % of the maps where its teacher is torn" in says["trust"]
+
+
+def test_capacity_names_the_epochs_and_joins_no_points():
+    table = wafers.students(student_rows().assign(epochs=18))
+    table["epochs"] = table["epochs"].mask(table["model"] == SMALL, 40)
+    table["int8"] = table["int8"].mask(table["model"] == SMALL, 0.44)
+    ax = figures.capacity(table).axes[0]
+    assert {"18", "40 (44 %)"} <= {text.get_text() for text in ax.texts}
+    marked = [line for line in ax.lines if line.get_marker() != "None"]
+    assert marked and {line.get_linestyle() for line in marked} == {"None"}
 
 
 def test_the_chosen_cell_is_framed_and_chance_is_hatched():

@@ -13,13 +13,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdutils.views import style
+from kdutils.views.figures import path
 from kdutils.views.names import START
 from kdutils.views.summary import SETTING, delta, groups, summarise
 
 CONTROL = "dense, same extra epochs"
 BYTES = [b * 10**k for k in range(1, 7) for b in (1, 2, 5)]
 TICKS = (-20.0, -5.0, -1.0, 0.0, 1.0, 5.0)  # points
-JOINED = ["source", "quality", "way", "bytes", "gain", "gain_low", "gain_high", "n"]
+ROUTE = ["source", "kind", "model", "quality", "group", "step", "tag"]
+ROUTE += ["bytes", "value", "low", "high", "n"]
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -101,63 +103,74 @@ def curve(lines: pd.DataFrame, ways: list[str], tolerance: float) -> Figure:
         _frame(ax, tolerance)
         start = group[group["way"] == START].iloc[0]
         ax.plot(start["model_bytes"], 0, "*", ms=9, color=style.BLACK, zorder=4)
-        for way, look in looks.items():
-            _line(ax, _from(group, way), look, tolerance)
+        for row, (way, look) in enumerate(looks.items()):
+            _line(ax, _from(group, way), look, tolerance, row)
     panels[0][0].set_ylabel("change in AUC, points")
     style.legend(figure, looks | {START: (style.BLACK, "*")})
     return figure
 
 
-def points(
-    lines: pd.DataFrame, quality: str = "AUC", size: str = "model_bytes"
+def routes(
+    ladder: pd.DataFrame,
+    nets: pd.DataFrame | None,
+    files: pd.DataFrame,
+    published: pd.DataFrame,
 ) -> pd.DataFrame:
-    """The curves as `pareto` reads them; gains in points against float32.
+    """What `figures.pareto` draws: our route, the files to ship, the published ones.
 
-    lines: `table`, or another with source, way, sparsity, bits, drop and its interval,
-    n, and bytes in the column `size`.
+    ladder, nets: `tables.ladder`, `images.ladder`; files: `ship.table`; published:
+    `tables.claimed`. Columns `ROUTE`; value is empty where no score is comparable.
     """
-    kept = lines[lines["way"] != CONTROL].reset_index(drop=True)
-    ways = [f"{row['way']}, {said(row)}" for _, row in kept.iterrows()]
-    gains = {f"gain{end}": 100 * kept[f"drop{end}"] for end in ("", "_low", "_high")}
-    frame = kept.assign(quality=quality, way=ways, bytes=kept[size], **gains)
-    return frame[JOINED]
+    frame = ladder.assign(model="", quality="AUC")
+    if nets is not None:
+        names = {"kept": "auc", "weight_bytes": "shipped_bytes", "val": "val_auc"}
+        names |= {f"kept_{end}": f"auc_{end}" for end in ("low", "high")}
+        precision = nets["bits"].map(lambda b: f"{'fp' if b == 32 else 'int'}{b:g}")
+        frame = pd.concat(
+            [frame, nets.rename(columns=names).assign(precision=precision)]
+        )
+    found = []
+    for (source, _), steps in frame.groupby(["source", "model"], sort=False):
+        same = steps.iloc[0][["source", "kind", "model", "quality"]].to_dict()
+        found += [same | line for line in _route(steps.reset_index(drop=True))]
+        for line in files[files["data"] == source].to_dict("records"):
+            group = "ships" if line["decision"] == "Ship" else "does not ship"
+            named = {"group": f"our file, {group}", "step": line["file"]}
+            found.append({**line, **same, **named})
+        wide = published[published["system"].str.startswith(f"{source}/student")]
+        wide = wide.pivot(index="system", columns="metric", values="claimed")
+        for line in (
+            wide.reindex(columns=["bytes", "accuracy"])
+            .dropna(subset="bytes")
+            .itertuples()
+        ):
+            known = line.accuracy == line.accuracy
+            group = "published" if known else "published bytes, score of other data"
+            named = {"group": group, "step": line.Index}
+            found.append(same | named | {"bytes": line.bytes, "value": line.accuracy})
+    return pd.DataFrame(found).reindex(columns=ROUTE)
 
 
-def front(frame: pd.DataFrame) -> pd.DataFrame:
-    """The points of one source that nothing as small is better than, smallest first."""
-    rising = frame.sort_values(["bytes", "gain"], ascending=[True, False])
-    best = rising["gain"].cummax().shift(fill_value=-np.inf)
-    return rising[rising["gain"] > best]
-
-
-@style.styled
-def pareto(frame: pd.DataFrame, tolerance: float) -> Figure:
-    """Bytes (log) against what is kept of the float32 student's quality, all data sets.
-
-    frame: `points` of one or more data sets, one below the other; 0 is each data set's
-    own float32 student. A line is a front, faint dots are points behind it.
-    """
-    if missing := [name for name in JOINED if name not in frame]:
-        raise ValueError(f"the points of all data sets lack the columns {missing}")
-    panels, told = list(frame.groupby("source", sort=False)), []
-    for source, group in panels:
-        good = group.loc[group["gain_low"] >= -100 * tolerance, "bytes"]
-        told += [f"{style.called(source)} {good.min():,.0f}"] if len(good) else []
-    title = f"Bytes that keep float32's quality within {100 * tolerance:g} points: "
-    figure, axes = style.page(1, 1, 4.3, title + (", ".join(told) or "none shown"))
-    ax, looks = axes[0, 0], {}
-    _frame(ax, tolerance)
-    for number, (source, group) in enumerate(panels):
-        color, marker = f"C{number % 7}", "osD^v<>"[number // 7 % 7]
-        best = front(group)
-        faint = {"ms": 3, "alpha": 0.3, "color": color}
-        ax.plot(group["bytes"], group["gain"], marker, **faint)
-        ax.plot(best["bytes"], best["gain"], marker=marker, color=color)
-        named = f"{style.called(source)}, {group['quality'].iloc[0]}"
-        looks[f"{named} (n = {style.counts(group)})"] = (color, marker)
-    ax.set_ylabel("change against the data set's float32 student, points")
-    style.legend(figure, looks)
-    return figure
+def _route(steps: pd.DataFrame) -> list[dict]:
+    """Our steps in order, the published recipe run here, and the teacher's level."""
+    alone = [row for _, row in steps[steps["step"] == f"label-only {START}"].iterrows()]
+    chain = [*alone, *path(steps)]
+    bits = {"fp32": "+prune", "int8": "+int8", "int4": "4 bits"}
+    tags = ["student"] * len(alone) + ["+KD"]
+    tags += [bits[step["precision"]] for step in chain[len(tags) :]]
+    named = [("ours", tag, step) for tag, step in zip(tags, chain, strict=True)]
+    recipe = steps[steps["step"] == "published: pruned + dynamic int8"]
+    named += [("published recipe, run here", "", row) for _, row in recipe.iterrows()]
+    level = chain[len(alone)]["auc"] - chain[len(alone)].get("to_teacher", np.nan)
+    teacher = steps.loc[steps["step"] == "teacher", "auc"]
+    level = teacher.iloc[0] if len(teacher) else level
+    lines = [
+        {"group": group, "step": row["step"], "tag": tag, "bytes": row["shipped_bytes"]}
+        | {"value": row["auc"], "low": row["auc_low"], "high": row["auc_high"]}
+        | {"n": row["n"]}
+        for group, tag, row in named
+    ]
+    return [*lines, {"group": "teacher", "step": "teacher", "value": level}]
 
 
 def _paying(curve: pd.DataFrame, tolerance: float) -> dict[str, pd.Series | None]:
@@ -182,8 +195,11 @@ def _from(group: pd.DataFrame, way: str) -> pd.DataFrame:
     return curve.sort_values("model_bytes", ascending=False)
 
 
-def _line(ax: Axes, curve: pd.DataFrame, look: tuple, tolerance: float) -> None:
-    """A way with its band; full dots where a point is shown to pay, and its mark."""
+def _line(ax: Axes, curve: pd.DataFrame, look: tuple, tolerance: float, row: int):
+    """A way with its band; full dots where a point is shown to pay.
+
+    What the ring stands for is written in the corner, a row per way.
+    """
     color, marker = look
     size, drop = curve["model_bytes"], 100 * curve["drop"]
     ax.plot(size, drop, color=color)
@@ -197,9 +213,9 @@ def _line(ax: Axes, curve: pd.DataFrame, look: tuple, tolerance: float) -> None:
     if last is not None:
         place = (last["model_bytes"], 100 * last["drop"])
         ax.plot(*place, "o", ms=10, mfc="none", color=color)
-        where = {"xytext": (0, -13), "textcoords": "offset points", "ha": "center"}
         text = said(last).removesuffix(" bits").removesuffix(f", {last['bits']:g}")
-        ax.annotate(text, place, fontsize=6.5, color=color, **where)
+        look = {"transform": ax.transAxes, "fontsize": 6.5, "color": color}
+        ax.text(0.98, 0.03 + 0.055 * row, text, ha="right", **look)
 
 
 def _frame(ax: Axes, tolerance: float) -> None:
@@ -211,8 +227,7 @@ def _frame(ax: Axes, tolerance: float) -> None:
     at = sorted([*TICKS, -edge, edge])
     style.log(ax.yaxis, lambda value: style.signed(value, 1), at)
     ax.set_xscale("log")
-    said = lambda v: f"{v:g}" if v < 1000 else f"{v / 1000:g} k"  # noqa: E731
-    style.log(ax.xaxis, said, BYTES)
+    style.log(ax.xaxis, style.short, BYTES)
     ax.set_xlabel("bytes of the model part (log)")
     ax.margins(x=0.1, y=0.1)
     ax.grid()

@@ -799,59 +799,46 @@ def _groups(ax: Axes, group: pd.DataFrame, classes: tuple[str, str]) -> QuadMesh
 
 
 @style.styled
-def pareto(
-    ladder: pd.DataFrame,
-    teachers: pd.DataFrame,
-    chosen: pd.DataFrame | None = None,
-    *,
-    source: str,
-) -> Figure:
-    """Bytes (log) against AUC: student → +KD → +prune → +int8, teachers, as published.
+def pareto(table: pd.DataFrame) -> Figure:
+    """Bytes (log) against quality: student → +KD → +prune → +int8 → 4 bits.
 
-    ladder, teachers, chosen: the tables of those names; from `chosen` comes the
-    label-only student, which weighs what the distilled one does.
+    table: `curves.routes`. One panel per data set and student, each on its own scale.
     """
-    steps = ladder[ladder["source"] == source]
-    models = teachers[teachers["source"] == source].set_index("model")
-    route = path(steps)
-    chain = [(step["shipped_bytes"], step["auc"]) for step in route]
-    bits = [step["precision"] for step in route[1:]]
-    tags = ["+KD", *("+prune" if name == "fp32" else f"+{name}" for name in bits)]
-    if chosen is not None:
-        mask = (chosen["source"] == source) & (chosen["method"] == "label-only")
-        chain.insert(0, (chain[0][0], float(chosen.loc[mask, "auc"].iloc[0])))
-        tags.insert(0, "student")
-    best = models.loc[models.index.isin(TEACHERS), "auc"].idxmax()
-    weight, kept = chain[-1][0], 100 * chain[-1][1] / models.loc[best, "auc"]
-    title = (
-        f"{weight:,.0f} bytes keep {kept:.1f} % of the AUC of a teacher of "
-        f"{models.loc[best, 'bytes']:,.0f} bytes ({called(best)}) on "
-        f"{style.sources(steps)[0][1]}"
-    )
-    figure, axes = style.page(1, 1, 4.3, title)
-    ax = axes[0, 0]
-    _arrows(ax, chain, tags, style.BLUE)
-    published = _published(ax, steps)
-    for model in TEACHERS:
-        if model in models.index and models.loc[model, "bytes"] > 0:
-            point = (models.loc[model, "bytes"], models.loc[model, "auc"])
-            ax.plot(*point, marker="D", ls="none", color=style.GREEN)
-            _tag(ax, called(model), point, (-6, -3), style.GREEN, ha="right")
-    if "bayes" in models.index:
-        auc, place = models.loc["bayes", "auc"], {"textcoords": "offset points"}
-        place |= {"xycoords": ("axes fraction", "data"), "ha": "right", "fontsize": 7}
-        ax.axhline(auc, color=style.BLACK, lw=1, ls="--")
-        ax.annotate("Bayes: the best possible", (0.995, auc), (0, 3), **place)
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
-    ax.margins(x=0.12, y=0.12)
-    ax.grid()
-    ax.set_xlabel("bytes to ship (log): the bundle where there is one, else the file")
-    ax.set_ylabel(f"test AUC, mean of n = {style.counts(steps)}")
-    legend = {"ours": (style.BLUE, "o"), "teachers": (style.GREEN, "D")}
-    legend |= dict.fromkeys(published, (style.ORANGE, "s"))
-    style.legend(figure, legend, ls="none", ncols=3)
+    title = "How few bytes keep a student's quality? Mean and 95 % interval"
+    panels = list(table.groupby(["source", "model"], sort=False))
+    figure, axes = style.tiled(len(panels), 0.9, 2.2, title)
+    for ax, ((source, model), group) in zip(axes.flat, panels, strict=False):
+        first = group.iloc[0]
+        scale = 1 if first["quality"] == "AUC" else 100
+        student = f", {called(model)}" if model in STUDENTS else ""
+        n = f"n = {style.counts(group[group['group'] == 'ours'])}"
+        ax.set_title(f"{called(source)}{student} ({first['kind']} data), {n}")
+        ax.set_ylabel(f"test {first['quality']}" + (", %" if scale == 100 else ""))
+        weighed = "file" if scale == 1 else "weights; of a star: file"
+        ax.set_xlabel(f"bytes (log), {weighed}")
+        ax.set_xscale("log")
+        style.log(ax.xaxis, style.short)
+        _route(ax, group[group["group"] == "ours"], scale)
+        for line in group[group["group"] != "ours"].to_dict("records"):
+            _beside_route(ax, line, scale)
+        ax.margins(x=0.2, y=0.16)
+        ax.grid()
+    shown = set(table["group"])
+    looks = {k: style.handle(*look) for k, look in ROUTES.items() if k in shown}
+    place = {"loc": "outside lower left", "ncols": 2, "fontsize": 7.5}
+    figure.legend(looks.values(), looks.keys(), **place)
     return figure
+
+
+ROUTES = {  # group of `curves.routes` -> colour, marker or line
+    "ours": (style.BLUE, "o"),
+    "our file, ships": (style.BLUE, "*"),
+    "our file, does not ship": (style.GREY, "*"),
+    "published recipe, run here": (style.ORANGE, "s"),
+    "published": (style.ORANGE, "D"),
+    "published bytes, score of other data": (style.ORANGE, ":"),
+    "teacher": (style.BLACK, "--"),
+}
 
 
 def path(steps: pd.DataFrame) -> list[pd.Series]:
@@ -866,86 +853,96 @@ def path(steps: pd.DataFrame) -> list[pd.Series]:
     return chain
 
 
-def _arrows(ax: Axes, chain: list[tuple], tags: list[str], color: str) -> None:
-    for start, end in pairwise(chain):
-        arrow = {"arrowstyle": "->", "color": color, "lw": 1.3}
+def _route(ax: Axes, steps: pd.DataFrame, scale: float) -> None:
+    """Our steps, an arrow from each to the next, with intervals and names."""
+    color, marker = ROUTES["ours"]
+    points = list(zip(steps["bytes"], scale * steps["value"], strict=True))
+    for start, end in pairwise(points):
+        arrow = {"arrowstyle": "->", "color": color, "lw": 1.1, "shrinkB": 4}
         ax.annotate("", end, start, arrowprops=arrow)
-    for point, tag in zip(chain, tags, strict=True):
-        ax.plot(*point, marker="o", ls="none", color=color)
-        if tag == "student":
-            _tag(ax, f"student {point[0]:,.0f} B", point, (6, -3), color)
-        elif point == chain[-1]:
-            _tag(ax, f"{tag} {point[0]:,.0f} B", point, (0, -13), color, ha="center")
-        elif tag == "+KD":
-            _tag(ax, tag, point, (6, 1), color)
-        else:
-            _tag(ax, tag, point, (0, 6), color, ha="center")
+    ax.vlines(
+        steps["bytes"], *(scale * steps[["low", "high"]].T.to_numpy()), color, lw=1
+    )
+    ax.plot(*zip(*points, strict=True), marker, color=color, mfc="white", zorder=3)
+    for (x, y), tag in zip(points, steps["tag"], strict=True):
+        offset = {"student": (6, -9), "+KD": (4, 5)}.get(tag, (4, -11))
+        look = {"textcoords": "offset points", "fontsize": 6.5, "color": color}
+        look["bbox"] = {"fc": "white", "ec": "none", "pad": 0.4, "alpha": 0.8}
+        ax.annotate(tag, (x, y), offset, **look)
 
 
-def _published(ax: Axes, steps: pd.DataFrame) -> list[str]:
-    """The published steps as numbered squares, the recipe's way dotted; their names."""
-    published = steps[steps["family"] == "published"].sort_values("order")
-    recipe = published[(published["sparsity"] > 0) | (published["precision"] == "fp32")]
-    dotted = {"color": style.ORANGE, "lw": 0.9, "ls": ":", "zorder": 1}
-    ax.plot(recipe["shipped_bytes"], recipe["auc"], **dotted)
-    for number, row in enumerate(published.itertuples(), 1):
-        point = (row.shipped_bytes, row.auc)
-        ax.plot(*point, marker="s", ms=8, ls="none", color=style.ORANGE, zorder=3)
-        digit = {"color": "white", "ha": "center", "va": "center_baseline"}
-        ax.annotate(number, point, fontsize=6.5, zorder=4, **digit)
-    return [f"{number} {step}" for number, step in enumerate(published["step"], 1)]
-
-
-def _tag(ax, text: str, point: tuple, offset: tuple, color: str, ha="left") -> None:
-    look = {"fontsize": 7, "color": color, "ha": ha}
-    ax.annotate(text, point, offset, textcoords="offset points", **look)
+def _beside_route(ax: Axes, line: dict, scale: float) -> None:
+    """A teacher's level, a file, or the bytes of a file that has no score here."""
+    color, marker = ROUTES[line["group"]]
+    if line["group"] == "teacher":
+        ax.axhline(scale * line["value"], color=color, lw=0.9, ls=marker)
+    elif np.isnan(line["value"]):
+        ax.axvline(line["bytes"], color=color, lw=1, ls=marker)
+    else:
+        ends = [[scale * line["low"]], [scale * line["high"]]]
+        ax.vlines([line["bytes"]], *ends, color, lw=1)
+        size = 11 if marker == "*" else 5
+        ax.plot(line["bytes"], scale * line["value"], marker, color=color, ms=size)
 
 
 GOALS = (0.90, 0.95)
+FLOOR = 70  # %: what lies below is named at the axis's foot, most nets lie far above
 CAPACITY = {  # what is drawn against bytes: group, bytes, quality, colour, look
-    "ours, the eight-bit file": ("ours", "int8_bytes", "int8", style.BLUE, "o-"),
-    "the same, 8 views": ("ours", "int8_bytes", "views8", style.BLUE, "v:"),
-    "ours, torch.save": ("ours", "torch_bytes", "exact", style.GREEN, "^-"),
-    "published nets": ("published", "torch_bytes", "exact", style.ORANGE, "s"),
+    "ours, the eight-bit file": ("ours", "int8_bytes", "int8", style.BLUE, "o"),
+    "the same, 8 views": ("ours", "int8_bytes", "views8", style.GREEN, "v"),
+    "published nets, run here": (
+        "published",
+        "torch_bytes",
+        "exact",
+        style.ORANGE,
+        "s",
+    ),
 }
 
 
 @style.styled
 def capacity(table: pd.DataFrame) -> Figure:
-    """Bytes (log) against exact match: ours as int8 files and floats, published nets.
+    """Bytes (log) against exact match: ours as eight-bit files, published nets.
 
-    table: `wafers.students` of one site: its groups 'ours' and 'published'.
+    table: `wafers.students` of one site: its groups 'ours' and 'published'. No line
+    joins the points: their nets were trained for the number of epochs beside them.
     """
-    ours, said = table[table["group"] == "ours"], []
+    ours, found = table[table["group"] == "ours"], []
     for goal in GOALS:
         fits = ours[ours["int8"] >= goal]
         size = f"{fits['int8_bytes'].min():,.0f} bytes" if len(fits) else "none"
-        said.append(f"above {100 * goal:.0f} %: {size}")
-    figure, axes = style.page(1, 1, 3.9, f"The smallest file {', '.join(said)}")
-    ax = axes[0, 0]
-    for label, (name, size, quality, color, look) in CAPACITY.items():
-        rows = table[table["group"] == name].sort_values(size)
-        mean, low, high = style.ends(rows, quality, 100)
-        ax.plot(rows[size], mean, look, color=color, ms=4.5, label=label)
-        ax.vlines(rows[size], low, high, color=color, lw=1.2)
+        found.append(f"above {100 * goal:.0f} %: {size}")
+    figure, axes = style.page(1, 1, 4.1, f"The smallest file {', '.join(found)}")
+    ax, looks = axes[0, 0], {}
+    for label, (name, size, quality, color, marker) in CAPACITY.items():
+        looks[label] = style.handle(color, marker)
+        for line in table[table["group"] == name].to_dict("records"):
+            mean, low, high = style.ends(line, quality, 100)
+            epochs = f"{line['epochs']:.0f}" if quality != "views8" else ""
+            if mean < FLOOR:
+                epochs += f" ({mean:.0f} %)" if epochs else ""
+                mean = low = high = FLOOR
+            ax.vlines(line[size], max(low, FLOOR), high, color, lw=1.2)
+            face = "white" if mean == FLOOR else color
+            ax.plot(line[size], mean, marker, color=color, mfc=face, ms=4.5)
+            look = {"textcoords": "offset points", "fontsize": 7, "color": color}
+            ax.annotate(
+                epochs, (line[size], mean), (5, -9 if mean > FLOOR else 4), **look
+            )
     claims = table[table["group"] == "published"].dropna(subset=["published_exact"])
-    for line in claims.itertuples():
-        point = (line.published_bytes, 100 * line.published_exact)
-        ax.plot(*point, marker="D", color=style.PINK, ms=5)
+    if len(claims):
+        looks["as published"] = style.handle(style.PINK, "D")
+        points = claims["published_bytes"], 100 * claims["published_exact"]
+        ax.plot(*points, "D", color=style.PINK, ms=5)
+    looks["their teachers"] = style.handle(style.BLACK, "--")
     ax.axhline(100 * ours["teacher_exact"].mean(), color=style.BLACK, lw=1, ls="--")
-    ax.set_ylim(*_shares(ax.get_ylim()))
+    ax.set_ylim(FLOOR - 1, 101)
     ax.set_xscale("log")
-    style.log(ax.xaxis, "{:,.0f}".format)
-    ax.set_xlabel("bytes (log)")
+    style.log(ax.xaxis, style.short)
+    ax.set_xlabel("bytes (log); numbers: epochs; open: below the axis, exact match")
     ax.set_ylabel(f"exact match on test maps, %, mean of n = {style.counts(ours)}")
     ax.grid()
-    handles, _ = ax.get_legend_handles_labels()
-    dashed = {"color": style.BLACK, "ls": "--", "lw": 1, "label": "their teachers"}
-    handles.append(Line2D([], [], **dashed))
-    if len(claims):
-        pink = {"color": style.PINK, "marker": "D", "ls": "none"}
-        handles.append(Line2D([], [], label="as published", **pink))
-    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    figure.legend(looks.values(), looks.keys(), loc="outside lower left", ncols=3)
     return figure
 
 

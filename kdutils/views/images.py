@@ -154,21 +154,6 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
     return holm(frame, [*SETTING, "model"])
 
 
-def points(table: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `ladder` that a student could ship as, as `curves.pareto` reads.
-
-    Columns source, model, quality, step, way, bytes, gain, gain_low, gain_high, n: the
-    gain over float32 in points, the source with the student's name.
-    """
-    names = {"weight_bytes": "bytes", "drop": "gain"}
-    names |= {f"drop_{end}": f"gain_{end}" for end in ("low", "high")}
-    shown = ["source", "model", "quality", "step", "way", *names, "n"]
-    ships = table[~table["way"].isin(["teacher", "label-only"])]
-    found = ships[shown].rename(columns=names).reset_index(drop=True)
-    found[["gain", "gain_low", "gain_high"]] *= 100
-    return found.assign(source=found["source"] + ", " + found["model"])
-
-
 def overlap(first: int, second: int, n: int) -> tuple[bool, str]:
     """Whether the 95 % intervals of two error counts of n overlap, and a sentence.
 

@@ -18,7 +18,7 @@ ANSWER = "answer"  # the id of the computed cell that answers a notebook's quest
 QUESTION = "How small and fast can a classifier get before it stops being as good as "
 QUESTION += "its teacher?"
 SAVED = re.compile(r'\.save\([^"]*"([\w-]+)"\)')
-OVERVIEWS = ("pareto", "pareto-all")
+OVERVIEW = "pareto"
 SHIP = {  # column of tables/ship.csv -> its head on the page
     "data": "data",
     "decision": "decision",
@@ -91,7 +91,7 @@ def table(title: str, rows: list[dict], columns: dict[str, str]) -> str:
 def lead(report: Path, stage: str, notebook: dict) -> str | None:
     """The name of a stage's lead figure: the one named, else the first it saved."""
     sources = ["".join(cell["source"]) for cell in notebook["cells"]]
-    found = [getattr(names, "LEAD", {}).get(stage)]
+    found = [names.LEAD.get(stage)]
     found += [name for source in sources for name in SAVED.findall(source)]
     figures = report / "figures"
     return next((name for name in found if (figures / f"{name}.png").exists()), None)
@@ -118,14 +118,13 @@ def _data(tables: Path) -> list[dict]:
 
 
 def _overview(report: Path) -> str:
-    for name in OVERVIEWS:
-        if (report / "figures" / f"{name}.png").exists():
-            return (
-                f'<figure class="overview"><a href="figures/{name}.svg">'
-                f'<img src="figures/{name}.png" alt="Bytes against quality kept, by '
-                'data set: students of this study and the published ones"></a></figure>'
-            )
-    return ""
+    if not (report / "figures" / f"{OVERVIEW}.png").exists():
+        return ""
+    return (
+        f'<figure class="overview"><a href="figures/{OVERVIEW}.svg">'
+        f'<img src="figures/{OVERVIEW}.png" alt="Bytes against quality kept, by '
+        'data set: students of this study and the published ones"></a></figure>'
+    )
 
 
 def _cards(report: Path, notebooks: dict[str, dict], markdown: Callable) -> str:

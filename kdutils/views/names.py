@@ -103,6 +103,17 @@ LABELS = {  # of a source, student, model or method, whichever column it stands 
     if name.label
 }
 START = "student fp32"  # the ladder's first step: distilled, neither pruned nor int8
+LEAD = {  # stage -> the figure that answers its question
+    "00_overview": "pareto",
+    "01_teachers": "teachers",
+    "02_kd_tabular": "methods",
+    "03_kd_images": "image-heatmap",
+    "04_kd_subclass": "subclass-models",
+    "05_wafer_label_free": "wafer-labels",
+    "06_prune_quantize": "pareto",
+    "07_edge_watcher": "watcher-lots",
+    "99_results": "pareto",
+}
 TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")
 # Quantities in [0, 1], as their intervals then are; never a delta.
 SCORES = ("auc", "roc_auc", "acc", "accuracy", "agreement", "val_fidelity")

@@ -210,6 +210,21 @@ def log(axis: Axis, write: Callable[[float], str], at: Iterable | None = None) -
     axis.set_minor_locator(NullLocator())
 
 
+def handle(color: str, mark: str) -> Line2D:
+    """A legend's line (`--`, `:`) or marker."""
+    if mark in ("--", ":"):
+        return Line2D([], [], color=color, ls=mark, lw=1)
+    return Line2D([], [], color=color, ls="none", marker=mark)
+
+
+def short(value: float) -> str:
+    """Bytes on an axis: `500`, `20 k`, `5 M`."""
+    for unit, name in ((1e6, " M"), (1e3, " k")):
+        if value >= unit:
+            return f"{value / unit:g}{name}"
+    return f"{value:g}"
+
+
 def log_x(ax: Axes, values: pd.Series, write: str) -> None:
     """A log x axis with a tick at each of the values, and no other."""
     ticks = sorted(values.dropna().unique())
