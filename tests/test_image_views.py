@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.patches import Rectangle
 
 from kdutils import paths, stats
 from kdutils.views import (
@@ -363,7 +362,7 @@ def drawn():
     sweep, chosen = images.sweep(rows), images.chosen(rows)
     found, models = subclass_rows(), images.models(subclass_rows("mnist", "real"))
     return {
-        "heatmap": figures.gain_heatmap(sweep, unit=style.POINTS),
+        "heatmap": figures.heatmap(sweep, chosen, style.POINTS),
         "methods": figures.methods(chosen, style.POINTS),
         "fidelity": figures.fidelity(chosen),
         "calibration": figures.calibration(sweep),
@@ -387,7 +386,7 @@ def test_figures_repeat_their_bytes():
 
 def test_titles_say_what_is_seen():
     says = {name: repr(figure) for name, figure in drawn().items()}
-    assert "+0.17 points on MNIST, MLP (interval crosses 0); +0.17" in says["heatmap"]
+    assert "undecided on MNIST, MLP, MNIST, CNN α weighs" in says["heatmap"]
     assert "DKD +3.50 points on MNIST, MLP (1 of 2 methods clearly" in says["methods"]
     assert "142.0 alone, 73.0 distilled, 67.0 for the teacher" in says["hinton"]
     assert "omit-3 gets 87.0 % right, 98.4 % with its bias" in says["unseen"]
@@ -400,15 +399,13 @@ def test_titles_say_what_is_seen():
 
 
 def test_heatmap_of_accuracy_is_drawn_in_points():
-    sweep = images.sweep(pd.concat([sweep_rows(), sweep_rows("cnn")]))
-    figure = figures.gain_heatmap(sweep, unit=style.POINTS)
+    rows = pd.concat([sweep_rows(), sweep_rows("cnn")])
+    figure = figures.heatmap(images.sweep(rows), images.chosen(rows), style.POINTS)
     first, second = figure.axes[:2]
-    assert {t.get_text() for t in first.texts} == {"+1.10•", "+0.17", "−2.10•", "+0.03"}
+    texts = {t.get_text() for t in first.texts}
+    assert texts == {"+1.10•\n1/3", "+0.17\n1/3", "−2.10•\n1/3", "+0.03"}
     assert first.collections[0].get_clim() == pytest.approx((-2.1, 2.1))
     assert "MNIST, CNN (real data), n = 3" in second.get_title(loc="left")
-    boxes = [p for p in first.patches if isinstance(p, Rectangle)]
-    framed = [p.get_xy() for p in boxes if not p.get_hatch()]
-    assert framed == [(1, 0)]  # alpha .5, T 4: the best mean validation accuracy
 
 
 def test_published_marks_are_drawn_beside_mnist_alone():

@@ -543,7 +543,7 @@ def all_figures():
     return {
         "teachers": figures.teachers(teachers),
         "insample": figures.insample(teachers),
-        "heatmap": figures.gain_heatmap(sweep),
+        "heatmap": figures.heatmap(sweep, chosen),
         "methods": figures.methods(chosen),
         "labels": figures.label_curve(tables.labels(label_rows()), {"tester": 0.88}),
         "ladder": figures.ladder(ladder),
@@ -575,28 +575,34 @@ def test_save_writes_both_kinds_and_leaves_no_part(folder):
 
 
 def test_heatmap_hatches_exactly_where_the_interval_crosses_zero():
-    table = tables.sweep(sweep_rows())
-    ax = figures.gain_heatmap(table).axes[0]
-    alphas, ts = [0.5, 1.0], [1, 4]
-    cells = [p for p in ax.patches if isinstance(p, Rectangle)]
-    hatched = {
-        (alphas[int(p.get_y())], ts[int(p.get_x())]) for p in cells if p.get_hatch()
-    }
+    rows = sweep_rows()
+    ax = figures.heatmap(tables.sweep(rows), tables.chosen(rows)).axes[0]
+    alphas, ts = [1.0, 0.5], [1, 4]  # α grows upwards
+    cells = [p for p in ax.patches if isinstance(p, Rectangle) and p.get_hatch()]
+    hatched = {(alphas[int(p.get_y())], ts[int(p.get_x())]) for p in cells}
     assert hatched == {(0.5, 4), (1.0, 4)}
-    framed = [p.get_xy() for p in cells if not p.get_hatch()]
-    assert framed == [(1, 0)]  # alpha 0.5, T 4: the best on validation, not on test
     texts = {t.get_text() for t in ax.texts}
-    assert texts == {"+11.0•", "+1.7", "−21.0•", "+0.3"}
+    assert texts == {"+11.0•", "+1.7\n3/3", "−21.0•", "+0.3"}
     assert "n = 3" in ax.get_title(loc="left")
 
 
-def test_heatmaps_of_two_sources_share_a_scale_centred_on_zero():
+def test_each_seed_chooses_its_own_cell_in_heatmap_and_table():
+    rows = sweep_rows()
+    rows.loc[rows["seed"].eq(2) & rows["alpha"].eq(1) & rows["T"].eq(1), "val_auc"] = 1
+    sweep, chosen = tables.sweep(rows), tables.chosen(rows)
+    counts = sweep[sweep["method"] == "kd"].set_index(["alpha", "T"])["chosen"]
+    assert counts[counts > 0].to_dict() == {(0.5, 4): 2, (1.0, 1): 1}
+    gain = chosen.set_index("method")["gain"]["kd"]
+    assert gain == pytest.approx((-0.01 + 0.002 - 0.022) / 3)
+
+
+def test_each_heatmap_has_its_own_scale_centred_on_zero():
     second = sweep_rows().assign(source="secom", kind="real")
     second["gain"] *= 2
-    table = tables.sweep(pd.concat([sweep_rows(), second]))
-    axes = figures.gain_heatmap(table).axes[:2]
-    for ax in axes:
-        assert ax.collections[0].get_clim() == pytest.approx((-42, 42))
+    rows = pd.concat([sweep_rows(), second])
+    axes = figures.heatmap(tables.sweep(rows), tables.chosen(rows)).axes[:2]
+    limits = [ax.collections[0].get_clim() for ax in axes]
+    assert limits == [pytest.approx((-21, 21)), pytest.approx((-42, 42))]
 
 
 def test_titles_say_what_is_seen():
@@ -607,7 +613,7 @@ def test_titles_say_what_is_seen():
         "XGBoost is near-certain of 75 % of tester, out of fold of 25 %"
         in says["insample"]
     )
-    assert "+0.0017 AUC on tester (interval crosses 0)" in says["heatmap"]
+    assert "beat label-only? undecided on tester α weighs" in says["heatmap"]
     assert "−0.0010 on tester; as published, by −0.0606" in says["ladder"]
     assert "+0.060 AUC, distilled on tester with 100 labels" in says["labels"]
 

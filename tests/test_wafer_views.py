@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.patches import Rectangle
 
 from kdutils import paths, stats
 from kdutils.views import (
@@ -179,12 +178,14 @@ def test_fidelity_chooses_alpha_and_beta_not_the_test_maps():
     rows = student_rows()
     best = rows["group"].eq("surface") & rows["alpha"].eq(1.0)
     rows.loc[best, "val_fidelity"] = 0.99
-    table = wafers.surface(rows, "published-labels").set_index("alpha")
-    assert table["chosen"].tolist() == [False, False, True]
+    table = wafers.surface(rows, "published-labels")[0].set_index("alpha")
+    assert table["chosen"].tolist() == [0, 0, 3]
     assert table["exact"].idxmax() == 0.5
     assert table.loc[0.5, "gain"] == pytest.approx(0.821 - 0.80)
     rows["val_fidelity"] = 1.0
-    assert wafers.surface(rows, "published-labels")["chosen"].sum() == 1
+    cells, net = wafers.surface(rows, "published-labels")
+    assert cells["chosen"].tolist() == [3, 0, 0], "the first of equals"
+    assert net["gain"].tolist() == cells["gain"].tolist()[:1]
 
 
 def test_within_the_bytes_fidelity_chooses_by_each_way_of_counting():
@@ -295,7 +296,9 @@ def drawn() -> dict:
     gains = wafers.against(rows, {"published-labels": ["published"]})
     return {
         "maps": figures.maps({"a": (X, y), "b": (X[:4], y[:4])}, PATTERNS),
-        "surface": figures.surface(wafers.surface(rows, "published-labels")),
+        "surface": figures.heatmap(
+            *wafers.surface(rows, "published-labels"), style.EXACT, "beta"
+        ),
         "teachers": figures.dots(lines, "teacher", "exact", "said", "%", claim),
         "gains": figures.dots(gains, "model", "gain", "said", "points"),
         "capacity": figures.capacity(students),
@@ -316,8 +319,7 @@ def test_figures_repeat_their_bytes():
 def test_titles_say_what_is_seen():
     says = {name: repr(figure) for name, figure in drawn().items()}
     assert "6 sets of patterns: normal, one alone, up to 3 at once" in says["maps"]
-    assert "82.1 % of its teacher's verdicts at α = 0.5, β = 0.5" in says["surface"]
-    assert "its gain over labels is +2.10 points" in says["surface"]
+    assert "undecided on MixedWM38 α weighs the teacher" in says["surface"]
     assert "above 90 %: 2,000 bytes, above 95 %: 20,000 bytes" in says["capacity"]
     assert "4-8 errs in 20.0 % of the maps where its teacher is torn" in says["trust"]
 
@@ -332,15 +334,15 @@ def test_capacity_names_the_epochs_and_joins_no_points():
     assert marked and {line.get_linestyle() for line in marked} == {"None"}
 
 
-def test_the_chosen_cell_is_framed_and_chance_is_hatched():
+def test_the_choices_are_counted_and_chance_is_hatched():
     rows = student_rows()
     flat = rows["group"].eq("surface") & rows["alpha"].eq(1.0)
     rows.loc[flat, "test_exact"] = [0.70, 0.80, 0.90]
-    figure = figures.surface(wafers.surface(rows, "published-labels"))
-    for ax, hatched in zip(figure.axes[:2], ([], [(0, 1), (0, 2)]), strict=True):
-        boxes = [p for p in ax.patches if isinstance(p, Rectangle)]
-        assert [p.get_xy() for p in boxes if p.get_hatch()] == hatched
-        assert [p.get_xy() for p in boxes if not p.get_hatch()] == [(0, 1)]
+    found = wafers.surface(rows, "published-labels")
+    ax = figures.heatmap(*found, style.EXACT, "beta").axes[0]
+    hatched = [p.get_xy() for p in ax.patches if p.get_hatch()]
+    assert hatched == [(0, 0), (0, 1)]  # α = 1 is on top
+    assert [t.get_text().endswith("3/3") for t in ax.texts] == [False, True, False]
 
 
 def test_a_set_of_patterns_that_a_site_lacks_stays_empty():

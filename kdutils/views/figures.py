@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -360,13 +360,12 @@ def models(table: pd.DataFrame) -> Figure:
     for source, _, group in style.sources(table):
         way = "ours" if "ours" in set(group["way"]) else group["way"].iloc[0]
         line = group[(group["way"] == way) & (group["model"] == "student-subclass")]
-        line, by_auc = line.iloc[0], source in BY_AUC
+        by_auc = source in BY_AUC
         name, unit = ("auc_gain", style.AUC) if by_auc else ("gain", style.POINTS)
-        said = f"{unit.gain(line[name])} on {called(source)}"
-        title.append(said + style.open_end(line, name))
+        title.append(style.result("", line, unit, name))
     listed = list(table["model"].unique())
     ways = [way for way in WAYS if way in set(table["way"])]
-    title = f"Subclasses against plain distillation: {'; '.join(title)}"
+    title = f"Do subclasses beat plain distillation?{';'.join(title)}"
     figure, panels = style.across(table, 1.7 + 0.3 * len(listed), title, rows=listed)
     for ax, source, group in panels:
         column, scale = ("auc", 1) if source in BY_AUC else ("acc", 100)
@@ -623,105 +622,88 @@ def _errors(ax: Axes, by_entropy: pd.DataFrame, name: str) -> None:
 # --- heatmaps ----------------------------------------------------------------------
 
 
+AXES = {  # what a heatmap's x is, and the loss that it and α shape
+    "T": ("temperature T", "L = (1−α)·hard + α·T²·soft"),
+    "beta": (
+        "β, the probability above which the teacher's word is a label",
+        "L = (1−α)·BCE(labels above β) + α·MSE(logits)",
+    ),
+}
+
+
 @style.styled
-def gain_heatmap(
-    table: pd.DataFrame, method: str = "kd", unit: style.Unit = style.AUC
+def heatmap(
+    table: pd.DataFrame,
+    chosen: pd.DataFrame,
+    unit: style.Unit = style.AUC,
+    x: str = "T",
+    method: str = "kd",
 ) -> Figure:
-    """Mean gain over label-only at the same seed, α × T, one panel per source.
+    """Mean gain over label-only at the same seed, α × T or α × β, a panel per student.
 
-    table: `tables.sweep`, or `images.sweep` with a panel per student too. One colour
-    scale, centred on 0. Hatched where the interval crosses 0, a dot where p < .05 after
-    Holm, framed the cell chosen on validation.
+    table: a surface, with how many seeds or folds chose each cell (`chosen`); chosen:
+    what these choices gain. Each panel has its own scale, centred on 0.
     """
-    cells = table[table["method"] == method]
-    panels, title = style.sources(cells), []
-    limit = max(unit.drawn * float(cells["gain"].abs().max()), 0.1)
-    bests = [g.loc[g[f"val_{unit.column}"].idxmax()] for *_, g in panels]
-    for best, (*_, group) in zip(bests, panels, strict=True):
-        said = f"{unit.gain(best['gain'])} on {style.place(group)}"
-        title.append(said + style.open_end(best))
-    title = "; ".join(title)
-    title = f"{called(method)} chosen on validation against label-only: {title}"
-    alphas = cells["alpha"].nunique()
-    figure, axes = style.tiled(len(panels), 0.7, 0.7 + 0.31 * alphas, title)
-    for ax, best, (_, name, group) in zip(axes.flat, bests, panels, strict=False):
-        group = group.assign(chosen=group.index == best.name)
-        mesh = _cells(ax, group, "T", "gain", unit.drawn, unit.drawn_digits, limit)
-        passed = f"{(group['p_holm'] < 0.05).sum()} of {len(group)} cells pass Holm"
-        ax.set_title(f"{name}, n = {style.counts(group)}\n{passed}")
-        ax.set_xlabel("temperature T")
-    for row in axes:
-        row[0].set_ylabel("α, the weight of the teacher")
-    style.bar(figure, mesh, axes, f"gain in {unit.axis}")
+    if "method" in table:
+        table, chosen = (t[t["method"] == method] for t in (table, chosen))
+    name, loss = AXES[x]
+    title = style.result("Does distilling beat label-only?", chosen, unit)
+    title += f"\nα weighs the teacher: {loss}"
+    panels, alphas = style.sources(table), table["alpha"].nunique()
+    figure, axes = style.tiled(len(panels), 0.8, 0.75 + 0.34 * alphas, title)
+    for ax, (_, panel, lines) in zip(axes.flat, panels, strict=False):
+        _cells(ax, lines, x, unit)
+        passed = f"{(lines['p_holm'] < 0.05).sum()} of {len(lines)} cells pass Holm"
+        ax.set_title(f"{panel}, n = {style.counts(lines)}\n{passed}")
+        ax.set(xlabel=name, ylabel="α")
     style.note(
         figure,
-        "Gain over the label-only student at the same seed. Hatched: the 95 % interval "
-        f"crosses 0. Dot: p < 0.05 after Holm. Frame: chosen on validation "
-        f"{'AUC' if unit is style.AUC else 'accuracy'}. n: seeds, or seeds × folds.",
+        f"Gain over the label-only student at the same seed in {unit.axis}. Hatched: "
+        "the 95 % interval crosses 0. Dot: p < 0.05 after Holm. k/n: chosen on its "
+        "own validation rows by k of n seeds, or seeds × folds. Each panel has its own "
+        "scale.",
     )
     return figure
 
 
-@style.styled
-def surface(table: pd.DataFrame) -> Figure:
-    """Fidelity, which chooses, and the gain over labels, both over α and β.
-
-    table: `wafers.surface` of one net.
-    """
-    best = table[table["chosen"]].iloc[0]
-    title = (
-        f"{best['model']} repeats {100 * best['val_fidelity']:.1f} % of its teacher's "
-        f"verdicts at α = {best['alpha']:g}, β = {best['beta']:g}; its gain over "
-        f"labels is {style.POINTS.gain(best['gain'])}{style.open_end(best)}"
+def _cells(ax: Axes, lines: pd.DataFrame, x: str, unit: style.Unit) -> None:
+    """A table's gains as cells over α (upwards) and x."""
+    lines = lines.assign(
+        drawn=unit.drawn * lines["gain"],
+        crosses=[style.crosses(line) for line in lines.to_dict("records")],
+        text=[_cell(line, unit) for line in lines.to_dict("records")],
     )
-    figure, axes = style.page(1, 2, 1.5 + 0.3 * table["alpha"].nunique(), title)
-    said = {"val_fidelity": "fidelity on validation maps, %", "gain": "gain, points"}
-    for ax, (column, label) in zip(axes[0], said.items(), strict=True):
-        mesh = _cells(ax, table, "beta", column, 100, 1)
-        style.bar(figure, mesh, ax, shrink=0.9, aspect=18)
-        ax.set_title(label)
-        ax.set_xlabel("β, above which the teacher's word is a label")
-    axes[0, 0].set_ylabel("α")
-    style.note(
-        figure,
-        f"{style.sources(table)[0][1]}, n = {style.counts(table)}. α weighs the "
-        "teacher's logits. Gain: exact match on test maps over the same net taught by "
-        "labels, at equal seed; hatched: its 95 % interval crosses 0. Frame: the best "
-        "fidelity.",
+    cells = lines.pivot(index="alpha", columns=x).sort_index(ascending=False)
+    limit = max(lines["drawn"].abs().max(), 0.1)
+    seaborn.heatmap(
+        cells["drawn"],
+        annot=cells["text"],
+        fmt="",
+        annot_kws={"fontsize": 6, "linespacing": 1.1},
+        cmap="RdBu",
+        vmin=-limit,
+        vmax=limit,
+        linewidths=0.8,
+        cbar_kws={"pad": 0.02, "aspect": 22},
+        ax=ax,
     )
-    return figure
-
-
-def _cells(ax, lines, x, column, scale, digits, limit=None) -> QuadMesh:
-    """A table's lines as cells over α and x, that of `chosen` framed.
-
-    A gain is centred on 0 (up to limit, or its largest), hatched where its interval
-    crosses 0 and has a dot where p_holm < .05 and other gains share the scale.
-    """
-    columns, rows = (sorted(lines[key].unique()) for key in (x, "alpha"))
-    grid = scale * lines.pivot(index="alpha", columns=x, values=column).astype(float)
-    gain, boxed = column == "gain", limit is None
-    limit = max(float(grid.abs().max().max()), 0.1) if limit is None else limit
-    look = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
-    if not gain:
-        low, high = grid.min().min(), grid.max().max()
-        look = {"cmap": "Blues", "vmin": low - 1, "vmax": high + 1}
-    mesh = ax.pcolormesh(grid.to_numpy(), edgecolors="white", linewidth=0.8, **look)
-    for line in lines.to_dict("records"):
-        at = columns.index(line[x]), rows.index(line["alpha"])
-        value, crosses = scale * line[column], gain and style.crosses(line)
+    ax.tick_params(length=0, rotation=0)
+    there = cells["drawn"].notna().to_numpy()
+    hatched = cells["crosses"].to_numpy()[there].astype(bool)
+    for text, (row, column), crosses in zip(
+        ax.texts, np.argwhere(there), hatched, strict=True
+    ):
         if crosses:
-            ax.add_patch(Rectangle(at, 1, 1, fill=False, hatch="////", lw=0))
-        text = style.signed(value, digits) if gain else f"{value:.{digits}f}"
-        text += "•" if not boxed and line["p_holm"] < 0.05 else ""
-        box = {"fc": "white", "ec": "none", "pad": 0.8} if crosses or boxed else None
-        strong = box is None and abs(value) > 0.6 * limit
-        style.cell(ax, *at, text, "white" if strong else "black", bbox=box)
-        if line["chosen"]:
-            frame = {"fill": False, "ec": "black", "lw": 1.8, "zorder": 5}
-            ax.add_patch(Rectangle(at, 1, 1, **frame))
-    style.ticks(ax, *([f"{value:g}" for value in side] for side in (columns, rows)))
-    return mesh
+            text.set(color="black", bbox={"fc": "white", "ec": "none", "pad": 0.8})
+            hatch = {"fill": False, "hatch": "////", "lw": 0}
+            ax.add_patch(Rectangle((column, row), 1, 1, **hatch))
+
+
+def _cell(line: dict, unit: style.Unit) -> str:
+    """A gain, its dot where it passes Holm, and how often the cell was chosen."""
+    text = style.signed(unit.drawn * line["gain"], unit.drawn_digits)
+    text += "•" if line["p_holm"] < 0.05 else ""
+    return text + (f"\n{line['chosen']}/{line['n']}" if line["chosen"] else "")
 
 
 CLASSES = {
@@ -754,7 +736,7 @@ def contingency(table: pd.DataFrame, found: pd.DataFrame) -> Figure:
     title = f"Do subclasses rediscover the hidden groups? ARI {'; '.join(title)}"
     figure, axes = style.tiled(len(panels), 0.6, 1.0 + 0.2 * most, title)
     for ax, (key, group) in zip(axes.flat, panels, strict=False):
-        mesh = _groups(ax, group, CLASSES.get(key[0], ("0", "1")))
+        _groups(ax, group, CLASSES.get(key[0], ("0", "1")))
         line = scores.loc[key]
         ax.set_title(
             f"{called(key[0])} ({group['kind'].iloc[0]} data), {key[1]}\n"
@@ -762,17 +744,16 @@ def contingency(table: pd.DataFrame, found: pd.DataFrame) -> Figure:
             f"n = {line['n']:.0f}\n"
             f"{line['used']:.1f} of {line['subclasses']:.0f} subclasses in use"
         )
-    style.bar(figure, mesh, axes, "% of the group's test rows")
     style.note(
         figure,
-        "Each row sums to 100 %; numbers from 5 %. Shown is the seed of the median "
-        "adjusted Rand index (ARI: 1 equal, 0 by chance); its mean and 95 % interval "
-        "are over n seeds. Behind a group's name: its test rows.",
+        "% of each group's test rows, which sum to 100; numbers from 5 %. Shown is the "
+        "seed of the median adjusted Rand index (ARI: 1 equal, 0 by chance); its mean "
+        "and 95 % interval are over n seeds. Behind a group's name: its test rows.",
     )
     return figure
 
 
-def _groups(ax: Axes, group: pd.DataFrame, classes: tuple[str, str]) -> QuadMesh:
+def _groups(ax: Axes, group: pd.DataFrame, classes: tuple[str, str]) -> None:
     names = list(group["truth"].unique())
     counts = group.pivot(index="truth", columns="subclass", values="count").loc[names]
     owner = group.drop_duplicates("subclass").set_index("subclass")["class"]
@@ -782,17 +763,22 @@ def _groups(ax: Axes, group: pd.DataFrame, classes: tuple[str, str]) -> QuadMesh
     )
     counts = counts[order].to_numpy()
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    look = {"cmap": "Blues", "vmin": 0, "vmax": 100}
-    mesh = ax.pcolormesh(share, edgecolors="white", linewidth=0.6, **look)
-    for (y, x), value in np.ndenumerate(share):
-        if value >= 5:
-            style.cell(ax, x, y, f"{value:.0f}", "white" if value > 60 else "black")
-    ax.axvline((owner == owner[order[0]]).sum(), color=style.BLACK, lw=1)
     labels = [f"{n}, {c:,}" for n, c in zip(names, counts.sum(axis=1), strict=True)]
-    style.ticks(ax, [str(k) for k in order], labels)
-    ax.set_ylim(len(names), 0)
+    seaborn.heatmap(
+        pd.DataFrame(share, labels, order),
+        annot=np.where(share >= 5, np.char.mod("%.0f", share), ""),
+        fmt="",
+        annot_kws={"fontsize": 6.5},
+        cmap="Blues",
+        vmin=0,
+        vmax=100,
+        linewidths=0.6,
+        cbar=False,
+        ax=ax,
+    )
+    ax.tick_params(length=0, rotation=0)
+    ax.axvline((owner == owner[order[0]]).sum(), color=style.BLACK, lw=1)
     ax.set_xlabel(f"← {classes[0]}    subclasses    {classes[1]} →")
-    return mesh
 
 
 # --- bytes against quality ---------------------------------------------------------

@@ -22,6 +22,7 @@ from kdutils.views.summary import (
     picked,
     spread,
     summarise,
+    surface,
 )
 
 OFFICIAL = 10_000  # MNIST's test images: only there may an error count meet a claim
@@ -56,9 +57,10 @@ def sweep(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per source, student, method and cell: gain over label-only, per seed.
 
     p_holm adjusts for all cells of one source and student, whatever their method.
+    chosen: how many seeds choose the cell, as `chosen` has it.
     """
-    by, means = ["student", "method", *CELL], (*MEANS, "gain_val")
-    return holm(summarise(rows, by, QUALITY, means, p={"gain": "p"}), [*SETTING, by[0]])
+    by, means = ["student", "method"], (*MEANS, "gain_val")
+    return holm(surface(rows, by, CELL, "val_acc", QUALITY, means), [*SETTING, by[0]])
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:

@@ -46,6 +46,7 @@ class Unit(NamedTuple):
 
 AUC = Unit("auc", "AUC", 1, 4, "test AUC × 1000", 1000, 1)
 POINTS = Unit("acc", "points", 100, 2, "test accuracy, % points", 100, 2)
+EXACT = POINTS._replace(axis="exact match, % points", drawn_digits=1)
 
 
 class Page(Figure):
@@ -90,7 +91,8 @@ def page(
 
     height: inches under a title of one line.
     """
-    title = textwrap.fill(title[:1].upper() + title[1:], 80)
+    lines = (title[:1].upper() + title[1:]).split("\n")
+    title = "\n".join(textwrap.fill(line, 80) for line in lines)
     figure = Page(figsize=(WIDTH, height + 0.17 * title.count("\n")))
     figure.suptitle(title, x=0.012, ha="left")
     return figure, figure.subplots(rows, columns, squeeze=False, **subplots)
@@ -152,9 +154,24 @@ def crosses(line: Mapping, name: str = "gain") -> bool:
     return not (line[f"{name}_low"] > 0 or line[f"{name}_high"] < 0)
 
 
-def open_end(line: Mapping, name: str = "gain") -> str:
-    """What a sentence says behind a gain whose interval crosses 0."""
-    return " (interval crosses 0)" if crosses(line, name) else ""
+def result(question: str, table: pd.DataFrame, unit: Unit, name: str = "gain") -> str:
+    """A title: the question, and each panel's gain if its interval clears 0.
+
+    Of a panel with several lines, how many of them are clearly above 0.
+    """
+    shown, none = [], []
+    for *_, group in sources(table):
+        clear = group[group[f"{name}_low"] > 0]
+        if len(group) > 1:
+            shown.append(
+                f"clearly above 0 {len(clear)} of {len(group)} on {place(group)}"
+            )
+        elif crosses(group.iloc[0], name):
+            none.append(place(group))
+        else:
+            shown.append(f"{unit.gain(group[name].iloc[0])} on {place(group)}")
+    shown += [f"undecided on {', '.join(none)}"] if none else []
+    return f"{question} {'; '.join(shown)}"
 
 
 def ends(lines: Mapping, name: str, scale: float = 1) -> list:
@@ -250,28 +267,6 @@ def legend(
         known[name] = Line2D([], [], color=color, marker=marker, **fill, **line)
     place = {"loc": f"outside lower {side}", "ncols": ncols or len(known)}
     figure.legend(known.values(), known.keys(), **place)
-
-
-def bar(figure: Figure, mesh: object, axes: object, label: str = "", **look) -> None:
-    """The colour bar of a heatmap."""
-    look = {"shrink": 0.85, "pad": 0.02, "aspect": 22} | look
-    drawn = figure.colorbar(mesh, ax=axes, **look)
-    drawn.set_label(label)
-    drawn.outline.set_visible(False)
-
-
-def cell(ax: Axes, x: int, y: int, text: str, color: str = "black", **look) -> None:
-    """Write into the cell in column x and row y."""
-    place = {"ha": "center", "va": "center", "fontsize": 6.5, "color": color}
-    ax.text(x + 0.5, y + 0.5, text, **place, **look)
-
-
-def ticks(ax: Axes, columns: list[str], rows: list[str]) -> None:
-    """Name the cells along both sides, without lines."""
-    ax.set_xticks(np.arange(len(columns)) + 0.5, columns)
-    ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
 
 
 def names(ax: Axes, labels: list[str]) -> None:

@@ -121,6 +121,19 @@ def picked(rows: pd.DataFrame, by: Iterable[str], column: str) -> pd.DataFrame:
     return rows.loc[rows.groupby(keys, sort=False)[column].idxmax()]
 
 
+def surface(
+    rows: pd.DataFrame, by: list[str], cell: list[str], column: str, *what, **how
+) -> pd.DataFrame:
+    """`summarise` by `by` and cell; `chosen`: how many seeds and folds `picked` it."""
+    rows = rows.reset_index(drop=True)
+    rows = rows.assign(chosen=rows.index.isin(picked(rows, by, column).index))
+
+    def chosen(group: pd.DataFrame) -> dict:
+        return {"chosen": int(group["chosen"].sum())}
+
+    return summarise(rows, [*by, *cell], *what, p={"gain": "p"}, extra=chosen, **how)
+
+
 def favourite(rows: pd.DataFrame, cell: list[str]) -> dict:
     """The most frequent values of the columns of `cell`, `chosen_in` their share."""
     counts = rows[cell].astype(float).value_counts(dropna=False)

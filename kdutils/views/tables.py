@@ -22,9 +22,11 @@ from kdutils.views.summary import (
     holm,
     picked,
     summarise,
+    surface,
 )
 
-FIDELITY = ("gain_val", "ece", "brier", "agreement", "kl")
+QUALITY = {"auc": "test_auc", "gain": "gain"}
+MEANS = ("val_auc", "gain_val", "ece", "brier", "agreement", "kl")
 SIZES = ("params", "nonzero", "raw_bytes", "file_bytes", "gzip_bytes")
 SIZES += ("model_bytes", "bundle_bytes")
 
@@ -52,9 +54,11 @@ def sweep(rows: pd.DataFrame) -> pd.DataFrame:
 
     p_holm adjusts for all cells of one source and method, that is of one heatmap. A
     cell that equals label-only by construction (alpha 0) is no test: it has no p.
+    chosen: how many seeds and folds choose the cell, as `chosen` has it.
     """
-    by = ["method", "alpha", "T", *({"smoothing"} & set(rows))]
-    return holm(_gains(rows, by), [*SETTING, "method"])
+    cell = ["alpha", "T", *({"smoothing"} & set(rows))]
+    frame = surface(rows, ["method"], cell, "val_auc", QUALITY, MEANS)
+    return holm(frame, [*SETTING, "method"])
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
@@ -66,7 +70,8 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     """
     best = picked(rows, ["method"], "val_auc")
     extra = functools.partial(favourite, cell=["alpha", "T"])
-    return holm(_gains(best, ["method"], extra), SETTING)
+    how = {"p": {"gain": "p"}, "extra": extra}
+    return holm(summarise(best, ["method"], QUALITY, MEANS, **how), SETTING)
 
 
 def labels(rows: pd.DataFrame) -> pd.DataFrame:
@@ -100,8 +105,3 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
     file = frame["bundle_bytes"].isna() | (frame["family"] == "published")
     shipped = frame["bundle_bytes"].mask(file, frame["file_bytes"])
     return frame.assign(shipped_bytes=shipped)
-
-
-def _gains(rows: pd.DataFrame, by: list[str], extra=None) -> pd.DataFrame:
-    quantities, means = {"auc": "test_auc", "gain": "gain"}, ("val_auc", *FIDELITY)
-    return summarise(rows, by, quantities, means, p={"gain": "p"}, extra=extra)

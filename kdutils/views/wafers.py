@@ -16,8 +16,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kdutils.views import summary
 from kdutils.views.scoreboard import AGAIN, part
-from kdutils.views.summary import SETTING, delta, groups, holm, long, summarise
+from kdutils.views.summary import SETTING, delta, groups, holm, long, picked, summarise
 
 CELL = ["labels", "alpha", "beta", "T", "real"]
 COUNTED = ["n_train", "n_val", "n_test"]
@@ -117,20 +118,20 @@ def against(
     return holm(pd.concat(lines, ignore_index=True), SETTING)
 
 
-def surface(rows: pd.DataFrame, base: str) -> pd.DataFrame:
-    """One line per α and β: fidelity, and what is gained over labels alone.
+def surface(rows: pd.DataFrame, base: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One line per α and β: fidelity, and what is gained over labels; and one per net.
 
-    base: the group that learns the same net from labels, paired by seed. chosen: the
-    cell of the best mean fidelity to the teacher's verdicts on validation maps.
+    base: the group that learns the same net from labels, paired by seed. Every seed
+    takes its own cell of the best fidelity to the teacher's verdicts on validation
+    maps: chosen counts them, and the net's line is of these choices.
     """
     mine, theirs = (rows[rows["group"] == name] for name in ("surface", base))
     mine = mine.assign(gain=delta(mine, theirs, "test_exact", ["model"]))
-    quantities = {"exact": "test_exact", "gain": "gain", "val_fidelity": "val_fidelity"}
-    by = ["model", "alpha", "beta"]
-    frame = summarise(mine, by, quantities, p={"gain": "p"}, sort=())
-    frame = holm(frame, [*SETTING, "model"])
-    best = frame.groupby([*SETTING, "model"])["val_fidelity"].idxmax()
-    return frame.assign(chosen=frame.index.isin(best))
+    what, by = {"exact": "test_exact", "gain": "gain"}, ["model"]
+    what["val_fidelity"] = best = "val_fidelity"
+    cells = summary.surface(mine, by, ["alpha", "beta"], best, what, sort=())
+    net = summarise(picked(mine, by, best), by, what, p={"gain": "p"}, sort=())
+    return holm(cells, [*SETTING, "model"]), net
 
 
 def patterns(rows: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
