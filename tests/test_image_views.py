@@ -387,7 +387,7 @@ def test_figures_repeat_their_bytes():
 def test_titles_say_what_is_seen():
     says = {name: repr(figure) for name, figure in drawn().items()}
     assert "undecided on MNIST, MLP, MNIST, CNN α weighs" in says["heatmap"]
-    assert "DKD +3.50 points on MNIST, MLP (1 of 2 methods clearly" in says["methods"]
+    assert "1 of 2 clearly on MNIST, MLP; 1 of 2" in says["methods"]
     assert "142.0 alone, 73.0 distilled, 67.0 for the teacher" in says["hinton"]
     assert "omit-3 gets 87.0 % right, 98.4 % with its bias" in says["unseen"]
     assert "100 labels on MNIST: label-only 28.0 %, all-knowing 19.0" in says["labels"]

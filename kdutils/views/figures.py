@@ -131,16 +131,9 @@ def methods(table: pd.DataFrame, unit: style.Unit = style.AUC) -> Figure:
     table: `tables.chosen`, or `images.chosen` with a panel per student. Filled dots:
     the interval does not cross 0.
     """
-    table, title = table[table["method"] != "label-only"], []
-    for *_, group in style.sources(table):
-        gains = group.set_index("method")["gain"]
-        clear = int((group["gain_low"] > 0).sum())
-        title.append(
-            f"{called(gains.idxmax())} {unit.gain(gains.max())} on "
-            f"{style.place(group)} ({clear} of {len(gains)} methods clearly above 0)"
-        )
+    table = table[table["method"] != "label-only"]
     listed = list(table["method"].unique())
-    title = f"Largest gain over label-only: {'; '.join(title)}"
+    title = style.result("Which methods beat label-only?", table, unit)
     look = {"rows": listed, "axis": f"gain in {unit.axis}"}
     figure, panels = style.across(table, 1.65 + 0.28 * len(listed), title, **look)
     for ax, _, group in panels:
@@ -308,21 +301,16 @@ def fidelity(table: pd.DataFrame) -> Figure:
 
     table: `images.chosen`. One row of panels per source.
     """
-    title = []
-    for *_, group in style.sources(table):
-        best = group.set_index("method")[["agreement", "acc"]].idxmax().map(called)
-        both = "and" if best.nunique() == 1 else f"method, {best['acc']}"
-        title.append(
-            f"{best['agreement']} is the most faithful {both} the most accurate on "
-            f"{style.place(group)}"
-        )
     drawn = {"acc": "test accuracy, %", "agreement": "agrees with teacher, %"}
     drawn |= {"ece": "calibration error (ECE), %"}
     listed = list(table["method"].unique())
     found = style.sources(table.drop(columns="student"))
     height = 0.9 + len(found) * (0.6 + 0.25 * len(listed))
     size = (len(found), len(drawn), height)
-    figure, axes = style.page(*size, "; ".join(title), sharey="row")
+    title = (
+        "Is the student that agrees most with its teacher also right, and calibrated?"
+    )
+    figure, axes = style.page(*size, title, sharey="row")
     students = [s for s in STUDENTS if s in set(table["student"])]
     for row, (source, name, _) in zip(axes, found, strict=True):
         group = table[table["source"] == source]
@@ -331,6 +319,7 @@ def fidelity(table: pd.DataFrame) -> Figure:
             _beside(ax, group, column, 100, *keys)
             style.names(ax, listed)
             ax.set_xlabel(axis)
+        row[-1].set_xscale("log")
         row[0].set_title(f"{name}, n = {style.counts(group)}")
     looks = {called(student): STUDENTS[student][1:] for student in students}
     style.legend(figure, looks, side="right")
@@ -449,12 +438,11 @@ def label_curve(table: pd.DataFrame, bayes: dict[str, float] | None = None) -> F
         return figure
     sources, noises = style.sources(table), sorted(table["noise"].unique())
     taught = set(ARMS) - {"label-only", "teacher"}
-    top = table.loc[table.loc[table["arm"].isin(taught), "gain"].idxmax()]
+    gains = table[table["arm"].isin(taught) & table["gain"].notna()]
     title = (
-        f"Largest gain over label-only: {style.signed(top['gain'], 3)} AUC, "
-        f"{top['arm']} on {called(top['source'])} with {top['labels']:,.0f} labels"
+        "What does a teacher add when labels are few? Clearly above label-only: "
+        f"{(gains['gain_low'] > 0).sum()} of {len(gains)} gains"
     )
-    title += f", {100 * top['noise']:.0f} % of them wrong" if top["noise"] else ""
     size = (len(sources), len(noises), 0.95 + 2.1 * len(sources))
     figure, axes = style.page(*size, title, sharey="row", sharex="row")
     for row, (source, name, group) in zip(axes, sources, strict=True):

@@ -163,9 +163,7 @@ def result(question: str, table: pd.DataFrame, unit: Unit, name: str = "gain") -
     for *_, group in sources(table):
         clear = group[group[f"{name}_low"] > 0]
         if len(group) > 1:
-            shown.append(
-                f"clearly above 0 {len(clear)} of {len(group)} on {place(group)}"
-            )
+            shown.append(f"{len(clear)} of {len(group)} clearly on {place(group)}")
         elif crosses(group.iloc[0], name):
             none.append(place(group))
         else:
