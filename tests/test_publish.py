@@ -369,7 +369,7 @@ def test_the_index_shows_answers_what_to_ship_data_and_figures(tmp_path):
 
 
 def test_the_explorer_has_each_cell_its_interval_and_its_seeds(tmp_path):
-    assert not explorer.swept(explorer.script(tmp_path))
+    assert not explorer.collect(tmp_path)["surfaces"]
     head = "source,kind,student,method,alpha,T,coefficient"
     (tmp_path / "image-sweep.csv").write_text(
         f"{head},acc,acc_low,acc_high,ece,n\n"
@@ -389,7 +389,7 @@ def test_the_explorer_has_each_cell_its_interval_and_its_seeds(tmp_path):
     score, ece = [0.97, 0.96, 0.98, 0.969, 0.971], [0.01, None, None]
     assert kd == {"a": 0.5, "t": 4, "n": 2, "score": score, "ece": ece}
     assert dkd["score"] == [0.95, 0.94, 0.96]  # one seed of two: none is drawn
-    assert explorer.swept(explorer.script(tmp_path))
+    assert explorer.collect(tmp_path)["surfaces"]
 
 
 def test_the_command_line_turns_a_valueerror_into_one_sentence(monkeypatch, capsys):

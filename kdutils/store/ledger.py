@@ -73,11 +73,20 @@ def machine() -> dict[str, str]:
     return versions
 
 
-def seconds(ids: Iterable[str]) -> float:
-    """What some runs took, with every run that they need; 0 without a ledger."""
+def every() -> dict[str, dict]:
+    """Every line of every stage's file by run id."""
     kept = {}
     for path in paths.ledger("").parent.glob("*.jsonl"):
         kept |= lines(path.stem)
+    return kept
+
+
+def seconds(ids: Iterable[str], kept: dict[str, dict] | None = None) -> float:
+    """What some runs took, with every run that they need; 0 without a ledger.
+
+    kept: what `every` gave, for a caller that looks up many rows.
+    """
+    kept = every() if kept is None else kept
     total, seen, todo = 0.0, set(), list(ids)
     while todo:
         id = todo.pop()

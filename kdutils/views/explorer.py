@@ -89,15 +89,10 @@ def read(path: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def script(tables: Path) -> str:
-    """The data as JSON that may stand inside a script element."""
-    text = json.dumps(collect(tables), ensure_ascii=False, separators=(",", ":"))
+def script(data: dict) -> str:
+    """What `collect` gave, as JSON that may stand inside a script element."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return text.replace("</", "<\\/")
-
-
-def swept(script: str) -> bool:
-    """Whether a script of `script` holds a surface at all."""
-    return bool(json.loads(script)["surfaces"])
 
 
 def _cell(row: dict, across: str) -> tuple:

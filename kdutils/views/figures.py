@@ -593,10 +593,8 @@ def _reliability(ax: Axes, table: pd.DataFrame, lines: pd.DataFrame) -> None:
 
 
 def _errors(ax: Axes, by_entropy: pd.DataFrame, name: str) -> None:
-    x, said = (
-        np.arange(1, len(by_entropy) + 1),
-        {"student": name, "teacher": "its teacher"},
-    )
+    x = np.arange(1, len(by_entropy) + 1)
+    said = {"student": name, "teacher": "its teacher"}
     for (who, label), (color, marker) in zip(said.items(), style.LOOKS, strict=False):
         ends = style.ends(by_entropy, who, 100)
         style.band(ax, x, ends, color, marker=marker, label=label)

@@ -37,7 +37,7 @@ def body(report: Path, notebooks: dict[str, dict], markdown: Callable) -> str:
     notebooks: by stage, the executed notebook; markdown: from its text to HTML.
     """
     tables = report / "tables"
-    closing = answer(notebooks.get("99_results", {}), markdown) or counted(tables)
+    closing = answer(notebooks.get("99_results", {}), markdown)
     parts = [
         f"<h1>{html.escape(QUESTION)}</h1>",
         f'<div class="answer">{closing}</div>' if closing else "",
@@ -51,6 +51,11 @@ def body(report: Path, notebooks: dict[str, dict], markdown: Callable) -> str:
     return f'<main class="index">{"".join(parts)}</main>'
 
 
+def called(report: Path) -> str:
+    """A report's name, that of the first where this is the run that verifies it."""
+    return report.name.removeprefix("verify-")
+
+
 def answer(notebook: dict, markdown: Callable) -> str:
     """What a notebook's answer cell displays, as HTML; empty where it has none."""
     for cell in notebook.get("cells", []):
@@ -59,19 +64,6 @@ def answer(notebook: dict, markdown: Callable) -> str:
             text = ["".join(one.get("text/markdown", "")) for one in data]
             return "".join(markdown(one) for one in text if one)
     return ""
-
-
-def counted(tables: Path) -> str:
-    """One sentence from the scoreboard, for a report without an answer cell."""
-    rows = [row for row in read(tables / "measured.csv") if row["data"] == "real"]
-    found = Counter(row["verdict"] for row in rows)
-    if not rows:
-        return ""
-    return (
-        f"<p>{len(rows)} published numbers are measured on real data: "
-        f"{found['beaten']} are beaten, {found['reproduced']} reproduced, "
-        f"{found['short']} missed.</p>"
-    )
 
 
 def table(title: str, rows: list[dict], columns: dict[str, str]) -> str:
@@ -111,8 +103,8 @@ def _ship(tables: Path) -> list[dict]:
 
 def _data(tables: Path) -> list[dict]:
     """The registry's rows of those data sets that a row of this report comes from."""
-    rows = [row for path in sorted(tables.glob("rows-*.csv")) for row in read(path)]
-    sources = {row.get("source") or "" for row in rows}
+    every = tables.glob("rows-*.csv")
+    sources = {row.get("source") or "" for path in every for row in read(path)}
     sources |= {source.split("-")[0] for source in sources}  # secom-time is secom
     return [row for row in read(tables / "data.csv") if row["name"] in sources]
 
@@ -160,7 +152,7 @@ def _provenance(report: Path) -> str:
         for line in path.read_text("utf-8").splitlines()
     ]
     lock = hashlib.sha256((paths.ROOT / "requirements.txt").read_bytes())
-    found = [f"Profile {report.name.removeprefix('verify-')}"]
+    found = [f"Profile {called(report)}"]
     found.append(f"lock file {lock.hexdigest()[:12]}")
     if lines:
         codes = len({line["code"] for line in lines})

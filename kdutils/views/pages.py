@@ -11,6 +11,7 @@ from string import Template
 
 from kdutils import paths
 from kdutils.views import explorer, index
+from kdutils.views.index import called
 from kdutils.views.render import TEMPLATE, converter, markdown
 
 EXPLORER = "explorer"
@@ -23,8 +24,8 @@ def write(report: Path) -> list[Path]:
         path.stem: json.loads(path.read_text("utf-8")) for path in executed(report)
     }
     titles = {stem: index.heading(book) or stem for stem, book in notebooks.items()}
-    sweeps = explorer.script(report / "tables")
-    stems = [*titles, *[EXPLORER] * explorer.swept(sweeps)]
+    sweeps = explorer.collect(report / "tables")
+    stems = [*titles, *([EXPLORER] if sweeps["surfaces"] else [])]
     pages = []
     for stem, notebook in notebooks.items():
         body = linked(convert(notebook), titles)
@@ -32,18 +33,13 @@ def write(report: Path) -> list[Path]:
         pages.append(_page(report, stem, titles[stem], stems, body, foot))
     if EXPLORER in stems:
         body = (TEMPLATE / "explorer.html").read_text("utf-8")
-        body = body.replace("{{data}}", sweeps)
+        body = body.replace("{{data}}", explorer.script(sweeps))
         pages.append(_page(report, EXPLORER, "Explorer: α and T", stems, body))
     else:
         (report / f"{EXPLORER}.html").unlink(missing_ok=True)
     body = linked(index.body(report, notebooks, markdown), titles)
     pages.append(_page(report, "index", f"Report: {called(report)}", stems, body))
     return pages
-
-
-def called(report: Path) -> str:
-    """A report's name, that of the first where this is the run that verifies it."""
-    return report.name.removeprefix("verify-")
 
 
 def executed(report: Path) -> list[Path]:
