@@ -278,7 +278,7 @@ def test_the_command_line_reads_maps_without_torch(tmp_path, capsys):
         assert verdict == "+".join(there)
     Path(files[1]).write_bytes(b"no maps")
     assert deploy.main(files) == 2
-    assert "m.npy is not a .npy file of maps" in capsys.readouterr().err
+    assert "m.npy is not a .npy file of arrays" in capsys.readouterr().err
     reached = {
         name.rpartition(".")[2] for name in code.reached("kdutils.deploy.bundle")
     }
@@ -397,7 +397,7 @@ def test_a_net_that_the_steps_cannot_do_is_refused():
         convert.program(odd)
     with pytest.raises(BundleError, match="has no step for BatchNorm2d"):
         convert.program(models.build("compact", 9, 3, **TINY))
-    with pytest.raises(BundleError, match="expected a net of wafernets"):
+    with pytest.raises(BundleError, match="expected a net of maps"):
         convert.program(odd.body)
 
 
@@ -405,3 +405,40 @@ def test_the_watcher_serves_tables_alone(tmp_path):
     (tmp_path / "net").write_bytes(tiny())
     with pytest.raises(BundleError, match="reads maps: expected a student of a table"):
         model.load(tmp_path / "net")
+
+
+def test_colour_images_are_files_too(tmp_path, capsys):
+    torch.manual_seed(0)
+    net = models.build("airbench", 12, 3, widths=(4, 8))
+    X = np.random.default_rng(0).integers(0, 256, (40, 3, 12, 12)).astype(np.uint8)
+    net.whiten(X)
+    with torch.no_grad():
+        for m in net.train().modules():  # scales, and statistics of these images
+            if isinstance(m, nn.BatchNorm2d):
+                m.bias.uniform_(-1, 1)
+        net(torch.from_numpy(X))
+    data, small = convert.packed(net.eval(), 12, ("a", "b", "c"), id="")
+    found = bundle.loads(data, "f")
+    z = found.score(X)
+    assert np.allclose(z, models.predict(small, X), atol=1e-4)
+    fine = models.predict(net, X)
+    assert np.abs(z - fine).max() < 0.05 * np.ptp(fine) and np.ptp(fine) > 0.1
+    files = [str(tmp_path / name) for name in ("net", "X.npy")]
+    Path(files[0]).write_bytes(data)
+    np.save(files[1], X)
+    assert deploy.main(files) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[-1] for line in lines[1:]] == ["abc"[k] for k in z.argmax(1)]
+    assert deploy.main(["inspect", files[0]]) == 0
+    assert "colour images of 12 x 12 pixels" in capsys.readouterr().out
+    with pytest.raises(BundleError, match=r"\(n, 3, 12, 12\), got \(40, 12, 12\)"):
+        found.score(X[:, 0])
+    with pytest.raises(BundleError, match="uint8"):
+        found.score(X / 255)
+
+
+def test_a_maximum_between_a_convolution_and_a_falling_scale_cannot_be_folded():
+    parts = nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.BatchNorm2d(2)
+    parts[2].weight.data[0] = -1
+    with pytest.raises(ValueError, match="follows no convolution"):
+        convert.folded(nn.Sequential(*parts))

@@ -457,3 +457,50 @@ def test_targets_of_other_views_are_refused():
         train.Batches(X, **how, view_targets=np.zeros((25, 20, 3)))
     with pytest.raises(ValueError, match=r"shape \(9, 19, 3\)"):
         train.Batches(X, **how, view_targets=np.zeros((9, 19, 3)))
+
+
+def coloured(n=6, side=5):
+    return np.random.default_rng(0).integers(0, 256, (n, 3, side, side)).astype("u1")
+
+
+def test_colour_images_move_by_reflection_and_are_mirrored():
+    X = coloured()
+    views = train.Shifts(X, 1)
+    assert len(views) == 18
+    assert np.array_equal(views[4], X) and np.array_equal(views[13], X[..., ::-1])
+    down = np.pad(X, ((0, 0), (0, 0), (1, 1), (0, 0)), "reflect")[:, :, :5]
+    assert np.array_equal(views[1], down)
+
+
+def test_sets_show_each_image_once_in_each_and_mirror_it_in_every_second():
+    X = coloured(40)
+    sets = train.Sets(train.Shifts(X, 1), 40, 4, seed=0)
+    assert len(sets) == 4 and sets[0][:].shape == X.shape
+    mirrored = (sets.chosen >= 9).int()
+    assert (mirrored[1:] != mirrored[:-1]).all() and 0 < mirrored[0].sum() < 40
+    rows = torch.tensor([3, 1])
+    assert torch.equal(sets[2][rows], sets[2][:][rows])
+
+
+def test_batches_show_one_set_an_epoch_with_its_targets_also_after_a_resume():
+    X, logits = coloured(8), torch.arange(16.0).view(2, 8, 1)
+    sets = train.Sets(train.Shifts(X, 1), 8, 2, seed=0)
+    batches = train.Batches(X, batch=3, seed=0, sets=sets, view_targets=logits)
+    for epoch in range(3):
+        if epoch == 2:  # as `fit` does when it resumes
+            order = batches.generator
+            batches = train.Batches(X, batch=3, seed=0, sets=sets, view_targets=logits)
+            batches.generator, batches.epoch = order, epoch
+        for x, t in batches:
+            rows = (t[:, 0] % 8).long()
+            assert torch.equal(t[:, 0] // 8, torch.full((len(x),), epoch % 2))
+            assert torch.equal(x, sets[epoch % 2][rows])
+
+
+def test_descent_gives_small_numbers_their_own_rate_and_leaves_what_is_frozen():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    net[1].weight.requires_grad = False
+    steps = train.descent(net.parameters(), lr=0.5, bias_lr=8, decay=0.4, momentum=0.9)
+    large, small = steps.param_groups
+    assert (large["lr"], small["lr"], small["weight_decay"]) == (0.5, 4.0, 0.05)
+    assert [p.shape for p in large["params"]] == [(2, 2)] and len(small["params"]) == 2

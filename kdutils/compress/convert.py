@@ -15,23 +15,39 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from kdutils.compress import quantize
 from kdutils.compress.prune import layers
 from kdutils.deploy import bundle
+from kdutils.models.photographs import Ninth, Photographs
 from kdutils.models.wafers import Reader, Residual
 
 
 def folded(net: nn.Module) -> nn.Module:
     """A copy in which each convolution has its batch normalisation's work to do.
 
-    Raises ValueError for a normalisation that does not follow a convolution.
+    A maximum may be taken between the two if no scale is negative: the largest stays
+    the largest. Raises ValueError for a normalisation that follows no convolution.
     """
     net = copy.deepcopy(net).eval()
     for part in list(net.modules()):
-        for (name, a), (after, b) in pairwise(list(part.named_children())):
+        some = list(part.named_children())
+        pooled = [
+            (some[k - 1], some[k + 1])
+            for k in range(1, len(some) - 1)
+            if isinstance(some[k][1], nn.MaxPool2d) and _rising(some[k + 1][1])
+        ]
+        for (name, a), (after, b) in [*pairwise(some), *pooled]:
             if isinstance(a, nn.Conv2d) and isinstance(b, nn.BatchNorm2d):
                 setattr(part, name, fuse_conv_bn_eval(a, b))
                 setattr(part, after, nn.Identity())
+        for name, m in some:
+            if isinstance(m, Ninth):
+                setattr(part, name, m.folded())
     if any(isinstance(m, nn.BatchNorm2d) for m in net.modules()):
         raise ValueError("a normalisation that follows no convolution cannot be folded")
     return net
+
+
+def _rising(m: nn.Module) -> bool:
+    """Whether it is a normalisation without a negative scale."""
+    return isinstance(m, nn.BatchNorm2d) and bool((m.weight >= 0).all())
 
 
 def rounded(net: nn.Module, *, bits: int = 8) -> nn.Module:
@@ -52,11 +68,11 @@ def packed(
     id: str,
     limit: int | None = None,
 ) -> tuple[bytes, nn.Module]:
-    """The file of a trained net of `wafernets`, and the net as that file holds it.
+    """The file of a trained net of maps or colour images, and the net as it holds it.
 
     The weights have 8 bits each, or the most of 8 to 4 with which the file has at most
-    `limit` bytes. ValueError if no file is as small; BundleError for a net that has a
-    step that `deploy.runtime` has not.
+    `limit` bytes; the net's `bits` says so. ValueError if no file is as small;
+    BundleError for a net that has a step that `deploy.runtime` has not.
     """
     for bits in range(8, 3, -1):
         small = rounded(net, bits=bits).cpu()
@@ -67,14 +83,15 @@ def packed(
             halves += [scale.numpy()]
             halves += [] if layer.bias is None else [layer.bias.detach().numpy()]
 
-        def predict(maps: np.ndarray, small=small) -> np.ndarray:
+        def predict(inputs: np.ndarray, small=small) -> np.ndarray:
             with torch.no_grad():
-                return small(torch.from_numpy(maps)).numpy()
+                return small(torch.from_numpy(inputs)).numpy()
 
         schema = bundle.Schema(classes=tuple(classes), id=id)
         parts = program(small), weights, halves, side, schema, predict
         file = bundle.packed_maps(*parts)
         if limit is None or len(file) <= limit:
+            small.bits = bits
             return file, small
     raise ValueError(
         f"the net has {len(file):,} bytes with weights of {bits} bits, expected at "
@@ -91,12 +108,13 @@ def torch_bytes(net: nn.Module) -> int:
 
 def program(net: nn.Module) -> list[list]:
     """The steps, as `deploy.runtime` has them, of a net without normalisations."""
-    if not isinstance(net, Reader):
-        raise bundle.BundleError("expected a net of wafernets")
-    steps = [["planes", net.planes]]
+    if not isinstance(net, Reader | Photographs):
+        raise bundle.BundleError("expected a net of maps or of colour images")
+    steps = [["planes", net.planes] if isinstance(net, Reader) else ["colours"]]
     for word, *numbers in _steps(net.body):
-        if word == "relu" and steps[-1][0] in ("conv", "each", "linear"):
-            steps[-1][-1] = 1
+        last = -2 if steps[-1][0] == "max" else -1  # of the largest is the same
+        if word == "relu" and steps[last][0] in ("conv", "each", "linear"):
+            steps[last][-1] = 1
         elif not (word == "flatten" and steps[-1][0] == "mean"):
             steps.append([word, *numbers])
     return steps

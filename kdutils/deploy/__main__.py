@@ -1,6 +1,6 @@
 """deploy: what a student's file holds and says, and the student for other runtimes.
 
-python -m kdutils.deploy FILE readings.csv|maps.npy   # on stdout: row,score,verdict
+python -m kdutils.deploy FILE readings.csv|maps.npy|images.npy   # row,score,verdict
 python -m kdutils.deploy inspect FILE                 # what is inside, for a person
 python -m kdutils.deploy export FILE --to onnx|onnx-int8|c -o OUT
 """
@@ -50,7 +50,7 @@ def inspect(path: str | Path) -> str:
     loaded, (held, _) = bundle.loads(data, name), container.read(data, name)
     student, model = loaded.student, bundle.model_bytes(loaded.student, loaded.prepare)
     of_maps = isinstance(student, Maps)
-    inputs, other = ("maps", "steps") if of_maps else ("readings", "ranges")
+    inputs, other = ("inputs", "steps") if of_maps else ("readings", "ranges")
     parts = (f"{key} {array.dtype}{list(array.shape)}" for key, array in held.items())
     lines = {
         "id": loaded.id or "none",
@@ -83,12 +83,14 @@ def _about_table(loaded: Bundle) -> dict[str, str]:
 
 
 def _about_maps(loaded: Bundle) -> dict[str, str]:
-    side = loaded.student.side
+    side, colours = loaded.student.side, loaded.student.colours
+    rule = f"a pattern is there where its logit exceeds {loaded.threshold:g}"
+    inputs, cells = ("colour images", "pixels") if colours else ("wafer maps", "dies")
     weights = sum(step.W.size for step in loaded.steps if step.W is not None)
     return {
-        "verdict": f"a pattern is there where its logit exceeds {loaded.threshold:g}",
-        "patterns": ", ".join(loaded.classes),
-        "student": f"wafer maps of {side} x {side} dies, {len(loaded.classes)} logits",
+        "verdict": "the class with the largest logit" if colours else rule,
+        "classes" if colours else "patterns": ", ".join(loaded.classes),
+        "student": f"{inputs} of {side} x {side} {cells}, {len(loaded.classes)} logits",
         "weights": f"{weights:,} whole numbers, deflated; float32 activations",
     }
 
@@ -119,18 +121,21 @@ def _steps(loaded: Bundle) -> list[str]:
 
 
 def predict(loaded: Bundle, path: str) -> list[list]:
-    """Lines of row, logits and verdict of a CSV of readings or a .npy of maps."""
+    """Lines of row, logits and verdict of a CSV of readings or a .npy of images."""
     if not isinstance(loaded.student, Maps):
         scores = loaded.score(read_table(path, loaded.features))
         words = [loaded.classes[int(z > loaded.threshold)] for z in scores]
         rows = zip(range(1, len(scores) + 1), scores, words, strict=True)
         return [["row", "score", "verdict"], *rows]
     try:
-        maps = np.load(path, allow_pickle=False)
+        inputs = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as problem:
-        raise BundleError(f"{path} is not a .npy file of maps: {problem}") from None
-    scores, names = loaded.score(maps), np.array(loaded.classes)
-    found = ("+".join(names[row > loaded.threshold]) for row in scores)
+        raise BundleError(f"{path} is not a .npy file of arrays: {problem}") from None
+    scores, names = loaded.score(inputs), np.array(loaded.classes)
+    if loaded.student.colours:
+        found = names[scores.argmax(1)]
+    else:
+        found = ("+".join(names[row > loaded.threshold]) for row in scores)
     rows = ([i, *z, word] for i, (z, word) in enumerate(zip(scores, found), 1))  # noqa: B905
     return [["row", *loaded.classes, "verdict"], *rows]
 
@@ -152,7 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         parser.add_argument("file", help="a student's file, or the word inspect")
         inputs = "a CSV file whose header names the readings, in any order, beside "
-        inputs += "others; a .npy file of maps; after inspect, a student's file"
+        inputs += "others; a .npy file of maps or colour images; after inspect, a "
+        inputs += "student's file"
         parser.add_argument("inputs", help=inputs)
     chosen = parser.parse_args(arguments)
     try:

@@ -21,15 +21,15 @@ W1 is I8, or F32 in a float32 student. Weights of fewer bits are U8: value +
 2^(bits-1), most significant bit first. Bits fill a byte from its low end. The net is
 squash, then `Int8.steps`, or in float32 max(0, Z W1' + b1) w2 + b2.
 
-A student of maps, H = W = the note side. The note net has the steps of `runtime`, each
-its word and numbers, a comma between two:
+A student of maps or colour images, H = W = the note side. The note net has the steps
+of `runtime`, each its word and numbers, a comma between two:
 
 | name     | type         | what                                                      |
 | -------- | ------------ | --------------------------------------------------------- |
 | weights  | U8           | whole numbers, int8 in C order of (out, in, k, k), layer  |
 |          |              | by layer, deflated: 8 bits take 7.5, fewer take fewer     |
 | halves   | F16          | by layer: a scale for each output, then its biases if any |
-| golden   | F32 (k, out) | the logits of `golden_maps(side)`                         |
+| golden   | F32 (k, out) | the logits of `golden_maps` or `golden_images`            |
 """
 
 from __future__ import annotations
@@ -74,11 +74,19 @@ class Schema:
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """A net of maps of side x side: its steps of `runtime`, and its arrays as filed."""
+    """A net of maps, or of colour images, of side x side: steps, and arrays as filed.
+
+    Its first step, of `runtime`, says which.
+    """
 
     side: int
     steps: tuple[Step, ...]
     arrays: dict[str, np.ndarray] = field(repr=False)
+
+    @property
+    def colours(self) -> bool:
+        """Whether it reads colour images, each of one class."""
+        return self.steps[0].word == "colours"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +122,7 @@ class Bundle:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """A table's answer up to the threshold, and above it; a map's patterns."""
+        """A table's answer up to the threshold, and above it; patterns, classes."""
         return self.schema.classes
 
     @property
@@ -136,14 +144,15 @@ class Bundle:
         return [first, hidden, Step("linear", (1, 1, 0), w2, b=b2)]
 
     def score(self, X: np.ndarray) -> np.ndarray:
-        """Raw inputs -> float32 logits: (n,) of readings, (n, classes) of maps.
+        """Raw inputs -> float32 logits: (n,) of readings, else (n, classes).
 
-        X: (n, d), columns as in `features`, NaN = missing; or maps (n, side, side) of
-        0, 1 and 2, whose logits depend on that map alone. BundleError for another
-        shape, or a map with another value.
+        X: (n, d), columns as in `features`, NaN = missing; maps (n, side, side) of 0, 1
+        and 2; or colour images uint8 (n, 3, side, side); logits depend on that input
+        alone. BundleError for another shape, or a map with another value.
         """
         if isinstance(self.student, Maps):
-            maps = checked(X, self.student.side)
+            check = checked_images if self.student.colours else checked
+            maps = check(X, self.student.side)
             logits = np.empty((len(maps), len(self.classes)), np.float32)
             for row, one in enumerate(maps):
                 logits[row] = runtime.run(self.steps, one)
@@ -185,9 +194,9 @@ def packed_maps(
     schema: Schema,
     predict: Callable[[np.ndarray], np.ndarray],
 ) -> bytes:
-    """A student of maps as a file's bytes: see `compress.convert.packed`.
+    """A student of maps or images as a file's bytes: see `compress.convert.packed`.
 
-    net: steps; weights, halves: arrays in their order; predict: golden maps -> the
+    net: steps; weights, halves: arrays in their order; predict: golden inputs -> the
     logits that must be repeated. The file is read again here, so numpy has repeated
     them: BundleError if it does not.
     """
@@ -196,7 +205,7 @@ def packed_maps(
     held = {
         "weights": np.frombuffer(deflate.compress(flat) + deflate.flush(), np.uint8),
         "halves": np.concatenate([np.ravel(a).astype(np.float16) for a in halves]),
-        "golden": np.asarray(predict(golden_maps(side)), np.float32),
+        "golden": np.asarray(predict(_golden(net, side)), np.float32),
     }
     about = {"format": FORMAT, "id": schema.id, "classes": _line(schema.classes)}
     about |= {"side": str(side), "net": ",".join(" ".join(map(str, s)) for s in net)}
@@ -268,6 +277,28 @@ def golden_maps(side: int, rows: int = ROWS) -> np.ndarray:
     chances = 0.05 + 0.7 * np.stack([chance[i % 4] for i in range(rows)])
     failed = _shares(rows, side**2).reshape(rows, side, side) < chances
     return ((1 + failed) * (radius <= 1)).astype(np.uint8)
+
+
+def golden_images(side: int, rows: int = ROWS) -> np.ndarray:
+    """Colour images uint8 (rows, 3, side, side) that every bundle repeats."""
+    return (256 * _shares(rows, 3 * side**2)).reshape(rows, 3, side, side).astype("u1")
+
+
+def _golden(net: list, side: int, rows: int = ROWS) -> np.ndarray:
+    """The golden inputs of a net that begins with its first step."""
+    return (golden_images if net[0][0] == "colours" else golden_maps)(side, rows)
+
+
+def checked_images(images: np.ndarray, side: int) -> np.ndarray:
+    """Colour images uint8 (n, 3, side, side); BundleError for another type or shape."""
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[1:] != (3, side, side):
+        raise BundleError(
+            f"expected images of shape (n, 3, {side}, {side}), got {images.shape}"
+        )
+    if images.dtype != np.uint8:
+        raise BundleError(f"expected images of bytes (uint8), got {images.dtype}")
+    return images
 
 
 def checked(maps: np.ndarray, side: int) -> np.ndarray:
@@ -356,7 +387,7 @@ def _maps(held: dict, about: dict) -> Bundle:
     if not 1 <= side <= 4096 or not len(logits):
         raise ValueError(f"its maps are {len(logits)} of {side} x {side}")
     net = [_words(text) for text in about["net"].split(",")]
-    X = golden_maps(side, len(logits))
+    X = _golden(net, side, len(logits))
     steps = _steps(net, X[0], _Numbers(held["weights"], held["halves"]))
     if not steps[-1].shape == (len(classes),) == logits.shape[1:]:
         raise ValueError(f"its net does not end in {len(classes)} logits")

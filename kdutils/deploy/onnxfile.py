@@ -3,8 +3,9 @@
 The models take "readings" float32 (n, d) in the order of the bundle's features, NaN
 where a reading is missing, and give "logit" float32 (n,) and "fail" bool (n,). Scaler
 and `prepare.squash` are in the graph. Of maps they take "maps" uint8 (n, side, side)
-and give "logit" and "there", (n, classes). The metadata hold `features`, `units` and
-`classes` as JSON lists, `id` and `threshold`.
+and give "logit" and "there", (n, classes). Of colour images they take "images" uint8
+(n, 3, side, side) and give "logit" and "class" int64 (n,), from 0. The metadata hold
+`features`, `units` and `classes` as JSON lists, `id` and `threshold`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def exact(bundle) -> bytes:
     float sums in another order.
     """
     graph, kept = _Graph(), []
-    x = "maps" if isinstance(bundle.student, Maps) else "readings"
+    x = _input(bundle)
     for step in bundle.steps:
         if step.word == "keep":
             kept.append(x)
@@ -150,6 +151,18 @@ def _planes(graph: _Graph, x: str, step: Step) -> str:
     return graph.add("Cast", graph.add("Concat", *parts, axis=1), to=TensorProto.FLOAT)
 
 
+def _colours(graph: _Graph, x: str, step: Step) -> str:
+    x = graph.add("Cast", x, to=TensorProto.FLOAT)
+    return graph.add("Div", graph.add("Sub", x, graph.put(128)), graph.put(64))
+
+
+def _input(bundle) -> str:
+    """What the model's input is called."""
+    if not isinstance(bundle.student, Maps):
+        return "readings"
+    return "images" if bundle.student.colours else "maps"
+
+
 def _conv(graph: _Graph, x: str, step: Step) -> str:
     k, stride, padding, _, relu = step.numbers[-5:]
     alone = step.word == "each"
@@ -178,18 +191,24 @@ def _flatten(graph: _Graph, x: str, step: Step) -> str:
 
 def _model(graph: _Graph, bundle, logit: str) -> bytes:
     """The whole file; `logit` names what has shape (n, 1), or of maps (n, classes)."""
-    of_maps, threshold = isinstance(bundle.student, Maps), float(bundle.threshold)
+    x, threshold = _input(bundle), float(bundle.threshold)
     made, FLOAT = helper.make_tensor_value_info, TensorProto.FLOAT
-    if of_maps:
+    if x != "readings":
         graph.add("Identity", logit, output="logit")
         side, shape, verdict = bundle.student.side, ["n", len(bundle.classes)], "there"
-        inputs = made("maps", TensorProto.UINT8, ["n", side, side])
+        planes = [3] if x == "images" else []
+        inputs = made(x, TensorProto.UINT8, ["n", *planes, side, side])
     else:
         graph.add("Squeeze", logit, graph.put([1], dtype=np.int64), output="logit")
         shape, verdict = ["n"], "fail"
         inputs = made("readings", FLOAT, ["n", len(bundle.features)])
-    graph.add("Greater", "logit", graph.put(threshold), output=verdict)
-    outputs = [made("logit", FLOAT, shape), made(verdict, TensorProto.BOOL, shape)]
+    outputs = [made("logit", FLOAT, shape)]
+    if x == "images":
+        graph.add("ArgMax", "logit", output="class", axis=1, keepdims=0)
+        outputs += [made("class", TensorProto.INT64, ["n"])]
+    else:
+        graph.add("Greater", "logit", graph.put(threshold), output=verdict)
+        outputs += [made(verdict, TensorProto.BOOL, shape)]
     whole = helper.make_graph(
         graph.nodes, "student", [inputs], outputs, graph.constants
     )

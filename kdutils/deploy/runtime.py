@@ -1,8 +1,8 @@
 """runtime: the arithmetic of a student in numpy, step by step.
 
 A net is a list of steps; each takes what the one before left. Of a table that is
-float32 (n, d), all rows at once; of a map first uint8 (H, W), then (H, W, channels) or
-(n,), one map at a time, so that its logits depend on that map alone.
+float32 (n, d), all rows at once; of a map first uint8 (H, W), of a colour image (3, H,
+W), then (H, W, channels) or (n,), one at a time, so that its logits depend on it alone.
 
 | step                                        | what it does                         |
 | ------------------------------------------- | ------------------------------------ |
@@ -10,6 +10,7 @@ float32 (n, d), all rows at once; of a map first uint8 (H, W), then (H, W, chann
 | round, low, high                            | whole multiples of a scale, clipped  |
 | planes, p                                   | 1: the map as 0, .5 and 1;           |
 |                                             | 2: its dies, its failed dies         |
+| colours                                     | bytes, less 128, by 64               |
 | conv, out, k, stride, padding, bias, relu   | k x k over all channels              |
 | each, k, stride, padding, bias, relu        | k x k, each channel on its own       |
 | linear, out, bias, relu                     | of numbers                           |
@@ -53,7 +54,7 @@ class Step(NamedTuple):
 
 
 def run(steps: list[Step], x: np.ndarray, kept: list | None = None) -> np.ndarray:
-    """What the last step leaves of rows (n, d), or of a map (H, W) of 0, 1 and 2."""
+    """What the last step leaves of rows (n, d), a map (H, W), an image (3, H, W)."""
     kept = [] if kept is None else kept
     for step in steps:
         if step.word == "keep":
@@ -79,6 +80,10 @@ def _planes(x: np.ndarray, step: Step) -> np.ndarray:
     if step.numbers == (1,):
         return x[..., None].astype(np.float32) / np.float32(2)
     raise ValueError(f"{step.numbers[0]} planes, expected 1 or 2")
+
+
+def _colours(x: np.ndarray, step: Step) -> np.ndarray:
+    return (x.transpose(1, 2, 0).astype(np.float32) - 128) / 64
 
 
 def _conv(x: np.ndarray, step: Step) -> np.ndarray:
@@ -151,6 +156,7 @@ STEPS: dict[str, tuple[int, Callable]] = {
     "squash": (0, _squash),
     "round": (2, _round),
     "planes": (1, _planes),
+    "colours": (0, _colours),
     "conv": (6, _conv),
     "each": (5, _each),
     "linear": (3, _linear),

@@ -190,7 +190,16 @@ def fidelity(teacher: np.ndarray, logits: np.ndarray) -> float:
 
 
 def macro_f1(y: np.ndarray, logits: np.ndarray) -> float:
-    """Mean F1 over the labels that are there or predicted once; 1 if none is."""
+    """Mean F1 over the labels that are there or predicted once; 1 if none is.
+
+    y: sets of labels (n, K), or one class each, int64 (n,).
+    """
+    if np.ndim(y) == 1:
+        every = np.arange(logits.shape[1])
+        y, logits = (
+            y[:, None] == every,
+            np.equal(logits.argmax(1)[:, None], every) - 0.5,
+        )
     known = [f for f in by_label(y, logits)["f1"] if f is not None]
     return float(np.mean(known)) if known else 1.0
 

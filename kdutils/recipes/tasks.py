@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from kdutils import losses, metrics, models, stats, train
 from kdutils.data import Split, images, symmetry, tables, wafers
 from kdutils.data.simulate import wafersim
-from kdutils.store.config import Count, Natural, Share
+from kdutils.store.config import Count, Natural, Positive, Share
 
 PARTS = ("train", "val", "test")
 
@@ -31,6 +32,8 @@ class Sizes:
     head: Natural = 0
     channels: Count = 1
     dropout: Share = 0.0
+    width: Positive = 1.0
+    gelu: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,29 @@ class Readings(Images):
         return self.predict(net, X)[None].astype(np.float16)
 
 
+class Photographs(Images):
+    """Colour images uint8 (n, 3, H, W), shown moved and mirrored; nets take bytes."""
+
+    def load(self, config: dict) -> Split:
+        """The split of a seed, with `val` images kept for validation."""
+        own = {key: config[key] for key in ("seed", "val", "root")}
+        return images.split(config["source"], **own)
+
+    def views(self, X, count: int, seed: int, *, max_shift: int = 0) -> train.Sets:
+        """So many ways to show all images, drawn once."""
+        return train.Sets(train.Shifts(X, max_shift), len(X), count, seed)
+
+    def batches(self, X, *targets, batch: int, seed: int, sets=None, views=None):
+        """Fresh batches (x, *targets, logits of the set shown, if any)."""
+        how = {"batch": batch, "seed": seed, "view_targets": views}
+        return train.Batches(X, *targets, sets=sets, **how)
+
+    def mirrored(self, net: nn.Module, X) -> np.ndarray:
+        """Mean logits (n, K) over the images and their mirror images."""
+        both = partial(train.Shifts, max_shift=0)
+        return models.predict(net, X, batch=500, augment=both, views=2)
+
+
 class Wafers(Images):
     """Wafer maps of any set of patterns, augmented by the symmetries of a square."""
 
@@ -205,6 +231,7 @@ class Wafers(Images):
 
 
 IMAGES, READINGS, WAFERS = Images(), Readings(), Wafers()
+PHOTOGRAPHS = Photographs()
 
 
 def of(config: dict) -> Images:

@@ -34,7 +34,8 @@ def again(system: str) -> list[str]:
     lines = []
     for id in ids:
         line = ledger.find(id)
-        recipe = importlib.import_module(f"kdutils.recipes.{line['recipe']}")
+        name = line["recipe"].partition("-")[0]
+        recipe = importlib.import_module(f"kdutils.recipes.{name}")
         folder = runs.open(recipe, id).folder
         found = json.loads((folder / runs.RECORD).read_text())["record"]
         pairs = zip(found["rows"], line["record"]["rows"], strict=True)

@@ -120,11 +120,13 @@ def map(
     recipe: ModuleType,
     configs: Iterable[dict],
     *,
+    part: str = "",
     device: str = "auto",
     workers: int | None = None,
 ) -> pd.DataFrame:
     """Compute, resume or look up every config; one row per item of each record's rows.
 
+    part: a word for these configs, where a stage maps one recipe more than once.
     device: where nets are trained: auto, cpu or cuda; workers: processes at once, each
     with one thread; by default KD_WORKERS or the number of processors. Each finished
     run prints one line on stderr. Raises ValueError, before anything is computed, for a
@@ -137,22 +139,25 @@ def map(
     kept = {} if ledger.fresh(stage) else old
     runs = _found(stage, recipe, configs, kept, ranges.device(device), workers)
     manifest = {"params": _params(stage), "configs": configs}
-    paths.write(_manifest(stage, recipe), ledger.canonical(manifest).encode())
+    paths.write(_manifest(stage, recipe, part), ledger.canonical(manifest).encode())
     if paths.reports().name == "paper":
         lines = [kept.get(run.id) or _record(stage, run.id) for run in runs]
-        ledger.keep(stage, _name(recipe), lines, old)
+        ledger.keep(stage, _name(recipe, part), lines, old)
     return _rows(stage, recipe, runs, kept)
 
 
-def collect(stage: str, recipe: ModuleType, *, device: str = "auto") -> pd.DataFrame:
+def collect(
+    stage: str, recipe: ModuleType, *, part: str = "", device: str = "auto"
+) -> pd.DataFrame:
     """The rows of a stage's last `map` of a recipe: config and record columns, `run`.
 
     What is missing of them is computed again. Raises ValueError where there was no map
     or where the parameters of the stage have changed since.
     """
-    if not _manifest(stage, recipe).exists():
+    manifest = _manifest(stage, recipe, part)
+    if not manifest.exists():
         raise ValueError(f"{stage} has no runs in {paths.reports().name}: run it first")
-    manifest = json.loads(_manifest(stage, recipe).read_text())
+    manifest = json.loads(manifest.read_text())
     if manifest["params"] != _params(stage):
         raise ValueError(
             f"{paths.params(stage)} has changed since {stage} ran in "
@@ -202,9 +207,9 @@ def _rows(
     return pd.DataFrame(rows, columns=None if rows else list(base))
 
 
-def _manifest(stage: str, recipe: ModuleType) -> Path:
+def _manifest(stage: str, recipe: ModuleType, part: str) -> Path:
     """Where a recipe's last `map` in a stage keeps its configs."""
-    return paths.runs(stage) / f"{_name(recipe)}.json"
+    return paths.runs(stage) / f"{_name(recipe, part)}.json"
 
 
 def _params(stage: str) -> str:
@@ -213,8 +218,8 @@ def _params(stage: str) -> str:
     return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
 
 
-def _name(recipe: ModuleType) -> str:
-    return recipe.__name__.rsplit(".", 1)[-1]
+def _name(recipe: ModuleType, part: str = "") -> str:
+    return recipe.__name__.rsplit(".", 1)[-1] + (f"-{part}" if part else "")
 
 
 def _key(config: dict, data: str) -> str:

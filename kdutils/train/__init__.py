@@ -1,8 +1,9 @@
 """train: fit one net, or many small students at once; tree and TabNet teachers."""
 
-from kdutils.train.batches import Batches, Shifts, shifts
-from kdutils.train.fit import History, constant, cosine, fit
+from kdutils.train.batches import Batches, Sets, Shifts, shifts
+from kdutils.train.fit import SCHEDULES, History, constant, cosine, descent, fit
 
 __all__ = [
-    "Batches", "History", "Shifts", "constant", "cosine", "fit", "shifts",
+    "SCHEDULES", "Batches", "History", "Sets", "Shifts", "constant", "cosine",
+    "descent", "fit", "shifts",
 ]  # fmt: skip

@@ -21,12 +21,22 @@ class Batches:
     view_targets: float (V, n, K), a target for each view; the batch then ends with the
     shown view's: teacher and student see the same crop (Beyer et al. 2022, "consistent
     teaching").
+    sets: instead of `augment`, E ways to show all rows, such as `Sets`; epoch e shows
+    set e modulo E, and view_targets are (E, n, K): a teacher is asked E times in all.
     One generator, seeded, draws order and views: make a fresh object for each fit.
     The last batch may be short, it is never dropped.
     """
 
     def __init__(
-        self, X, *targets, batch, seed, scale=None, augment=None, view_targets=None
+        self,
+        X,
+        *targets,
+        batch,
+        seed,
+        scale=None,
+        augment=None,
+        sets=None,
+        view_targets=None,
     ) -> None:
         self.X, self.scale, self.batch = torch.as_tensor(X), scale, batch
         self.targets = tuple(torch.as_tensor(a) for a in targets)
@@ -36,7 +46,9 @@ class Batches:
                 f"{len(self.X)} inputs, expected one length"
             )
         self.views = None if augment is None else _tensor(augment(X))
-        count = 1 if self.views is None else len(self.views)
+        self.sets, self.epoch = sets, 0
+        shown = self.views if sets is None else sets
+        count = 1 if shown is None else len(shown)
         if view_targets is not None and view_targets.shape[:2] != (count, len(self.X)):
             raise ValueError(
                 f"batches: view_targets of shape {tuple(view_targets.shape)}, expected "
@@ -50,8 +62,13 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         order = torch.randperm(len(self.X), generator=self.generator)
+        at = None if self.sets is None else self.epoch % len(self.sets)
+        shown = None if at is None else self.sets[at]
+        self.epoch += 1
         for rows in order.split(self.batch):
-            if self.views is None:
+            if shown is not None:
+                view, x = at, shown[rows]
+            elif self.views is None:
                 view, x = torch.zeros_like(rows), self.X[rows]
             else:
                 some = len(self.views)
@@ -66,22 +83,72 @@ class Shifts:
     """The (2 m + 1)^2 views of images (n, H, W) moved by up to m pixels, uncopied.
 
     View i (2 m + 1) + j is moved by (m - i, m - j) pixels down and right, the border
-    filled with zeros. Indexed as an array (V, n, H, W) is, by view or view and row.
+    filled with zeros. Of images (n, C, H, W) it is filled by reflection, and as many
+    views again are mirrored. Indexed as an array (V, n, ...) is, by view or view and
+    row.
     """
 
     def __init__(self, X, max_shift: int) -> None:
-        X, self.side = torch.as_tensor(X), 2 * max_shift + 1
-        _, H, W = X.shape
-        self.windows = pad(X, (max_shift,) * 4).unfold(1, H, 1).unfold(2, W, 1)
+        X, self.side, m = torch.as_tensor(X), 2 * max_shift + 1, max_shift
+        self.mirrored, (H, W) = X.ndim == 4, X.shape[-2:]
+        if self.mirrored:
+            border = ((0, 0), (0, 0), (m, m), (m, m))
+            X = torch.from_numpy(np.pad(X.numpy(), border, "reflect"))
+            windows = X.unfold(2, H, 1).unfold(3, W, 1).movedim(1, 3)
+        else:
+            windows = pad(X, (m,) * 4).unfold(1, H, 1).unfold(2, W, 1)
+        self.windows = windows
 
     def __len__(self) -> int:
-        return self.side**2
+        return self.side**2 * (1 + self.mirrored)
 
     def __getitem__(self, at) -> Tensor:
         view, rows = at if isinstance(at, tuple) else (at, slice(None))
         if isinstance(view, int) and not 0 <= view < len(self):
             raise IndexError(f"view {view} of {len(self)}")
-        return self.windows[rows, view // self.side, view % self.side]
+        plain = view % self.side**2
+        x = self.windows[rows, plain // self.side, plain % self.side]
+        if self.mirrored:
+            turned = torch.as_tensor(view >= self.side**2)
+            x = torch.where(turned.view(-1, 1, 1, 1), x.flip(-1), x)
+        return x
+
+
+class Sets:
+    """E ways to show n images: set e holds one view of each, drawn once.
+
+    views: such as `Shifts`. Where half of them are mirrored, an image is mirrored in
+    every second set (Jordan 2024, arXiv 2404.00498, "alternating flip").
+    """
+
+    def __init__(self, views, n: int, count: int, seed: int) -> None:
+        draw = torch.Generator().manual_seed(seed)
+        some = len(views) // (1 + views.mirrored)
+        chosen = torch.randint(some, (count, n), generator=draw)
+        if views.mirrored:
+            first = torch.randint(2, (n,), generator=draw)
+            chosen += some * ((first + torch.arange(count)[:, None]) % 2)
+        self.views, self.chosen = views, chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, e: int) -> Shown:
+        return Shown(self.views, self.chosen[e])
+
+
+class Shown:
+    """n images, each in one view: indexed by rows, read as they are asked for."""
+
+    def __init__(self, views, chosen: Tensor) -> None:
+        self.views, self.chosen = views, chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, rows) -> Tensor:
+        at = torch.arange(len(self))[rows]
+        return self.views[self.chosen[at], at]
 
 
 def shifts(max_shift: int) -> Callable | None:

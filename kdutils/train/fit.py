@@ -36,9 +36,35 @@ def cosine(done: float) -> float:
     return (1 + math.cos(math.pi * done)) / 2
 
 
+def triangle(done: float) -> float:
+    """Up from .2 to 1 over the first 23 % of all steps, then down to .07.
+
+    Jordan 2024, arXiv 2404.00498, for descent with momentum in few epochs.
+    """
+    up = 0.23
+    return 0.2 + 0.8 * done / up if done < up else 1 - 0.93 * (done - up) / (1 - up)
+
+
+def descent(parameters, *, lr: float, bias_lr: float = 1.0, decay: float, **own):
+    """Nesterov's descent, in which the numbers of one axis have bias_lr times the rate.
+
+    These are biases and normalisations; their decay is as much smaller, so that rate
+    times decay is the same for all (Jordan 2024). What needs no gradient stays.
+    """
+    some = [p for p in parameters if p.requires_grad]
+    groups = [{"params": [p for p in some if p.ndim > 1], "weight_decay": decay}]
+    small = {"lr": lr * bias_lr, "weight_decay": decay / bias_lr}
+    groups += [{"params": [p for p in some if p.ndim < 2], **small}]
+    how = {"lr": lr, "nesterov": True, "fused": True, **own}
+    return torch.optim.SGD(groups, **how)
+
+
 def constant(done: float) -> float:
     """The learning rate as given, to the end."""
     return 1.0
+
+
+SCHEDULES = {"cosine": cosine, "triangle": triangle, "constant": constant}
 
 
 def fit(
@@ -88,6 +114,7 @@ def fit(
         if checkpoint is not None and Path(checkpoint).exists():
             history, best, step = _load(checkpoint, net, steps, batches, seed, epochs)
             first = len(history.loss) + 1
+            batches.epoch = len(history.loss)
         written = time.monotonic()
         for epoch in range(first, epochs + 1):
             if patience is not None and epoch - 1 - history.best_epoch >= patience:

@@ -1,0 +1,236 @@
+"""recipes.networks: networks that people deploy: one run is one net, taught or not.
+
+Every run sees the training rows in `sets` fixed sets of augmented views, one set an
+epoch, again from the first when they are through. A net that is to teach keeps its
+logits of all of them: its students meet the same views (Beyer et al. 2022, "consistent
+teaching"), and it is asked once for all students. A net may begin with another run's
+weights, and learn with weights of a few bits (`compress.quantize.tune`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from torch import nn
+
+from kdutils import losses, metrics, models, train
+from kdutils.compress import convert, quantize
+from kdutils.data import Split
+from kdutils.recipes.tasks import PHOTOGRAPHS, Sizes
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
+
+
+@dataclass(frozen=True)
+class Config:
+    """One net: its data, its sizes, how it learns, what it learns from.
+
+    arm: its row's name in tables; sets: of augmented views; teaches: whether its logits
+    of these are kept; teacher, start: runs that it learns from and begins with, or "";
+    alpha: the teacher's weight; smoothing: of the labels; bits: of its weights while it
+    learns, 32 for float; file_bytes: the most that its file may have, 0 for no file.
+    """
+
+    arm: str
+    source: str
+    root: str
+    seed: Natural
+    val: Natural
+    net: str
+    sizes: Sizes
+    epochs: Count
+    batch: Count
+    lr: Positive
+    bias_lr: Positive
+    momentum: Share
+    decay: NotNegative
+    schedule: str
+    smoothing: Share
+    augment: dict
+    sets: Count
+    bf16: bool
+    teaches: bool = False
+    teacher: str = ""
+    start: str = ""
+    alpha: Share = 0.0
+    T: Positive = 1.0
+    bits: Count = 32
+    file_bytes: Natural = 0
+
+
+def plan(arms: dict[str, dict], rows=None, **settings) -> list[dict]:
+    """One config per arm and seed.
+
+    arms: name -> {seeds, and what is its own over `settings`}. An arm's `teacher` and
+    `start` name arms of `rows`, earlier runs of this recipe, whose run of the same seed
+    is meant; lists of alpha and T make a grid.
+    """
+    configs = []
+    for name, own in arms.items():
+        how = {**settings, **own}
+        for seed in range(how.pop("seeds")):
+            config = {**how, "arm": name, "seed": seed}
+            for key in ("teacher", "start"):
+                if key in how:
+                    config[key] = _run(rows, how[key], seed, f"arm {name}: {key}")
+            alphas, temperatures = (_list(how.get(key)) for key in ("alpha", "T"))
+            for a in alphas:
+                for t in temperatures:
+                    set_ = {"alpha": a, "T": t}
+                    some = {k: v for k, v in set_.items() if v is not None}
+                    configs.append({**config, **some})
+    return configs
+
+
+def _list(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def _run(rows, arm: str, seed: int, what: str) -> str:
+    """The id of an arm's run of a seed."""
+    found = [] if rows is None else rows[(rows["arm"] == arm) & (rows["seed"] == seed)]
+    if not len(found):
+        raise ValueError(f"{what} is {arm!r}, of which there is no run of seed {seed}")
+    return found["run"].iloc[0]
+
+
+def task(config: dict):
+    """What the config's kind of data needs."""
+    return PHOTOGRAPHS
+
+
+def digest(config: dict) -> str:
+    """The content of the source's files."""
+    return task(config).digest(config)
+
+
+def untrained(config: dict, parts: Split) -> nn.Module:
+    """The net of a config with its initial weights."""
+    own = task(config)
+    shape = parts.train.X.shape[-1], own.outputs(config)
+    net = own.build(config["net"], config["sizes"], config["seed"], *shape)
+    if isinstance(net, models.photographs.Airbench):
+        net.whiten(parts.train.X[:5000])
+    return net
+
+
+def trained(run, parts: Split) -> nn.Module:
+    """The net of a finished run."""
+    return models.load(untrained(run.config, parts), run.arrays("weights"))
+
+
+def loss(config: dict) -> Callable:
+    """(z, y[, t]) -> the config's loss of a batch."""
+    if config.get("teacher"):
+        kd = losses.kd.using(kind="multiclass", alpha=config["alpha"], T=config["T"])
+        return lambda z, y, t: kd(z, t.float(), y)
+    hard = losses.get("hard")
+    return lambda z, y: hard(z, y=y, kind="multiclass", smoothing=config["smoothing"])
+
+
+def learn(config: dict, run, parts: Split) -> nn.Module:
+    """The net, trained from its labels and, if it has one, its teacher."""
+    own, X, y = task(config), parts.train.X, parts.train.y
+    net, views = untrained(config, parts), None
+    if config.get("start"):
+        net = trained(run.need(_self(), config["start"]), parts)
+    if config.get("teacher"):
+        teacher = run.need(_self(), config["teacher"])
+        same = ("source", "root", "seed", "val", "augment", "sets")
+        if wrong := [key for key in same if teacher.config[key] != config[key]]:
+            raise ValueError(
+                f"{wrong[0]} is not the teacher's: expected the same views"
+            )
+        views = teacher.arrays("views")["views"]
+    sets = shown(config, parts)
+    how = {"batch": config["batch"], "seed": config["seed"]}
+    keys = ("lr", "bias_lr", "momentum", "decay")
+    optimizer = partial(train.descent, **{key: config[key] for key in keys})
+
+    def fit(net: nn.Module) -> None:
+        train.fit(
+            net,
+            own.batches(X, y, sets=sets, views=views, **how),
+            loss(config),
+            epochs=config["epochs"],
+            optimizer=optimizer,
+            schedule=train.SCHEDULES[config["schedule"]],
+            seed=config["seed"],
+            bf16=config["bf16"] and config.get("bits", 32) == 32,
+            **run.training("weights"),
+        )
+
+    if config.get("bits", 32) < 32:
+        return quantize.tune(net, fit, bits=config["bits"])
+    fit(net)
+    return net
+
+
+def shown(config: dict, parts: Split):
+    """The sets of views of the training rows that a config's net is shown."""
+    X, count, seed = parts.train.X, config["sets"], config["seed"]
+    return task(config).views(X, count, seed, **config["augment"])
+
+
+def compute(config: dict, run) -> dict:
+    """Train, predict, and count; one row."""
+    own = task(config)
+    parts = own.load(config)
+    run.step("weights", lambda: models.arrays(learn(config, run, parts)))
+    net = trained(run, parts)
+    fast = models.autocast(net, config["bf16"])
+
+    def predict() -> dict[str, np.ndarray]:
+        return {
+            "val": own.predict(fast, parts.val.X),
+            "test": own.predict(fast, parts.test.X),
+            "mirrored": own.mirrored(fast, parts.test.X),
+        }
+
+    logits = run.step("logits", predict)
+    if config.get("teaches"):
+        run.step("views", lambda: {"views": asked(config, parts, fast)})
+    teacher, row = None, {"system": config["arm"], **own.facts(config, parts)}
+    if config.get("teacher"):
+        teacher = run.need(_self(), config["teacher"]).arrays("logits")["test"]
+        row["teacher_acc"] = metrics.accuracy(parts.test.y, teacher)
+    row |= metrics.summary(parts.test.y, logits["test"], teacher)
+    row["mirrored_acc"] = metrics.accuracy(parts.test.y, logits["mirrored"])
+    row["macro_f1"] = metrics.macro_f1(parts.test.y, logits["test"])
+    val = parts.val.y, logits["val"]
+    row["val_acc"] = metrics.accuracy(*val) if len(parts.val) else None
+    row["params"] = models.parameters(net)
+    row["float_bytes"] = convert.torch_bytes(net)
+    if config.get("file_bytes"):
+        row |= filed(config, parts, net)
+    return {"rows": [row]}
+
+
+def asked(config: dict, parts: Split, net: nn.Module) -> np.ndarray:
+    """A net's logits float16 (sets, n, K) of every view that is shown."""
+    own, sets = task(config), shown(config, parts)
+    return np.stack([own.predict(net, sets[e]) for e in range(len(sets))]).astype("f2")
+
+
+def filed(config: dict, parts: Split, net: nn.Module) -> dict:
+    """The bytes of the file that ships, its bits, and its accuracy as it is read."""
+    side, classes = parts.test.X.shape[-1], task(config).outputs(config)
+    names = tuple(f"class {k}" for k in range(classes))
+    how = {"id": f"{config['source']}-{'0' * 12}", "limit": config["file_bytes"]}
+    file, small = convert.packed(net, side, names, **how)
+    own = task(config)
+    return {
+        "packed_bytes": len(file),
+        "packed_bits": small.bits,
+        "packed_val_acc": metrics.accuracy(
+            parts.val.y, own.predict(small, parts.val.X)
+        ),
+        "packed_acc": metrics.accuracy(parts.test.y, own.predict(small, parts.test.X)),
+    }
+
+
+def _self():
+    return sys.modules[__name__]
