@@ -20,21 +20,26 @@ from torch import nn
 from kdutils import losses, metrics, models, train
 from kdutils.compress import convert, quantize
 from kdutils.data import Split
+from kdutils.recipes import tasks
 from kdutils.recipes.tasks import PHOTOGRAPHS, Sizes
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
+
+REFERS = ("teacher", "start", "beside")  # keys of a config that name other runs
 
 
 @dataclass(frozen=True)
 class Config:
     """One net: its data, its sizes, how it learns, what it learns from.
 
-    arm: its row's name in tables; sets: of augmented views; teaches: whether its logits
-    of these are kept; teacher, start: runs that it learns from and begins with, or "";
-    alpha: the teacher's weight; smoothing: of the labels; bits: of its weights while it
-    learns, 32 for float; file_bytes: the most that its file may have, 0 for no file.
+    student, method: its names in tables; sets: of augmented views; teaches: whether its
+    logits of these are kept; teacher, start, beside: runs that it learns from, begins
+    with and is compared with, or ""; alpha: the teacher's weight; smoothing: of the
+    labels; bits: of its weights while it learns, 32 for float; file_bytes: the most
+    that its file may have, 0 for no file.
     """
 
-    arm: str
+    student: str
+    method: str
     source: str
     root: str
     seed: Natural
@@ -55,46 +60,44 @@ class Config:
     teaches: bool = False
     teacher: str = ""
     start: str = ""
+    beside: str = ""
     alpha: Share = 0.0
     T: Positive = 1.0
     bits: Count = 32
     file_bytes: Natural = 0
 
 
-def plan(arms: dict[str, dict], rows=None, **settings) -> list[dict]:
-    """One config per arm and seed.
+def plan(arms: list[dict], rows=None, **settings) -> list[dict]:
+    """One config per arm and seed, and per cell where alpha and T are lists.
 
-    arms: name -> {seeds, and what is its own over `settings`}. An arm's `teacher` and
-    `start` name arms of `rows`, earlier runs of this recipe, whose run of the same seed
-    is meant; lists of alpha and T make a grid.
+    arms: {student, method, seeds, and what is its own over `settings`}. An arm's
+    `teacher`, `start` and `beside` are 'student/method' of `rows`, earlier runs of this
+    recipe: of the same seed, the one of the best validation accuracy is meant.
     """
     configs = []
-    for name, own in arms.items():
-        how = {**settings, **own}
+    for arm in arms:
+        how = {**settings, **arm}
+        grid = [how.pop(key, default) for key, default in (("alpha", 0.0), ("T", 1.0))]
+        alphas, temperatures = (g if isinstance(g, list) else [g] for g in grid)
         for seed in range(how.pop("seeds")):
-            config = {**how, "arm": name, "seed": seed}
-            for key in ("teacher", "start"):
-                if key in how:
-                    config[key] = _run(rows, how[key], seed, f"arm {name}: {key}")
-            alphas, temperatures = (_list(how.get(key)) for key in ("alpha", "T"))
-            for a in alphas:
-                for t in temperatures:
-                    set_ = {"alpha": a, "T": t}
-                    some = {k: v for k, v in set_.items() if v is not None}
-                    configs.append({**config, **some})
+            ids = {k: _run(rows, how[k], seed, k) for k in REFERS if k in how}
+            configs += [
+                {**how, **ids, "seed": seed, "alpha": float(a), "T": float(t)}
+                for a in alphas
+                for t in temperatures
+            ]
     return configs
 
 
-def _list(value) -> list:
-    return value if isinstance(value, list) else [value]
-
-
-def _run(rows, arm: str, seed: int, what: str) -> str:
-    """The id of an arm's run of a seed."""
-    found = [] if rows is None else rows[(rows["arm"] == arm) & (rows["seed"] == seed)]
-    if not len(found):
-        raise ValueError(f"{what} is {arm!r}, of which there is no run of seed {seed}")
-    return found["run"].iloc[0]
+def _run(rows, name: str, seed: int, key: str) -> str:
+    """The id of the best run of 'student/method' of a seed."""
+    student, _, method = name.partition("/")
+    which = {"student": student, "method": method, "seed": seed}
+    if rows is not None and len(rows):
+        found = rows[(rows[list(which)] == list(which.values())).all(axis=1)]
+        if len(found):
+            return found.loc[found["val_acc"].idxmax(), "run"]
+    raise ValueError(f"{key} is {name!r}, of which there is no run of seed {seed}")
 
 
 def task(config: dict):
@@ -193,7 +196,7 @@ def compute(config: dict, run) -> dict:
     logits = run.step("logits", predict)
     if config.get("teaches"):
         run.step("views", lambda: {"views": asked(config, parts, fast)})
-    teacher, row = None, {"system": config["arm"], **own.facts(config, parts)}
+    teacher, row = None, own.facts(config, parts)
     if config.get("teacher"):
         teacher = run.need(_self(), config["teacher"]).arrays("logits")["test"]
         row["teacher_acc"] = metrics.accuracy(parts.test.y, teacher)
@@ -202,6 +205,9 @@ def compute(config: dict, run) -> dict:
     row["macro_f1"] = metrics.macro_f1(parts.test.y, logits["test"])
     val = parts.val.y, logits["val"]
     row["val_acc"] = metrics.accuracy(*val) if len(parts.val) else None
+    if config.get("beside"):
+        base = run.need(_self(), config["beside"]).arrays("logits")["test"]
+        row |= tasks.paired(parts.test.y, logits["test"], base)
     row["params"] = models.parameters(net)
     row["float_bytes"] = convert.torch_bytes(net)
     if config.get("file_bytes"):

@@ -1,0 +1,77 @@
+"""networks: rows of the recipe `networks` in, tidy tables out (`summary` says how).
+
+All seeds are judged on one official test set, so an interval speaks of another training
+of the same kind, and McNemar's counts of other images.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from kdutils.views.images import CELL, MEANS, mcnemar
+from kdutils.views.summary import (
+    SETTING,
+    contrast,
+    delta,
+    favourite,
+    holm,
+    picked,
+    summarise,
+)
+
+SIZES = ("params", "float_bytes", "packed_bytes", "packed_bits", "epochs")
+MORE = ("teacher_acc", "mirrored_acc", "macro_f1")
+
+
+def joined(*parts: pd.DataFrame) -> pd.DataFrame:
+    """The rows of several maps of the recipe."""
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def tidy(*parts: pd.DataFrame) -> pd.DataFrame:
+    """All rows, with their gain over the label-only net of the same name and seed."""
+    rows = joined(*parts)
+    alone = rows[rows["method"] == "label-only"]
+    rows["coefficient"] = None
+    for name, column in {"gain": "test_acc", "gain_val": "val_acc"}.items():
+        rows[name] = delta(rows, alone, column, ["student"])
+    return rows
+
+
+def swept(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of nets that were distilled at several cells of alpha and T."""
+    cells = rows[rows["method"] == "kd"].groupby("student")[["alpha", "T"]]
+    many = cells.apply(lambda some: len(some.drop_duplicates()) > 1)
+    rows = rows[rows["student"].isin(many[many].index)]
+    return rows.fillna({"only_mine": 0, "only_base": 0, "mcnemar_p": 1.0})
+
+
+def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
+    """Paired accuracy of one method minus another's, each at its chosen cell."""
+    best = picked(rows, ["student", "method"], "val_acc")
+    names = ["method", one, other, "test_acc", ["student"]]
+    return contrast(best, *names).rename(
+        columns=lambda c: c.replace("difference", "gain")
+    )
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per net and method, each seed at its cell of the best validation.
+
+    acc is of the net in float; packed that of the file that ships, cost their paired
+    difference. p_holm adjusts for the methods of one net.
+    """
+
+    def cell(group: pd.DataFrame) -> dict:
+        line = favourite(group, CELL) | {"net": group["net"].iloc[0]}
+        return line | (mcnemar(group) if "only_mine" in group else {})
+
+    best = picked(rows, ["student", "method"], "val_acc")
+    quality = {"acc": "test_acc", "gain": "gain"}
+    if "packed_acc" in best:
+        best = best.assign(cost=best["packed_acc"] - best["test_acc"])
+        quality |= {"packed": "packed_acc", "cost": "cost"}
+    means = (*MORE, *SIZES, *(m for m in MEANS if m != "kl"))
+    how = {"p": {"gain": "p"}, "extra": cell, "sort": ["params", "method"]}
+    frame = summarise(best, ["student", "method"], quality, means, **how)
+    return holm(frame, [*SETTING, "student"])
