@@ -33,7 +33,7 @@ from kdutils.compress import convert
 from kdutils.data import images
 from kdutils.data.simulate import wafersim
 from kdutils.deploy import bundle as bundles
-from kdutils.recipes.tasks import IMAGES, READINGS, WAFERS
+from kdutils.recipes.tasks import IMAGES, PHOTOGRAPHS, READINGS, WAFERS
 from kdutils.train import grid
 from kdutils.train import students as stack
 
@@ -386,6 +386,56 @@ def map_rates(
     ]
 
 
+def photograph_training(
+    *, net="mobilenetv2", repeats=3, batch=64, steps=4, bf16=True
+) -> list[dict]:
+    """Colour images a second in training, of MobileNetV2 or of another net.
+    Baseline: the DataLoader loop with torchvision's transforms, float32.
+
+    Both move and mirror 32 x 32 images, and descend with Nesterov's momentum.
+    """
+    from torchvision.transforms import v2
+
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (steps * batch, 3, 32, 32)).astype(np.uint8)
+    y = rng.integers(0, 10, len(X))
+    shown = [v2.RandomCrop(32, 4, padding_mode="reflect"), v2.RandomHorizontalFlip()]
+    shown += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+    change = v2.Compose([*shown, v2.Normalize([0.5] * 3, [0.25] * 3)])
+    pictures = [Image.fromarray(x) for x in X.transpose(0, 2, 3, 1)]
+    built = models.build(net, 32, 10)
+    body = built.body.to(memory_format=torch.contiguous_format)
+
+    def loader() -> None:
+        data = DataLoader(Each(change, pictures, y.tolist()), batch, shuffle=True)
+        how = {"lr": 0.01, "momentum": 0.9, "nesterov": True}
+        optimizer = torch.optim.SGD(body.train().parameters(), **how)
+        for x, target in data:
+            value = cross_entropy(body(x), target)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+
+    def fit(bf16: bool) -> None:
+        own = models.build(net, 32, 10)
+        sets = PHOTOGRAPHS.views(X, 1, 0, max_shift=4)
+        batches = PHOTOGRAPHS.batches(X, y, batch=batch, seed=0, sets=sets)
+        descent = partial(train.descent, lr=0.01, decay=0.0, momentum=0.9)
+        how = {"epochs": 1, "optimizer": descent, "device": "cpu", "bf16": bf16}
+        train.fit(own, batches, cross_entropy, **how)
+
+    ways = {"DataLoader loop": loader, "fit, float32": partial(fit, False)}
+    ways |= {"fit, bf16": partial(fit, True)} if bf16 else {}
+    took = taken(ways, repeats)
+    how = {"net": net, "batch": batch, "steps": steps, "repeats": repeats}
+    return [
+        {"way": way, **how}
+        | mean("images_per_second", len(X) / seconds)
+        | mean("times_dataloader", took["DataLoader loop"] / seconds)
+        for way, seconds in took.items()
+    ]
+
+
 def fresh(name: str = "compact", **sizes) -> nn.Module:
     """A net of maps with the initial weights of seed 0."""
     return WAFERS.build(name, sizes, 0, *SHAPE)
@@ -405,6 +455,7 @@ BENCHES = {
     "wafers-latency": map_latency,
     "wafers-training": map_training,
     "wafers-maps": map_rates,
+    "photographs": photograph_training,
     "edge-latency": device.latency,
     "edge-model": device.answers,
     "edge-throughput": device.throughput,

@@ -79,6 +79,8 @@ def plan(arms: list[dict], rows=None, **settings) -> list[dict]:
         how = {**settings, **arm}
         grid = [how.pop(key, default) for key, default in (("alpha", 0.0), ("T", 1.0))]
         alphas, temperatures = (g if isinstance(g, list) else [g] for g in grid)
+        if max(alphas) > 0 and "teacher" not in how:
+            raise ValueError(f"alpha of {arm} is above 0: expected a teacher as well")
         for seed in range(how.pop("seeds")):
             ids = {k: _run(rows, how[k], seed, k) for k in REFERS if k in how}
             configs += [

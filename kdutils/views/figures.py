@@ -925,7 +925,7 @@ METHODS = {"label-only": style.GREY, "label-smoothing": style.ORANGE, "kd": styl
 
 @style.styled
 def photographs(images: np.ndarray, views: list[np.ndarray]) -> Figure:
-    """Images uint8 (n, 3, H, W) in the first row, a set of their views in each other."""
+    """Images uint8 (n, 3, H, W) in the first row, then a row for each set of views."""
     rows = ["images", *(f"set {e}" for e in range(len(views)))]
     figure, axes = style.page(len(rows), len(images), 0.85, "One view of each a set")
     for line, name, some in zip(axes, rows, [images, *views], strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from kdutils.views.images import CELL, MEANS, mcnemar
+from kdutils.views.scoreboard import part
 from kdutils.views.summary import (
     SETTING,
     contrast,
@@ -53,6 +54,32 @@ def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     return contrast(best, *names).rename(
         columns=lambda c: c.replace("difference", "gain")
     )
+
+
+def scored(
+    rows: pd.DataFrame | None, system: str, others: pd.DataFrame | None = None
+) -> pd.DataFrame | None:
+    """What a stage says to a system's claims, after `others`: `more` of `scoreboard`.
+
+    The teacher is the net that learnt from labels, the student the net that was taught,
+    each the one of the best mean validation accuracy. Real data alone count.
+    """
+    parts = [] if others is None else [others]
+    if rows is not None and (rows["kind"] == "real").all():
+        best = picked(rows, ["student", "method"], "val_acc")
+        taught = best["method"] == "kd"
+        for name, some in {
+            "teacher": best[~taught],
+            "student-kd": best[taught],
+        }.items():
+            named = some["student"] + ", " + some["method"]
+            which = some.groupby(named)["val_acc"].mean().idxmax()
+            own = some[named == which]
+            basis = f"{which}; {own['net'].iloc[0]}, {own['params'].iloc[0]:,} weights"
+            basis += f", {own['epochs'].iloc[0]} epochs"
+            keys = (f"{system}/{name}", "accuracy", "test_acc", basis)
+            parts.append(part(own, *keys))
+    return pd.concat(parts, ignore_index=True) if parts else None
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
