@@ -135,6 +135,7 @@ def test_what_is_official_has_a_digest_without_its_files(tmp_path):
     ("name", "sizes"),
     [
         ("mnist", [55_000, 5_000, 10_000]),
+        ("cifar10", [45_000, 5_000, 10_000]),
         ("pneumoniamnist", [4_698, 524, 624]),  # 10 of 4,708 are in test as well
     ],
 )

@@ -97,7 +97,7 @@ students, device = [{"lr": 0.1, "sizes": {}}], "auto"
         ("source: 3", "is 3: expected text$"),
         ("bf16: 1", "is 1: expected true or false$"),
         ("students: [{lr: 0.1, alpha: 2}]", "is .*: expected alpha from 0 to 1$"),
-        ("students: [{lr: 1, sizes: {width: [4]}}]", "has no key width$"),
+        ("students: [{lr: 1, sizes: {wide: [4]}}]", "has no key wide$"),
         ("students: [{epoch: 1}]", "has no key epoch$"),
         ("device: gpu", "is 'gpu': expected auto or cpu or cuda$"),
     ],

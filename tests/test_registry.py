@@ -218,14 +218,14 @@ def test_a_spoilt_archive_leaves_one_sentence_and_no_file(
         registry.find("secom", str(data))
     said = str(refused.value)
     assert "\n" not in said and said.count(site.url) == 1
-    assert said.startswith(f"secom is not whole in {data / 'secom'} and secom.data")
+    assert said.startswith(f"secom is not whole in {data / 'secom'} and secom.zip")
     assert said.endswith(
-        "get secom.data and secom_labels.data from "
-        "https://archive.ics.uci.edu/dataset/179/secom and put them there"
+        "get secom.zip from https://archive.ics.uci.edu/dataset/179/secom and put it "
+        "there"
     )
     assert left(data) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(SourceError, match=r"Not a directory.*get secom.data"):
+    with pytest.raises(SourceError, match=r"Not a directory.*get secom.zip"):
         registry.find("secom", str(tmp_path / "file"))
 
 
@@ -287,14 +287,14 @@ def test_a_new_data_set_is_one_entry(site, tmp_path, monkeypatch):
     assert images.digest("own") == entry.sha256[0] and len(site.paths) == 1
 
 
-SETS = ["secom", "mnist", "pneumoniamnist", "mixedwm38", "wm811k"]
+SETS = ["secom", "mnist", "pneumoniamnist", "cifar10", "mixedwm38", "wm811k"]
 
 
 def put(root, *names):
     """Empty files where those of the data sets belong."""
     for name in names:
-        (root / name).mkdir()
         for file in [*DATASETS[name].files][: 1 if "wm" in name else None]:
+            (root / name / file).parent.mkdir(parents=True, exist_ok=True)
             (root / name / file).touch()
 
 

@@ -67,14 +67,15 @@ def packed(
     *,
     id: str,
     limit: int | None = None,
+    most: int = 8,
 ) -> tuple[bytes, nn.Module]:
     """The file of a trained net of maps or colour images, and the net as it holds it.
 
-    The weights have 8 bits each, or the most of 8 to 4 with which the file has at most
-    `limit` bytes; the net's `bits` says so. ValueError if no file is as small;
+    The weights have `most` bits each, or as many of fewer, down to 4, as keep the file
+    within `limit` bytes; the net's `bits` says so. ValueError if no file is as small;
     BundleError for a net that has a step that `deploy.runtime` has not.
     """
-    for bits in range(8, 3, -1):
+    for bits in range(most, 3, -1):
         small = rounded(net, bits=bits).cpu()
         weights, halves = [], []
         for layer in layers(small).values():

@@ -25,6 +25,9 @@ SECOM = "secom.data", "secom_labels.data"
 # Row numbers in secom.data, counted from 1, of values that a second copy contradicts.
 UNCONFIRMED = (*range(1, 20), 24, 39, 41, 46, 49, 50, 51, 58, 59, 63, 65)
 _LABEL = re.compile(r'(-?1)\s+"?(\d\d/\d\d/\d{4} \d\d:\d\d:\d\d)"?')
+CIFAR10 = [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)]
+CIFAR10 += ["cifar-10-batches-bin/test_batch.bin"]
+RECORD = 1 + 3 * 32 * 32  # bytes of an image and its label in them
 IDX = 0x800  # idx: the type code of unsigned bytes
 SIDE = 52  # of a wafer map
 PATTERNS = (
@@ -120,6 +123,28 @@ def pneumoniamnist(place: Path) -> Rows:
         row = np.arange(len(y))
         order = sorted(row, key=lambda i: (hashlib.sha256(X[i]).digest(), y[i]))
         held.append((X[order], y[order], np.repeat(part, len(y)), row[order]))
+    return rows(*map(np.concatenate, zip(*held, strict=True)))
+
+
+def cifar10(place: Path) -> Rows:
+    """CIFAR-10's binary version (Krizhevsky 2009): colour images of 32 x 32.
+
+    A record is a label and 1,024 bytes each of red, green and blue, row by row.
+    """
+    held = []
+    for name in CIFAR10:
+        path = place / name
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        if not data.size or data.size % RECORD:
+            raise ValueError(
+                f"{path} holds {data.size:,} bytes where whole records of {RECORD:,} "
+                "were expected: remove it to download it again"
+            )
+        records = data.reshape(-1, RECORD)
+        _values(str(path), records[:, 0], 9)
+        part = "test" if name == CIFAR10[-1] else "train"
+        X = records[:, 1:].reshape(-1, 3, 32, 32)
+        held.append((X, records[:, 0], np.repeat(part, len(X)), np.arange(len(X))))
     return rows(*map(np.concatenate, zip(*held, strict=True)))
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import hashlib
 import http.client
 import json
 import os
+import tarfile
 import tempfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from kdutils import paths
 from kdutils.data import Rows, readers
 
-ERRORS = OSError, ValueError, http.client.HTTPException, zlib.error, zipfile.BadZipFile
+ERRORS = OSError, ValueError, http.client.HTTPException, zlib.error, EOFError
+ERRORS += zipfile.BadZipFile, tarfile.TarError
+ARCHIVES = ".zip", ".tar.gz"
 
 
 class SourceError(ValueError):
@@ -32,7 +36,8 @@ class DataSet:
     modality: 'table', 'image' or 'wafer'; read: its folder, or its one file if it is
     got by hand -> Rows; sha256: of contents known to be real;
     files: name -> official md5, or '' where the content alone is checked;
-    urls: addresses tried in this order, with {} for the file's name, or of a zip file;
+    urls: addresses tried in this order, with {} for the file's name, or of an archive
+    (zip or tar.gz) with all of them, which may also lie in the folder itself;
     by_hand: how to get one of the files that cannot be fetched: its content may differ;
     kind: of what has no files, 'simulated' or 'yours'; classes: how many, of images.
     """
@@ -87,6 +92,29 @@ DATASETS = {
         licence="CC BY 4.0",
         files={"pneumoniamnist.npz": "28209eda62fecd6e6a2d98b1501bb15f"},
         urls=("https://zenodo.org/records/10519652/files/{}?download=1",),
+    ),
+    "cifar10": DataSet(
+        "image",
+        read=readers.cifar10,
+        sha256=("57048d4af0068bd3d3f3266f91f9fddab8bcdfe0a827ecda10378ba5d9ebe143",),
+        page="https://www.cs.toronto.edu/~kriz/cifar.html",
+        licence="not stated",
+        files=dict(
+            zip(
+                readers.CIFAR10,
+                (
+                    "5dd7e06a14cb22eb9f671a540d1b7c25",
+                    "5ea93a67294ea407fff1d09f752e9692",
+                    "942cd6a4bcdd0dd3c604fbe906cb4421",
+                    "ae636b3ba5c66a11e91e8cb52e771fcb",
+                    "53f37980c15c3d472c316c40844f3f0d",
+                    "803d5f7f4d78ea53de84dbe85f74fb6d",
+                ),
+                strict=True,
+            )
+        ),
+        urls=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+        classes=10,
     ),
     "digits": DataSet(
         "image",
@@ -166,10 +194,12 @@ def find(name: str, root: str = "", *, timeout: float = 60) -> Path:
             "remove the folder to make it again"
         )
     try:
-        if missing and "" in its.files.values():  # one archive holds them all
+        if missing and its.urls and its.urls[0].endswith(ARCHIVES):
             check = functools.partial(_check, its)
-            missing = [*its.files]
-            fetch(its.urls, place, its.files, check=check, timeout=timeout)
+            missing = [PurePosixPath(its.urls[0]).name]
+            own = place / missing[0]
+            urls = [own.as_uri()] if own.is_file() else its.urls
+            fetch(urls, place, its.files, check=check, timeout=timeout)
         else:
             for file in missing:
                 urls = [url.format(file) for url in its.urls]
@@ -178,7 +208,7 @@ def find(name: str, root: str = "", *, timeout: float = 60) -> Path:
     except SourceError as error:
         raise SourceError(
             f"{name} is not whole in {place} and {error}: get {' and '.join(missing)} "
-            f"from {its.page} and put them there"
+            f"from {its.page} and put {'them' if len(missing) > 1 else 'it'} there"
         ) from None
     return place
 
@@ -193,7 +223,7 @@ def fetch(
 ) -> None:
     """Download files to the folder `place` from the first address that has them.
 
-    urls: of the one file, or of a zip archive with all; files: name -> md5, '' for any;
+    urls: of the one file, or of an archive with all; files: name -> md5, '' for any;
     check: raises ValueError unless a folder holds what is expected;
     timeout: seconds without an answer.
     Raises SourceError, one sentence with each address's reason, and leaves no file.
@@ -207,14 +237,18 @@ def fetch(
                 if check:
                     check(Path(part))
                 for name in files:
+                    (place / name).parent.mkdir(exist_ok=True)
                     os.replace(Path(part) / name, place / name)
             return
         except ERRORS as error:
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
             if isinstance(error, zipfile.BadZipFile):
                 reason = "it is not a whole zip archive"
+            elif isinstance(error, tarfile.TarError | EOFError | gzip.BadGzipFile):
+                reason = "it is not a whole tar.gz archive"
             failed.append(f"{url} ({reason})")
-    what, where = " and ".join(files), " nor from ".join(failed)
+    packed = {PurePosixPath(url).name for url in urls if url.endswith(ARCHIVES)}
+    what, where = " and ".join(packed or files), " nor from ".join(failed)
     raise SourceError(f"{what} could not be downloaded from {where}")
 
 
@@ -225,8 +259,8 @@ def md5_of(path: Path) -> str:
 
 def _receive(url: str, part: Path, files: dict[str, str], timeout: float) -> None:
     """Write what an address answers to `part`; raises what is wrong with it."""
-    zipped = url.partition("?")[0].endswith(".zip")
-    path = part / ("archive" if zipped else next(iter(files)))
+    packed = url.endswith(ARCHIVES)
+    path = part / (PurePosixPath(url).name if packed else next(iter(files)))
     received = 0
     with urllib.request.urlopen(url, timeout=timeout) as answer, path.open("wb") as out:
         expected = answer.headers.get("Content-Length")
@@ -234,16 +268,29 @@ def _receive(url: str, part: Path, files: dict[str, str], timeout: float) -> Non
             received += out.write(block)
     if expected and received != int(expected):
         raise OSError(f"it ended after {received} of {expected} bytes")
-    if zipped:
-        with zipfile.ZipFile(path) as archive:
-            members = {PurePosixPath(name).name: name for name in archive.namelist()}
-            for name in files:
-                if name not in members:
-                    raise ValueError(f"the archive has no {name}")
-                (part / name).write_bytes(archive.read(members[name]))
+    if packed:
+        for name, held in _unpacked(path, [*files]):
+            (part / name).parent.mkdir(exist_ok=True)
+            (part / name).write_bytes(held)
     for name, md5 in files.items():
         if md5 and (found := md5_of(part / name)) != md5:
             raise ValueError(f"its md5 is {found} where {md5} was expected")
+
+
+def _unpacked(path: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Each named file's bytes; in a zip or tar.gz archive, under its last name."""
+    zipped = path.suffix == ".zip"
+    with zipfile.ZipFile(path) if zipped else tarfile.open(path, "r:gz") as archive:
+        listed = archive.namelist() if zipped else archive.getnames()
+        members = {PurePosixPath(member).name: member for member in listed}
+        for name in names:
+            last = PurePosixPath(name).name
+            if last not in members:
+                raise ValueError(f"the archive has no {last}")
+            if zipped:
+                yield name, archive.read(members[last])
+            else:
+                yield name, archive.extractfile(members[last]).read()
 
 
 def read(name: str, root: str = "") -> Rows:

@@ -228,6 +228,7 @@ def filed(config: dict, parts: Split, net: nn.Module) -> dict:
     side, classes = parts.test.X.shape[-1], task(config).outputs(config)
     names = tuple(f"class {k}" for k in range(classes))
     how = {"id": f"{config['source']}-{'0' * 12}", "limit": config["file_bytes"]}
+    how["most"] = min(8, config.get("bits", 8))
     file, small = convert.packed(net, side, names, **how)
     own = task(config)
     return {

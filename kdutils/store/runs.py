@@ -31,7 +31,7 @@ from kdutils.store import config as settings
 
 RECORD, DONE, LOCK = "record.json", "DONE", ".lock"
 # What a progress line says of a config.
-NAMES = ("source", "rows", "site", "group", "student", "way", "net", "seed")
+NAMES = ("source", "rows", "site", "group", "student", "method", "way", "net", "seed")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def _plain(*names: str) -> dict[str, Name]:
 NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
     "source": {
         "mnist": Name("MNIST"),
+        "cifar10": Name("CIFAR-10"),
         **_plain("digits", "tester"),
         "secom": Name("SECOM"),
         "secom-time": Name("SECOM by time"),
@@ -59,6 +60,7 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
         "takd": Name("TAKD"),
         **_plain("born-again"),
         "fitnet": Name("FitNet"),
+        "qat": Name("QAT"),
     },
     "arm": {
         "label-only": Name(color=GREY),
@@ -112,12 +114,13 @@ LEAD = {  # stage -> the figure that answers its question
     "05_wafer_label_free": "wafer-labels",
     "06_prune_quantize": "pareto",
     "07_edge_watcher": "watcher-lots",
+    "08_kd_cifar10": "cifar10",
     "99_results": "pareto",
 }
 TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")
 # Quantities in [0, 1], as their intervals then are; never a delta.
 SCORES = ("auc", "roc_auc", "acc", "accuracy", "agreement", "val_fidelity")
-SCORES += ("exact", "int8", "views8", "macro_f1", "value")
+SCORES += ("packed", "exact", "int8", "views8", "macro_f1", "value")
 
 # Decimals by a column's name, or by the words that it starts with; others have 4.
 GIVEN = {
@@ -128,7 +131,17 @@ GIVEN = {
     "noise",
     "rho",
 }  # settings: as they are
-WHOLE = {"bytes", "labels", "n", "nonzero", "order", "params", "tried", "fold"}
+WHOLE = {
+    "packed_bits",
+    "bytes",
+    "labels",
+    "n",
+    "nonzero",
+    "order",
+    "params",
+    "tried",
+    "fold",
+}
 WHOLE |= {"only_mine", "only_base", "n_train", "n_test", "n_omitted"}
 WHOLE |= {"mcnemar_seeds", "epochs", "subclass", "class", "count"}
 WHOLE |= {"minutes", "escapes", "fails", "overkill", "passes"}

@@ -22,7 +22,7 @@ KINDS |= {list: "a list"}
 # By the last word of a name: what is expected of every number it holds.
 RANGES = dict.fromkeys(("alpha", "alphas"), ranges.SHARE)
 RANGES |= dict.fromkeys(("T", "temperature", "temperatures"), ranges.POSITIVE)
-SIZES = {"widths", "depth", "head", "channels"}  # of nets, in a list's entries
+SIZES = {"widths", "depth", "head", "channels", "width", "gelu"}  # of nets, in lists
 
 
 def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:

@@ -42,6 +42,7 @@ def write(root: str, *names: str, seed: int = 0) -> tuple[Path, ...]:
     secom: 400 rows of 60 readings, 100 of them fails, over 90 days: 6 columns are
     constant, 5 mostly missing; 10 readings and one interaction carry the verdict.
     mnist, pneumoniamnist: 1,200 + 400 and 300 + 60 + 120 images of 28 x 28.
+    cifar10: 600 + 200 colour images of 32 x 32.
     mixedwm38: 420 maps of 52 x 52, 20 of them copies (some turned) of others;
     wm811k: 200 maps of many sizes.
     Returns the folders; refuses one with a file that is not a miniature's.
@@ -101,6 +102,19 @@ def _pneumoniamnist(seed: int) -> dict[str, bytes]:
         arrays[f"{name}_images"] = X[rows]
         arrays[f"{name}_labels"] = y[rows, None]
     return {"pneumoniamnist.npz": _npz(arrays)}
+
+
+def _cifar10(seed: int) -> dict[str, bytes]:
+    """Glyphs in a colour of their class's own, on a ground of any."""
+    rng = np.random.default_rng([seed, 3])
+    X, y = _images(rng, classes=10, n=800)
+    X = np.pad(X, ((0, 0), (2, 2), (2, 2)))[:, None] / 255
+    ink = rng.uniform(0, 255, (10, 3))[y, :, None, None]
+    ground = rng.uniform(0, 255, (len(X), 3))[:, :, None, None]
+    X = np.round(X * ink + (1 - X) * ground).astype(np.uint8).reshape(len(X), -1)
+    records = np.column_stack((y, X))
+    parts = np.split(records, (120, 240, 360, 480, 600))
+    return {k: part.tobytes() for k, part in zip(readers.CIFAR10, parts, strict=True)}
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
@@ -184,6 +198,7 @@ MAKERS = {
     "secom": _secom,
     "mnist": _mnist,
     "pneumoniamnist": _pneumoniamnist,
+    "cifar10": _cifar10,
     "mixedwm38": _mixedwm38,
     "wm811k": _wm811k,
 }
