@@ -18,6 +18,8 @@ from kdutils.deploy import bundle
 from kdutils.models.photographs import Ninth, Photographs
 from kdutils.models.wafers import Reader, Residual
 
+CLOSING = {"relu": 1, "relu6": 2}  # what may close a step, and its number there
+
 
 def folded(net: nn.Module) -> nn.Module:
     """A copy in which each convolution has its batch normalisation's work to do.
@@ -114,8 +116,8 @@ def program(net: nn.Module) -> list[list]:
     steps = [["planes", net.planes] if isinstance(net, Reader) else ["colours"]]
     for word, *numbers in _steps(net.body):
         last = -2 if steps[-1][0] == "max" else -1  # of the largest is the same
-        if word == "relu" and steps[last][0] in ("conv", "each", "linear"):
-            steps[last][-1] = 1
+        if word in CLOSING and steps[last][0] in ("conv", "each", "linear"):
+            steps[last][-1] = CLOSING[word]
         elif not (word == "flatten" and steps[-1][0] == "mean"):
             steps.append([word, *numbers])
     return steps
@@ -125,6 +127,8 @@ def _steps(part: nn.Module) -> Iterator[list]:
     for m in part.children():
         if isinstance(m, Residual):
             yield from (["keep"], *_steps(m), ["add"])
+        elif isinstance(m, nn.Sequential):
+            yield from _steps(m)
         elif isinstance(m, nn.Conv2d) and m.groups in (1, m.in_channels):
             rest = m.kernel_size[0], m.stride[0], m.padding[0], int(m.bias is not None)
             alone = m.groups > 1 and m.groups == m.out_channels
@@ -135,7 +139,7 @@ def _steps(part: nn.Module) -> Iterator[list]:
             yield ["max", m.kernel_size]
         elif isinstance(m, nn.AdaptiveAvgPool2d) and m.output_size == 1:
             yield ["mean"]
-        elif isinstance(m, nn.Flatten | nn.ReLU):
+        elif isinstance(m, nn.Flatten | nn.ReLU | nn.ReLU6):
             yield [type(m).__name__.lower()]
         elif not isinstance(m, nn.Identity | nn.Dropout):
             kind = type(m).__name__

@@ -139,6 +139,12 @@ def _linear(graph: _Graph, x: str, step: Step) -> str:
         y = graph.add("MatMul", x, graph.put(np.atleast_2d(W).T))
     y = y if step.scale is None else graph.add("Mul", y, graph.put(step.scale))
     y = y if step.b is None else graph.add("Add", y, graph.put(step.b))
+    return _closed(graph, y, step)
+
+
+def _closed(graph: _Graph, y: str, step: Step) -> str:
+    if step.numbers[-1] == 2:
+        return graph.add("Clip", y, graph.put(0), graph.put(6))
     return graph.add("Relu", y) if step.numbers[-1] else y
 
 
@@ -164,13 +170,13 @@ def _input(bundle) -> str:
 
 
 def _conv(graph: _Graph, x: str, step: Step) -> str:
-    k, stride, padding, _, relu = step.numbers[-5:]
+    k, stride, padding, *_ = step.numbers[-5:]
     alone = step.word == "each"
     W = step.W.transpose(2, 0, 1)[:, None] if alone else step.W.transpose(3, 2, 0, 1)
     inputs = [x, graph.put(W), *([] if step.b is None else [graph.put(step.b)])]
     how = {"kernel_shape": [k] * 2, "strides": [stride] * 2, "pads": [padding] * 4}
     y = graph.add("Conv", *inputs, group=len(W) if alone else 1, **how)
-    return graph.add("Relu", y) if relu else y
+    return _closed(graph, y, step)
 
 
 _each = _conv

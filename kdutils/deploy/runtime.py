@@ -13,7 +13,7 @@ W), then (H, W, channels) or (n,), one at a time, so that its logits depend on i
 | colours                                     | bytes, less 128, by 64               |
 | conv, out, k, stride, padding, bias, relu   | k x k over all channels              |
 | each, k, stride, padding, bias, relu        | k x k, each channel on its own       |
-| linear, out, bias, relu                     | of numbers                           |
+| linear, out, bias, relu                     | of numbers; relu: 2 cuts off at 6    |
 | keep                                        | remembers what there is              |
 | add                                         | adds what was remembered last        |
 | max, k                                      | the largest of each k x k, without   |
@@ -130,10 +130,12 @@ def _linear(x: np.ndarray, step: Step) -> np.ndarray:
 
 
 def _closed(y: np.ndarray, step: Step) -> np.ndarray:
-    """The bias and the ReLU of a step."""
+    """The bias of a step, and its ReLU (1) or ReLU6 (2)."""
     if step.b is not None:
         y += step.b
-    return np.maximum(y, 0, out=y) if step.numbers[-1] else y
+    if step.numbers[-1]:
+        np.maximum(y, 0, out=y)
+    return np.minimum(y, 6, out=y) if step.numbers[-1] == 2 else y
 
 
 def _max(x: np.ndarray, step: Step) -> np.ndarray:

@@ -131,7 +131,14 @@ def mobilenetv2(side: int, classes: int, width: float = 1.0) -> nn.Module:
         net.features[2].conv[1][0].stride = (1, 1)
     if side <= 32:
         net.features[0][0].stride = (1, 1)
-    return Photographs(net)
+    blocks = [
+        (Residual if getattr(m, "use_res_connect", False) else nn.Sequential)(
+            *getattr(m, "conv", m)
+        )
+        for m in net.features
+    ]
+    pooled = nn.AdaptiveAvgPool2d(1), nn.Flatten(), net.classifier
+    return Photographs(nn.Sequential(*blocks, *pooled))
 
 
 MODELS = {"airbench": airbench, "mobilenetv2": mobilenetv2, "resnet50": resnet50}
