@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -489,3 +490,31 @@ def test_one_row_at_a_time_gives_the_same_logits(students, prepare, X, name):
     assert [one(z) for z in Z] == student.logits(Z).tolist()
     with pytest.raises(ValueError, match="needs a static student"):
         students["weight-only"].one()
+
+
+@pytest.mark.parametrize("key", ["scalars", "b1", "scale"])
+def test_a_number_that_is_none_is_refused_although_the_checksum_is_right(saved, key):
+    held, about = container.read(saved.read_bytes(), "f")
+    held = {name: array.copy() for name, array in held.items()}
+    held[key].flat[0] = np.nan
+    with pytest.raises(bundle.BundleError, match="is not finite"):
+        bundle.loads(container.write(held, about), "f")
+
+
+def test_only_a_plain_file_of_some_size_is_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", "/dev/zero"):
+        with pytest.raises(bundle.BundleError, match="is not a plain file"):
+            bundle.load(path)
+    monkeypatch.setattr(bundle, "LARGEST", 10)
+    (tmp_path / "large").write_bytes(b"x" * 11)
+    with pytest.raises(bundle.BundleError, match="has 11 bytes, expected at most 10"):
+        bundle.load(tmp_path / "large")
+
+
+def test_a_header_of_a_thousand_brackets_is_one_sentence():
+    text = b'{"a":' + b"[" * 100_000
+    data = len(text).to_bytes(8, "little") + text
+    data += zlib.crc32(data).to_bytes(4, "little")
+    with pytest.raises(bundle.BundleError, match="is not a student bundle"):
+        container.read(data, "f")

@@ -450,3 +450,11 @@ def test_a_maximum_between_a_convolution_and_a_falling_scale_cannot_be_folded():
     parts[2].weight.data[0] = -1
     with pytest.raises(ValueError, match="follows no convolution"):
         convert.folded(nn.Sequential(*parts))
+
+
+def test_a_net_that_asks_for_too_much_memory_is_refused():
+    held, about = container.read(tiny(), "m")
+    about = about | {"net": about["net"].replace("conv 3 3 1 1", "conv 3 3 1 60000", 1)}
+    assert "60000" in about["net"]
+    with pytest.raises(BundleError, match="needs too much memory"):
+        bundle.loads(container.write(held, about), "m")

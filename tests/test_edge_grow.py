@@ -2,10 +2,11 @@
 
 import json
 import os
+import time
 
 import numpy as np
 import pytest
-from toy_edge import HEADER, Place
+from toy_edge import HEADER, Place, lot
 
 from kdutils.edge import growing, model
 
@@ -248,3 +249,65 @@ def test_a_lost_state_never_appends_to_old_verdicts(place, tmp_path, path):
     again = Place(tmp_path, path, grow=[NAME])
     scan(again)
     assert ids(again) == [["a"], ["a"]]
+
+
+def test_another_name_that_begins_the_same_is_a_lot_of_its_own(place):
+    one = place.watcher.growing[0]
+    others = [f"{NAME}.1", f"{NAME}-2026", f"{NAME}_old", NAME]
+    assert all(map(one.owns, others)) and not one.owns(f"{NAME}x")
+    log = growing.Growing("log", place.inbox, place.outbox, place.student, None)
+    assert not log.owns("logistics-lot7.csv")
+
+
+@pytest.mark.parametrize("wrong", [b"id,other\n", b"x" * (1 << 18)])
+def test_what_cannot_be_read_is_left_behind_when_it_is_rotated(
+    place, tmp_path, path, wrong
+):
+    (place.inbox / NAME).write_bytes(wrong)
+    scan(place)
+    assert NAME in place.status.troubles and place.names("verdicts") == []
+    os.rename(place.inbox / NAME, place.inbox / f"{NAME}.1")
+    append(place, "a", "b")
+    again = Place(tmp_path, path, grow=[NAME])  # after a restart too
+    scan(again, 6)
+    assert ids(again)[-1] == ["a", "b"] and NAME not in again.status.troubles
+
+
+@pytest.mark.parametrize("damaged", ["", "[]", '{"inode": 3}', "\x00"])
+def test_a_damaged_state_is_named_and_stops_no_lot(place, tmp_path, path, damaged):
+    append(place, "a")
+    scan(place)
+    (place.outbox / "state" / f"{NAME}.json").write_text(damaged)
+    again = Place(tmp_path, path, grow=[NAME])
+    again.drop("lot.csv", lot())
+    scan(again)
+    assert "is damaged: remove it" in again.status.troubles[NAME]
+    assert again.counts()[1] == 1 and ids_of(again) == ["a"]
+    (place.outbox / "state" / f"{NAME}.json").unlink()
+    again.watcher.retries.forget(NAME)
+    scan(again)
+    assert NAME not in again.status.troubles
+
+
+def ids_of(place):
+    text = (place.outbox / "verdicts" / f"{NAME}.0.csv").read_text()
+    return [line.split(",")[1] for line in text.splitlines()[1:]]
+
+
+def test_a_line_of_verdicts_that_is_none_is_named(place, tmp_path, path):
+    append(place, "a")
+    scan(place)
+    with open(place.outbox / "verdicts" / f"{NAME}.0.csv", "ab") as file:
+        file.write(b"garbage\n")
+    again = Place(tmp_path, path, grow=[NAME])
+    again.drop("lot.csv", lot())
+    scan(again)
+    assert "line 3 of" in again.status.troubles[NAME] and again.counts()[1] == 1
+
+
+def test_many_rows_are_remembered_in_no_time(path):
+    rows = growing.Rows(model.load(path))
+    start = time.perf_counter()
+    for first in range(0, 200_000, 1000):
+        rows.remember([f"u{number}" for number in range(first, first + 1000)])
+    assert time.perf_counter() - start < 2 and len(rows.seen) == growing.REMEMBERED

@@ -117,12 +117,17 @@ def test_malformed_is_refused_with_its_place(tmp_path, student, name):
 
 
 def test_an_empty_cell_is_a_test_not_run_only_where_it_is_allowed(tmp_path, student):
-    data = row(b"b,,2,")
+    data = row(b"b,,2,3")
     lot = judge(tmp_path, student, data, empty=True)
-    wanted = student.bundle.score([[np.nan, 2, np.nan]])[0]
+    wanted = student.bundle.score([[np.nan, 2, 3]])[0]
     assert np.float32(lot.content.splitlines()[2].split(b",")[1]) == wanted
     assert judge(tmp_path, student, data).wrong.kind == "number"
     assert judge(tmp_path, student, row(b"b,nan,2,"), empty=True).wrong.column
+    for cells, count in ((b"b,,2,", 2), (b"b,,,", 3)):
+        wrong = judge(tmp_path, student, row(cells), empty=True).wrong
+        assert str(wrong) == (
+            f"row 2: found {count} of 3 readings empty, expected at most 50 %"
+        )
 
 
 WIDE = '''leak_nA,"Site, ""X""",id, vdd_mV,serial,idd_uA,bin

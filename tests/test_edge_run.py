@@ -1,5 +1,6 @@
 """The watcher as a process: events, signals, memory, kill -9, its command line."""
 
+import errno
 import json
 import os
 import signal
@@ -151,6 +152,10 @@ def test_kill_9_loses_doubles_and_garbles_nothing(path):
     assert found["rows appended"] > 50
 
 
+def mounted(*_):
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+
 def one_sentence(capsys, *arguments):
     assert command.main([str(word) for word in arguments]) == 2
     said = capsys.readouterr().err.strip()
@@ -169,7 +174,14 @@ def test_what_cannot_be_served_is_said_in_one_sentence(tmp_path, path, capsys):
     assert "not a student bundle" in one_sentence(capsys, *watch, junk)
     inside = ("watch", "--inbox", inbox, "--outbox", inbox / "out", "--bundle", path)
     assert "must not be inside" in one_sentence(capsys, *inside)
-    out.mkdir()
+    (out / "done").mkdir(parents=True)
+    loop = ("watch", "--inbox", out / "done", "--outbox", out, "--bundle", path)
+    assert "must not be inside the outbox" in one_sentence(capsys, *loop)
+    with pytest.MonkeyPatch.context() as patch:  # two mounts of one file system
+        patch.setattr(os, "rename", mounted)
+        said = one_sentence(capsys, *watch, path)
+    assert "cannot be moved into" in said and "Invalid cross-device link" in said
+    assert os.listdir(inbox) == ["out"]
     held = watcher.lock(out / "lock")
     assert "another watcher is at work on" in one_sentence(capsys, *watch, path)
     os.close(held)

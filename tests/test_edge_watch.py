@@ -1,16 +1,21 @@
 """The watcher: what it claims, publishes, refuses, retries and survives."""
 
 import errno
+import io
 import json
 import os
 import resource
 import stat
+import threading
+import time
 
 import pytest
-from toy_edge import HEADER, Place, lot
+from toy_edge import HEADER, Place, lot, save
 
+from kdutils.deploy import bundle
 from kdutils.edge import claim, reader, verdicts, watcher
 from kdutils.edge.reader import Limits
+from kdutils.edge.status import Status
 
 
 def test_a_lot_becomes_one_verdict_and_is_kept(place):
@@ -175,10 +180,101 @@ def test_without_leases_a_file_is_closed_once_it_is_quiet(place, monkeypatch):
         raise OSError(errno.EINVAL, "no leases here")
 
     monkeypatch.setattr(claim.fcntl, "fcntl", refuse)
-    place.drop("lot.csv", lot())
+    path = place.drop("lot.csv", lot())
     assert place.watcher.scan() == 0
+    os.utime(path, (0, path.stat().st_mtime - 2.5))  # its claim is no change of it
     monkeypatch.setattr(claim, "quiet", lambda fd: 2.5)
-    assert place.watcher.scan() == 1
+    with open(path, "ab") as writer:  # who has it open all the while
+        os.utime(path, (0, path.stat().st_mtime - 2.5))
+        assert place.watcher.scan() == 1
+        assert place.status.troubles == {}
+        writer.write(b"r2,400,5,.1\n")
+        writer.flush()
+        assert place.watcher.scan() == 0
+    (wrong,) = place.status.troubles.values()
+    assert "bytes, 37 of them judged, expected no writer" in wrong
+    (reason,) = place.names("quarantine")
+    assert '"late"' in (place.outbox / "quarantine" / reason).read_text()
+    assert '"ok": false' in place.status.health()
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(place, monkeypatch):
+    place.drop("lot.csv", lot("1,2,3"))
+    real, seen = reader.judge, []
+
+    def judge(fd, *given, **named):
+        found = real(fd, *given, **named)
+        if not seen:
+            (place.outbox / "work" / "lot.csv").write_bytes(lot("1,2,3", "4,5,6"))
+        seen.append(found.rows)
+        return found
+
+    monkeypatch.setattr(reader, "judge", judge)
+    assert place.watcher.scan() == 0 and place.names("verdicts") == []
+    assert place.watcher.scan() == 1 and seen == [1, 2]
+
+
+def test_a_lot_is_as_old_as_was_asked_for(tmp_path, path):
+    place = Place(tmp_path, path, age=5.0)
+    file = place.drop("lot.csv", lot())
+    assert place.watcher.scan() == 0 and file.exists()
+
+
+def test_a_lot_of_a_killed_run_keeps_its_verdict_of_the_bundle_before(
+    place, tmp_path, path
+):
+    content = lot("1,2,3")
+    place.drop("lot.csv", content)
+    place.watcher.scan()
+    (verdict,) = place.names("verdicts")
+    (done,) = (place.outbox / "done").iterdir()
+    os.rename(done, place.outbox / "work" / "lot.csv")  # killed before it was archived
+    other = tmp_path / "other"
+    other.mkdir()
+    again = Place(tmp_path, save(other, names=("vdd_mV", "idd_uA", "leak_nA")))
+    object.__setattr__(again.student, "digest", "f" * 64)
+    assert again.watcher.scan() == 1
+    assert again.names("verdicts") == [verdict] and again.names("work") == []
+    again.drop("later.csv", content)  # brought again, it is judged by the new bundle
+    assert again.watcher.scan() == 1 and len(again.names("verdicts")) == 2
+
+
+def test_a_link_that_somebody_planted_is_not_followed(place, tmp_path):
+    target = tmp_path / "precious"
+    target.write_text("mine")
+    (place.outbox / "tmp" / "part").symlink_to(target)
+    place.drop("lot.csv", lot())
+    assert place.watcher.scan() == 1 and target.read_text() == "mine"
+    assert place.counts() == (1, 1, 0)
+
+
+def test_a_log_that_nobody_reads_stops_no_lot(tmp_path):
+    held = threading.Event()
+
+    class Full(io.StringIO):
+        def write(self, text):
+            held.wait(30)
+            return super().write(text)
+
+    status = Status(tmp_path, "0" * 64, log=Full(), threaded=True)
+    start = time.monotonic()
+    for number in range(1500):
+        status.line(f"line {number}")
+    assert time.monotonic() - start < 5 and status.counts["unshown"] >= 490
+    held.set()
+    status.close()
+    assert "line 0\n" in status.log.getvalue()
+
+
+def test_the_words_of_a_verdict_are_the_bundles(place, monkeypatch):
+    words = bundle.Schema(classes=("gut", "a,b"))
+    object.__setattr__(place.student.bundle, "schema", words)
+    place.drop("lot.csv", lot("400,5,.1", "400,5,.2"))
+    place.watcher.scan()
+    (name,) = place.names("verdicts")
+    text = (place.outbox / "verdicts" / name).read_text()
+    found = {line.rsplit(",", 1)[1] for line in text.splitlines()[1:]}
+    assert found <= {"gut", "fail"} and place.student.classes == ("gut", "fail")
 
 
 def test_a_tester_that_died_within_a_row_is_waited_for_and_then_refused(

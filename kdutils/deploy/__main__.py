@@ -46,7 +46,7 @@ def export(student: Bundle, to: str) -> bytes:
 
 def inspect(path: str | Path) -> str:
     """What a file holds, as lines; BundleError, as loading it gives, if it is none."""
-    data, name = Path(path).read_bytes(), str(path)
+    data, name = bundle.content(path), str(path)
     loaded, (held, _) = bundle.loads(data, name), container.read(data, name)
     student, model = loaded.student, bundle.model_bytes(loaded.student, loaded.prepare)
     of_maps = isinstance(student, Maps)

@@ -37,6 +37,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
+import stat
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,10 +53,12 @@ from kdutils.deploy.prepare import Prepare
 from kdutils.deploy.runtime import SCALES, Int8, Step
 
 FORMAT, ROWS = "kdb 2", 4
+LARGEST = 1 << 26  # bytes of a file, and numbers that a step of a net may need at once
+FINITE = "scalars", "scale", "b1", "w2", "W1"
 NARROW = 2.0**-14, 65504.0  # the numbers that float16 holds to 11 bits
 CLOSE = 1e-4  # of 1 + |logit|: what float sums may differ by between machines
 WRONG = (ValueError, TypeError, KeyError, IndexError, ArithmeticError, zlib.error)
-WRONG += (MemoryError, StopIteration, csv.Error)
+WRONG += (MemoryError, RecursionError, StopIteration, csv.Error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +220,24 @@ def packed_maps(
 
 def load(path: str | Path) -> Bundle:
     """Read a bundle; BundleError if the file is none, newer, cut short or damaged."""
-    return loads(Path(path).read_bytes(), str(path))
+    return loads(content(path), str(path))
+
+
+def content(path: str | Path) -> bytes:
+    """The bytes of a plain file of at most LARGEST; BundleError for anything else.
+
+    OSError where it cannot be read. A FIFO or a device is not waited for.
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(fd, "rb") as file:
+        seen = os.fstat(fd)
+        if not stat.S_ISREG(seen.st_mode):
+            raise BundleError(f"{path} is not a plain file")
+        if seen.st_size > LARGEST:
+            raise BundleError(
+                f"{path} has {seen.st_size:,} bytes, expected at most {LARGEST:,}"
+            )
+        return file.read()
 
 
 def loads(data: bytes, name: str) -> Bundle:
@@ -354,6 +375,8 @@ def arrays(student, prepare: Prepare, threshold: float) -> dict[str, np.ndarray]
 def _table(held: dict, about: dict) -> Bundle:
     low, center, high = held["readings"].T
     scale, d, h = held["scale"].astype(np.float32), len(center), len(held["b1"])
+    if not all(np.isfinite(held[k]).all() for k in FINITE):
+        raise ValueError("a threshold, scale, bias or weight is not finite")
     threshold, b2, *rest = held["scalars"]
     W1 = _whole(held, h * d, int(about.get("bits", "8"))).reshape(h, d)
     student = {"W1": W1, "b1": held["b1"], "w2": held["w2"], "b2": b2}
@@ -439,6 +462,10 @@ def _steps(net: list[tuple], x: np.ndarray, numbers: _Numbers) -> tuple[Step, ..
                 W = (W if word == "conv" else W[:, :, 0]).swapaxes(0, 1)
             W = np.ascontiguousarray(W)
             b = numbers.take("halves", out) if given[-2] else None
+        if word in ("conv", "each") and _patches(x, out, *given[-5:-2]) > LARGEST:
+            raise ValueError(
+                f"{word} of {given[-5]} x {given[-5]} needs too much memory"
+            )
         step = Step(word, given, W, None, b)
         x = runtime.run([step], x, kept)
         found.append(step._replace(shape=x.shape))
@@ -448,6 +475,12 @@ def _steps(net: list[tuple], x: np.ndarray, numbers: _Numbers) -> tuple[Step, ..
         if left.size:
             raise ValueError(f"it has {left.size} {key} too many")
     return tuple(found)
+
+
+def _patches(x: np.ndarray, out: int, k: int, stride: int, padding: int) -> int:
+    """How many numbers a convolution of x makes of it, at most."""
+    rows, columns = ((n + 2 * padding) // max(stride, 1) + 1 for n in x.shape[:2])
+    return rows * columns * max(out, k * k * x.shape[2])
 
 
 def _shares(rows: int, columns: int) -> np.ndarray:

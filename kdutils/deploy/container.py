@@ -56,7 +56,7 @@ def read(data: bytes, name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]
         raise BundleError(f"{name} is damaged: its checksum does not match")
     try:
         return _parsed(data)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{name} is not a student bundle ({error})") from None
 
 

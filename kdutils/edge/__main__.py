@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import signal
 import sys
 from pathlib import Path
 
 from kdutils.deploy.bundle import BundleError
 from kdutils.deploy.readings import RULE
-from kdutils.edge import model, simulate, verdicts
+from kdutils.edge import claim, model, simulate, verdicts
 from kdutils.edge.growing import Growing
 from kdutils.edge.reader import Limits
 from kdutils.edge.status import Status
@@ -46,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add("--empty", action="store_true", help="an empty cell is a test that was not run")
     add("--timer", action="store_true", help="use no events, look twice a second")
     add("--settle", type=float, default=2.0, help="quiet seconds = closed, if unknown")
+    add("--min-age", type=float, default=0.0, help="quiet seconds before any lot")
     add("--patience", type=float, default=10.0, help="seconds for an unended last line")
     add("--max-bytes", type=int, default=Limits.bytes, help="of a lot")
     add("--max-rows", type=int, default=Limits.rows, help="of a lot")
@@ -66,27 +69,64 @@ def watch(chosen) -> int:
     verdicts.folders(outbox)
     if inbox.stat().st_dev != outbox.stat().st_dev:
         raise Refused(f"{inbox} and {outbox} must be on the same file system")
-    if inbox.resolve() in [outbox.resolve(), *outbox.resolve().parents]:
+    folders = inbox.resolve(), outbox.resolve()
+    if folders[0] in [folders[1], *folders[1].parents]:
         raise Refused(f"the outbox {outbox} must not be inside the inbox {inbox}")
+    if folders[1] in folders[0].parents:
+        raise Refused(f"the inbox {inbox} must not be inside the outbox {outbox}")
+    leases = tried(inbox, outbox)
     held = [lock(outbox / "lock"), lock(inbox)]
     verdicts.sweep(outbox)
     live = sys.stderr.isatty()
-    status = Status(outbox, student.digest, log=sys.stdout, live=live)
+    # without a buffer, whose lock would be held while nobody reads
+    log = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
+    how = {"log": log, "live": live, "threaded": True}
+    status = Status(outbox, student.digest, **how)
     alarm = Alarm(inbox, events=not chosen.timer)
     how = {"empty": chosen.empty, "settle": chosen.settle}
     growing = [Growing(n, inbox, outbox, student, status, **how) for n in chosen.grow]
     limits = Limits(chosen.max_bytes, chosen.max_rows)
     rest = {"patience": chosen.patience, "limits": limits, "growing": growing}
+    rest["age"] = chosen.min_age
     watcher = Watcher(student, inbox, outbox, status, alarm, **how, **rest)
     signal.signal(signal.SIGTERM, watcher.stop)
     signal.signal(signal.SIGINT, watcher.stop)
     events = "a timer" if alarm.observer is None else "watchdog and a timer"
     status.line(f"watching {inbox} with {events}, bundle {student.digest[:12]}")
+    if not leases:
+        quiet = (
+            f"after {chosen.settle:g} quiet seconds (--settle) a file counts as closed"
+        )
+        status.line(f"nobody can tell here who has a file open: {quiet}")
     status.show(now=True)
     watcher.run()
     alarm.close()
     status.line(f"ended after the file in hand: {status.short()}, {len(held)} locks")
+    status.close()
     return 0
+
+
+def tried(inbox: Path, outbox: Path) -> bool:
+    """Rename a file from the inbox, as each lot is; whether leases are to be had.
+
+    Refused where it cannot be done, as between two mounts of one file system.
+    """
+    part, target = inbox / ".watcher.part", outbox / "tmp" / "tried"
+    try:
+        verdicts.write(part, b"")
+        os.rename(part, target)
+    except OSError as problem:
+        part.unlink(missing_ok=True)
+        raise Refused(
+            f"a file of {inbox} cannot be moved into {outbox} ({problem.strerror}): "
+            "expected two folders of one file system, both writable"
+        ) from None
+    fd = claim.opened(target)
+    try:
+        return claim.leased(fd) is not None
+    finally:
+        os.close(fd)
+        target.unlink()
 
 
 def play(chosen) -> int:

@@ -69,27 +69,46 @@ def opened(path: Path) -> int:
     raise Malformed("file", None, None, found, "a plain file")
 
 
-def unwritten(fd: int, settle: float) -> bool:
-    """Whether nobody has the open file open for writing.
-
-    settle: seconds without a change that stand for it where there are no leases.
-    """
+def leased(fd: int) -> bool | None:
+    """Whether nobody has the open file open for writing; None where nobody can tell."""
     try:
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # ignored by default
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except AttributeError:
-        return quiet(fd) >= settle
+        return None
     except OSError as problem:
-        if problem.errno in (errno.EAGAIN, errno.EBUSY):
-            return False
-        return quiet(fd) >= settle
+        return False if problem.errno in (errno.EAGAIN, errno.EBUSY) else None
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return True
+
+
+def unwritten(fd: int, settle: float, *, ours: bool = False) -> bool:
+    """Whether nobody has the open file open for writing.
+
+    settle: seconds without a change that stand for it where there are no leases; ours:
+    it was renamed by a claim, which is no change.
+    """
+    free = leased(fd)
+    if free is None:
+        return (written(fd) if ours else quiet(fd)) >= settle
+    return free
 
 
 def quiet(fd: int) -> float:
     """Seconds since the file was last changed, by the kernel's own clock."""
     return time.time() - os.fstat(fd).st_ctime
+
+
+def written(fd: int) -> float:
+    """Seconds since its bytes last changed; a time to come is not believed."""
+    age = time.time() - os.fstat(fd).st_mtime
+    return age if age >= 0 else quiet(fd)
+
+
+def stamp(fd: int) -> tuple[int, ...]:
+    """Changes whenever bytes of the file do."""
+    seen = os.fstat(fd)
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 def ended(fd: int) -> bool:
@@ -98,11 +117,15 @@ def ended(fd: int) -> bool:
     return size > 0 and os.pread(fd, 1, size - 1) == b"\n"
 
 
-def take(path: Path, work: Path, settle: float, patience: float) -> None:
+def take(
+    path: Path, work: Path, settle: float, patience: float, age: float = 0.0
+) -> None:
     """Rename a whole lot from the inbox into work/; Busy if it must wait.
 
-    patience: seconds after which a file that nobody writes, and whose last line has no
-    end, is taken as it is. What is no plain file is taken at once, to be refused.
+    age: seconds that it must have been there unchanged, for a tester that opens and
+    closes it for every row; patience: seconds after which a file that nobody writes,
+    and whose last line has no end, is taken as it is. What is no plain file is taken at
+    once, to be refused.
     """
     target = work / path.name
     try:
@@ -112,7 +135,7 @@ def take(path: Path, work: Path, settle: float, patience: float) -> None:
     try:
         if fd is not None and not unwritten(fd, settle):
             raise Busy
-        if fd is not None and not ended(fd) and quiet(fd) < patience:
+        if fd is not None and quiet(fd) < (age if ended(fd) else max(age, patience)):
             raise Busy
         if os.path.lexists(target):
             raise Busy  # the earlier one of that name first

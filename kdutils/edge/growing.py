@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 import os
+from collections import OrderedDict
 from contextlib import suppress
 from itertools import accumulate, islice
 from pathlib import Path
@@ -39,7 +40,7 @@ class Rows:
     def __init__(self, model, *, empty: bool = False):
         self.model, self.empty = model, empty
         self.count = self.fails = 0
-        self.seen: dict[str, None] = {}
+        self.seen: OrderedDict[str, None] = OrderedDict()
         self.wrong: list[tuple[int, Malformed, str]] = []
 
     def remember(self, ids: list[str]) -> None:
@@ -47,7 +48,7 @@ class Rows:
         self.count += len(ids)
         self.seen.update(dict.fromkeys(id for id in ids if id))
         while len(self.seen) > REMEMBERED:
-            del self.seen[next(iter(self.seen))]
+            self.seen.popitem(last=False)
 
     def judge(self, data: bytes, at: int, form: Form) -> bytes:
         """Whole lines from byte `at` on -> `end,id,score,verdict,reason` lines."""
@@ -86,7 +87,8 @@ class Rows:
         self.fails += int(fails.sum())
         sizes = [len(line) + 1 for line in data.split(b"\n")[:-1]]
         ends = islice(accumulate(sizes, initial=at), 1, None)
-        lines = reader.lines(ids, scores, fails).split(b"\n")[:-1]
+        words = self.model.classes
+        lines = reader.lines(ids, scores, fails, words).split(b"\n")[:-1]
         return b"".join([b"%d,%s,\n" % pair for pair in zip(ends, lines, strict=True)])
 
     def _refuse(self, line: bytes, at: int, wrong: Malformed) -> bytes:
@@ -110,8 +112,12 @@ class Growing:
         self.rows = Rows(model, empty=self.empty)
 
     def owns(self, name: str) -> bool:
-        """Whether a name of the inbox is the file or one rotated away: NAME...."""
-        return name.startswith(self.name)
+        """Whether a name of the inbox is the file or one rotated away: NAME.1, NAME-a.
+
+        What goes on with a letter or a digit is another name: `logistics` is no `log`.
+        """
+        rest = name.removeprefix(self.name)
+        return name == self.name or (rest != name and not rest[0].isalnum())
 
     def step(self) -> int:
         """Judge the whole lines there are, at most a block; 1 if there were any.
@@ -129,12 +135,20 @@ class Growing:
             return 0
         if self._replaced():
             self._begin(os.dup(self.fd))
-        if self._advance():
-            return 1
+        wrong = None
+        try:
+            if self._advance():
+                return 1
+        except Unreadable as problem:
+            wrong = problem  # whoever mends it writes another file, or this one anew
         if self._rotated():
+            if wrong is not None:
+                self.status.trouble(self.name, wrong, 0.0)
             self._finish()
             self._close()
             return 1
+        if wrong is not None:
+            raise wrong
         return 0
 
     def _close(self) -> None:
@@ -148,7 +162,7 @@ class Growing:
         """Go on with the file of the saved state, or begin; False if there is none."""
         path = self.outbox / "state" / f"{self.name}.json"
         if self.state is None and path.exists():
-            self.state = json.loads(path.read_text())
+            self.state = _state(path)
         fd = self._find()
         if fd is None:
             return False
@@ -229,7 +243,8 @@ class Growing:
         whole, newline, _ = data.rpartition(b"\n")
         if not newline:
             if len(data) == BLOCK:
-                raise OSError(errno.EFBIG, f"a line of {self.name} has no end")
+                text = f"a line of {self.name} has no end in {BLOCK:,} bytes"
+                raise Unreadable(errno.EFBIG, text)
             return False
         body, start = whole + newline, at
         if self.form is None:
@@ -253,7 +268,7 @@ class Growing:
         try:
             self.form, below = reader.head(first, self.model)
         except Malformed as wrong:
-            raise OSError(errno.EINVAL, f"{self.name}, {wrong}") from None
+            raise Unreadable(errno.EINVAL, f"{self.name}, {wrong}") from None
         return (data, at) if at else (below, len(data) - len(below))
 
     def _publish(self, content: bytes, end: int) -> None:
@@ -292,9 +307,32 @@ class Growing:
                 whole += len(line) if line.endswith(b"\n") else 0
             file.truncate(whole)
         with open(self._verdicts, encoding="utf-8", newline="") as file:
-            for row in islice(csv.reader(file), 1, None):
+            for place, row in enumerate(islice(csv.reader(file), 1, None), 2):
+                if len(row) != 5 or not row[0].isdecimal():
+                    raise OSError(
+                        errno.EINVAL,
+                        f"line {place} of {self._verdicts} is no verdict of "
+                        f"{self.name}: expected {COLUMNS.decode().strip()}; mend it, "
+                        "or move the file away to judge the rows anew",
+                    )
                 self.end = int(row[0])
                 self.rows.remember([row[1]])
+
+
+class Unreadable(OSError):
+    """Rows that cannot be told apart: of no use to try again as they are."""
+
+
+def _state(path: Path) -> dict:
+    """A saved state; OSError where it is damaged."""
+    with suppress(ValueError, TypeError):
+        found = json.loads(path.read_text())
+        if {*found} == {"generation", "finished", "inode", "model", "start", "head"}:
+            return found
+    raise OSError(
+        errno.EINVAL,
+        f"{path} is damaged: remove it, and the rows that are there are judged anew",
+    )
 
 
 def _inode(fd: int) -> list[int]:

@@ -36,6 +36,15 @@ class Model:
         return self.bundle.features
 
     @property
+    def classes(self) -> tuple[str, str]:
+        """The words of a verdict, as the bundle has them: up to the threshold, above.
+
+        A word that CSV would quote is written as `pass` or `fail`.
+        """
+        plain = zip(self.bundle.classes, ("pass", "fail"), strict=True)
+        return tuple(a if not {*a} & {*',"\r\n'} else b for a, b in plain)
+
+    @property
     def key(self) -> str:
         """The digest, and another one where other units are named: 64 hex digits."""
         if self.id == "id":
@@ -59,7 +68,7 @@ class Model:
 
 def load(path: str | Path, *, id: str = "id", extra: str = "refuse") -> Model:
     """Read a bundle; BundleError or OSError in one sentence if it cannot be served."""
-    data = Path(path).read_bytes()
+    data = bundle.content(path)
     loaded = bundle.loads(data, str(path))
     if not loaded.features:
         raise bundle.BundleError(

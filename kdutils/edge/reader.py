@@ -27,6 +27,7 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 DIGITS = b"0123456789+-.eE,"
 HOLE = re.compile(r"(?<![^,])(?=,|$)")
 LONGEST_ID = 64
+MISSING = 0.5  # the share of its readings that a row may lack
 SHOWN, NAMED = 60, 8  # characters of what was found, columns that are too many
 BLOCK = 1 << 20
 BOM = b"\xef\xbb\xbf"
@@ -36,7 +37,8 @@ class Malformed(ValueError):
     """A lot that is refused: kind, row, column, what was found and expected.
 
     kind: one of encoding, header, cells, id, duplicate, number, range, short, size,
-    file. row: 1 is the first below the header, 0 the header, None the whole file.
+    missing, late, file. row: 1 is the first below the header, 0 the header, None the
+    whole file.
     """
 
     def __init__(self, kind: str, row, column, found, expected: str):
@@ -96,9 +98,9 @@ def judge(fd: int, model, limits: Limits, *, empty: bool = False) -> Lot:
     return lot
 
 
-def lines(ids, scores, fails) -> bytes:
+def lines(ids, scores, fails, classes=("pass", "fail")) -> bytes:
     """Rows of a verdict: `id,score,verdict`, nine digits, which float32 survives."""
-    words = ["fail" if fail else "pass" for fail in fails.tolist()]
+    words = [classes[fail] for fail in fails.tolist()]
     cells = zip(ids, scores.tolist(), words, strict=True)
     return "".join(["%s,%.9g,%s\n" % row for row in cells]).encode()  # noqa: UP031
 
@@ -136,7 +138,7 @@ def _check(lot, blocks, model, limits, pieces, empty) -> None:
             ready = perf_counter()
             scores, fails = model.judge(X)
             judged = perf_counter()
-            pieces.append(lines(ids, scores, fails))
+            pieces.append(lines(ids, scores, fails, model.classes))
             lot.rows += len(ids)
             lot.fails += int(fails.sum())
             lot.seconds["model"] += judged - ready
@@ -278,7 +280,8 @@ def _fast(lines, model, seen, empty, crlf):
     if X.shape != (len(ids), len(model.features)):
         return None
     wrong = np.less(X, model.low) | np.greater(X, model.high)
-    return None if wrong.any() else (ids, X)
+    lacking = empty and (np.isnan(X).mean(1) > MISSING).any()
+    return None if wrong.any() or lacking else (ids, X)
 
 
 def _cells(line: str) -> list[str]:
@@ -353,4 +356,7 @@ def _line(row, line, model, seen, new, empty, crlf) -> Malformed | None:
         if not low <= float(cell) <= high:
             expected = f"a reading from {low:.9g} to {high:.9g}"
             return Malformed("range", row, name, cell, expected)
+    if (lacking := cells.count("")) > MISSING * len(cells):
+        found = f"{lacking} of {len(cells)} readings empty"
+        return Malformed("missing", row, None, found, f"at most {100 * MISSING:g} %")
     return None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import queue
 import sys
+import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 PARTS = ("event", "read", "parse", "model", "publish")
@@ -18,10 +21,14 @@ EVERY = 1.0
 class Status:
     """Counts what happens and shows it: `health.json`, `metrics.prom`, lines.
 
-    log: a text file that is already open; live: rewrite one line on stderr.
+    log: a text file that is already open; live: rewrite one line on stderr; threaded:
+    lines are written by a thread of their own, up to 1,000 wait for a reader, and those
+    behind are counted as unshown: a log that nobody reads stops no lot.
     """
 
-    def __init__(self, outbox: Path, digest: str, *, log=None, live: bool = False):
+    def __init__(
+        self, outbox: Path, digest: str, *, log=None, live=False, threaded=False
+    ):
         self.outbox, self.digest, self.log, self.live = outbox, digest, log, live
         self.counts: Counter = Counter()
         self.seconds: Counter = Counter()
@@ -29,6 +36,11 @@ class Status:
         self.waiting = 0
         self.started, self.shown = time.time(), 0.0
         self.buckets: Counter = Counter()
+        self.lines: queue.Queue = queue.Queue(1000)
+        self.writer = threading.Thread(target=self._work, daemon=True)
+        self.writer = self.writer if threaded else None
+        if self.writer is not None:
+            self.writer.start()
 
     def verdict(self, name: str, lot, seconds: Counter) -> None:
         """A lot was judged; seconds by part, from the event to the durable verdict."""
@@ -142,10 +154,31 @@ class Status:
         self.buckets.update(edge for edge in BUCKETS if total <= edge)
         return total
 
+    def close(self, seconds: float = 2.0) -> None:
+        """Write what is left of the lines, as far as somebody reads them by then."""
+        if self.writer is not None:
+            with suppress(queue.Full):
+                self.lines.put(None, timeout=seconds)
+            self.writer.join(seconds)
+
     def _say(self, file, text: str) -> None:
+        if file is None:
+            return
+        if self.writer is None:
+            self._write(file, text)
+            return
         try:
-            if file is not None:
-                file.write(text)
-                file.flush()
+            self.lines.put_nowait((file, text))
+        except queue.Full:
+            self.counts["unshown"] += 1
+
+    def _work(self) -> None:
+        while (one := self.lines.get()) is not None:
+            self._write(*one)
+
+    def _write(self, file, text: str) -> None:
+        try:
+            file.write(text)
+            file.flush()
         except (OSError, ValueError):
             self.counts["unshown"] += 1

@@ -66,8 +66,10 @@ def replace(outbox: Path, folder: str, name: str, content: bytes) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """All bytes on the disk, or OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    """All bytes on the disk, in a new file, or OSError; never through a link."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(path, flags, 0o644)
     try:
         append(fd, content)
@@ -130,11 +132,18 @@ def kept(digest: str, name: str) -> str:
 
 def refuse(outbox: Path, name: str, digest: str, wrong) -> None:
     """Put a lot of work/ into quarantine/, its reason first."""
-    reason = json.dumps({"file": name} | wrong.record(), indent=1) + "\n"
-    publish(outbox, "quarantine", kept(digest, name) + REASON, reason.encode())
+    reason(outbox, kept(digest, name) + REASON, name, wrong)
     move(outbox, name, "quarantine", digest)
 
 
-def move(outbox: Path, name: str, folder: str, digest: str) -> None:
-    """Move a lot out of work/; the same content again replaces the first."""
-    os.rename(outbox / "work" / name, outbox / folder / kept(digest, name))
+def reason(outbox: Path, target: str, name: str, wrong) -> None:
+    """Publish why a lot, or what came late of it, is refused."""
+    text = json.dumps({"file": name} | wrong.record(), indent=1) + "\n"
+    publish(outbox, "quarantine", target, text.encode())
+
+
+def move(outbox: Path, name: str, folder: str, digest: str) -> Path:
+    """Move a lot out of work/, returns where to; the same content again replaces."""
+    place = outbox / folder / kept(digest, name)
+    os.rename(outbox / "work" / name, place)
+    return place

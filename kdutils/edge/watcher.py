@@ -20,6 +20,7 @@ from kdutils.edge import claim, reader, verdicts
 from kdutils.edge.reader import Limits, Lot, Malformed
 
 TICK, FIRST, LONGEST = 0.5, 0.25, 30.0  # seconds
+LATE = 600.0  # seconds for which a lot in done/ is looked at, where leases are missing
 WAKING = ("closed", "moved", "created")
 REMEMBERED = 100_000  # events
 
@@ -142,8 +143,8 @@ class Retries:
 class Watcher:
     """Serves one bundle to one inbox.
 
-    settle, patience: seconds, see `claim`; empty: an empty cell is a test that was not
-    run; growing: objects with `name` and `step()` for files that are appended to.
+    settle, patience, age: seconds, see `claim`; empty: an empty cell is a test that was
+    not run; growing: objects with `name`, `step()` for files that are appended to.
     """
 
     def __init__(self, model, inbox, outbox, status, alarm, **chosen):
@@ -151,10 +152,13 @@ class Watcher:
         self.inbox, self.outbox = Path(inbox), Path(outbox)
         self.settle = chosen.get("settle", 2.0)
         self.patience = chosen.get("patience", 10.0)
+        self.age = chosen.get("age", 0.0)
         self.limits = chosen.get("limits", Limits())
         self.empty = chosen.get("empty", False)
         self.growing = chosen.get("growing", ())
         self.retries, self.stopped = Retries(), False
+        self.archived: dict[Path, tuple] = {}  # lots that a writer may still hold
+        self.recovered: set[str] | None = None  # lots that a killed run had claimed
 
     def stop(self, *_) -> None:
         """End after the file in hand; a signal handler, so it touches no lock."""
@@ -177,6 +181,9 @@ class Watcher:
         settled = 0
         try:
             verdicts.folders(self.outbox)
+            if self.recovered is None:
+                self.recovered = set(claim.names(self.outbox / "work"))
+            self._late()
             settled += self._folder(self.outbox / "work")
             settled += self._folder(self.inbox)
             for one in self.growing:
@@ -232,7 +239,7 @@ class Watcher:
         event = None
         if folder == self.inbox:
             work = self.outbox / "work"
-            claim.take(folder / name, work, self.settle, self.patience)
+            claim.take(folder / name, work, self.settle, self.patience, self.age)
             event = self.alarm.closed(name)
         self._settle(name, event)
         return 1
@@ -247,13 +254,20 @@ class Watcher:
             return
         try:
             waited = start - event if event is not None else _age(fd)
-            if not claim.unwritten(fd, self.settle):
+            if not claim.unwritten(fd, self.settle, ours=True):
                 raise claim.Busy
+            told, stamp = claim.leased(fd), claim.stamp(fd)
             if os.fstat(fd).st_size > self.limits.bytes:
                 wrong = reader.too_large(os.fstat(fd).st_size, self.limits)
                 lot = Lot(claim.identity(path), wrong=wrong)
             else:
                 lot = reader.judge(fd, self.model, self.limits, empty=self.empty)
+            try:
+                os.fsync(fd)  # a verdict must not outlive what it is of
+            except OSError as problem:
+                raise Stalled from problem
+            if claim.stamp(fd) != stamp:
+                raise claim.Busy  # written while it was read
         finally:
             os.close(fd)
         if lot.wrong is not None:
@@ -261,14 +275,47 @@ class Watcher:
             return
         begin = perf_counter()
         try:
-            target = verdicts.key(lot.digest, self.model.key) + ".csv"
-            verdicts.publish(self.outbox, "verdicts", target, lot.content)
+            if not (name in self.recovered and self._judged(lot.digest)):
+                target = verdicts.key(lot.digest, self.model.key) + ".csv"
+                verdicts.publish(self.outbox, "verdicts", target, lot.content)
             lot.seconds["publish"] = perf_counter() - begin
-            verdicts.move(self.outbox, name, "done", lot.digest)
+            place = verdicts.move(self.outbox, name, "done", lot.digest)
         except OSError as problem:
             raise Stalled from problem
+        if told is None:
+            self.archived[place] = (name, lot.digest, stamp, monotonic() + LATE)
         lot.seconds["event"] = max(0.0, waited)
         self.status.verdict(name, lot, lot.seconds)
+
+    def _judged(self, digest: str) -> bool:
+        """Whether a lot has a verdict, of this bundle or of the one before a kill."""
+        start = verdicts.key(digest, "")
+        return any((self.outbox / "verdicts").glob(f"{start}*.csv"))
+
+    def _late(self) -> None:
+        """Refuse what was written to a lot after it was judged: its rows are missing.
+
+        Only where leases are missing can that happen.
+        """
+        for place, (name, digest, stamp, until) in list(self.archived.items()):
+            try:
+                fd = claim.opened(place)
+            except (OSError, Malformed):
+                del self.archived[place]
+                continue
+            try:
+                now = claim.stamp(fd)
+            finally:
+                os.close(fd)
+            if now != stamp:
+                found = f"{now[1]:,} bytes, {stamp[1]:,} of them judged"
+                wrong = Malformed("late", None, None, found, "no writer any more")
+                reason = verdicts.kept(digest, name) + verdicts.REASON
+                verdicts.reason(self.outbox, reason, name, wrong)
+                self.status.refused(name, wrong, digest)
+                self.status.troubles[name] = f"{place.name}: {wrong}"
+            if now != stamp or monotonic() > until:
+                del self.archived[place]
 
     def _refuse(self, name: str, digest: str, wrong: Malformed) -> None:
         try:
