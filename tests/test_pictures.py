@@ -139,14 +139,12 @@ def test_annotations_that_do_not_fit_are_refused(place, how):
 
 
 def test_who_has_no_mhist_is_told_whom_to_ask(tmp_path):
-    with pytest.raises(SourceError, match="ask for it at https://bmirds.github.io"):
+    with pytest.raises(SourceError, match="ask for it at https://bmirds"):
         split(tmp_path, "mhist")
 
 
 def test_no_room_on_the_disk_is_one_sentence(place, monkeypatch):
     free = shutil._ntuple_diskusage(10, 9, 1)
     monkeypatch.setattr(pictures.shutil, "disk_usage", lambda _: free)
-    with pytest.raises(
-        ValueError, match="has 0 MB free where .* take 15 MB: make room"
-    ):
+    with pytest.raises(ValueError, match=r"has 0 MB free where .* take 15 MB"):
         split(place, "mhist")
