@@ -171,6 +171,18 @@ def test_wafer_nets_have_their_rows(tmp_path, monkeypatch, capsys):
     assert len(maps) == 3 and all(row["maps_per_second"] > 0 for row in maps)
 
 
+def test_nets_for_colour_images_have_their_rows(tmp_path, monkeypatch, capsys):
+    words = ["photographs-training", "photographs-latency", "--nets", "airbench"]
+    words += ["--rounds", "2", "--calls", "1", "--repeats", "2", "--batch", "2"]
+    words += ["--together", "1", "2"]
+    training, latency = measured(words, tmp_path, monkeypatch, capsys).values()
+    assert training[0]["times_dataloader"] == 1
+    assert [row["way"] for row in training][1:] == ["fit, float32", "fit, bf16"]
+    assert all(row["images_per_second"] > 0 for row in training)
+    assert [row["batch"] for row in latency[::3]] == [1, 2]
+    assert {row["times"] for row in latency if row["way"] == "torch"} == {1}
+
+
 def test_many_students_have_a_row_beside_each_loop(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "tester_rows", lambda n: timing.tester_rows(400))
     words = ["grid", "images", "--epochs", "1", "--batch", "64", "--students", "mlp"]

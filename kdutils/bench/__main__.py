@@ -387,26 +387,25 @@ def map_rates(
 
 
 def photograph_training(
-    *, net="mobilenetv2", repeats=3, batch=64, steps=4, bf16=True
+    *, nets=("airbench", "mobilenetv2"), repeats=3, batch=64, steps=4
 ) -> list[dict]:
-    """Colour images a second in training, of MobileNetV2 or of another net.
+    """Colour images a second in training, of CIFAR-10's fast net and of MobileNetV2.
     Baseline: the DataLoader loop with torchvision's transforms, float32.
 
     Both move and mirror 32 x 32 images, and descend with Nesterov's momentum.
     """
     from torchvision.transforms import v2
 
-    rng = np.random.default_rng(0)
+    rng, found = np.random.default_rng(0), []
     X = rng.integers(0, 256, (steps * batch, 3, 32, 32)).astype(np.uint8)
     y = rng.integers(0, 10, len(X))
     shown = [v2.RandomCrop(32, 4, padding_mode="reflect"), v2.RandomHorizontalFlip()]
     shown += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
     change = v2.Compose([*shown, v2.Normalize([0.5] * 3, [0.25] * 3)])
     pictures = [Image.fromarray(x) for x in X.transpose(0, 2, 3, 1)]
-    built = models.build(net, 32, 10)
-    body = built.body.to(memory_format=torch.contiguous_format)
 
-    def loader() -> None:
+    def loader(name: str) -> None:
+        body = models.build(name, 32, 10).body.to(memory_format=torch.contiguous_format)
         data = DataLoader(Each(change, pictures, y.tolist()), batch, shuffle=True)
         how = {"lr": 0.01, "momentum": 0.9, "nesterov": True}
         optimizer = torch.optim.SGD(body.train().parameters(), **how)
@@ -416,24 +415,62 @@ def photograph_training(
             value.backward()
             optimizer.step()
 
-    def fit(bf16: bool) -> None:
-        own = models.build(net, 32, 10)
+    def fit(name: str, bf16: bool) -> None:
         sets = PHOTOGRAPHS.views(X, 1, 0, max_shift=4)
         batches = PHOTOGRAPHS.batches(X, y, batch=batch, seed=0, sets=sets)
         descent = partial(train.descent, lr=0.01, decay=0.0, momentum=0.9)
         how = {"epochs": 1, "optimizer": descent, "device": "cpu", "bf16": bf16}
-        train.fit(own, batches, cross_entropy, **how)
+        train.fit(models.build(name, 32, 10), batches, cross_entropy, **how)
 
-    ways = {"DataLoader loop": loader, "fit, float32": partial(fit, False)}
-    ways |= {"fit, bf16": partial(fit, True)} if bf16 else {}
-    took = taken(ways, repeats)
-    how = {"net": net, "batch": batch, "steps": steps, "repeats": repeats}
-    return [
-        {"way": way, **how}
-        | mean("images_per_second", len(X) / seconds)
-        | mean("times_dataloader", took["DataLoader loop"] / seconds)
-        for way, seconds in took.items()
-    ]
+    for name in nets:
+        ways = {"DataLoader loop": partial(loader, name)}
+        ways |= {"fit, float32": partial(fit, name, False)}
+        ways |= {"fit, bf16": partial(fit, name, True)}
+        took = taken(ways, repeats)
+        how = {"net": name, "batch": batch, "steps": steps, "repeats": repeats}
+        found += [
+            {"way": way, **how}
+            | mean("images_per_second", len(X) / seconds)
+            | mean("times_dataloader", took["DataLoader loop"] / seconds)
+            for way, seconds in took.items()
+        ]
+    return found
+
+
+def photograph_latency(
+    *, nets=("airbench", "mobilenetv2"), together=(1, 64), rounds=5, calls=20
+) -> list[dict]:
+    """Milliseconds for one colour image of 32 x 32, and for 64, of a student's file.
+    Baseline: the same net in torch, float32 (`times`).
+
+    The student of 147,000 weights, and MobileNetV2; weights are initial ones.
+    together: images at once.
+    """
+    import onnxruntime
+
+    from kdutils.deploy import onnxfile
+
+    options, rows = onnxruntime.SessionOptions(), []
+    options.intra_op_num_threads = 1
+    sizes = {"airbench": {"widths": (32, 64, 64)}}
+    for name in nets:
+        net = models.build(name, 32, 10, **sizes.get(name, {})).eval()
+        file, _ = convert.packed(net, 32, tuple("0123456789"), id="bench")
+        student = bundles.loads(file, "bench")
+        session = onnxruntime.InferenceSession(onnxfile.exact(student), options)
+        for batch in together:
+            X = bundles.golden_images(32, batch)
+            ways = {
+                "torch": partial(net, torch.from_numpy(X)),
+                "numpy": partial(student.score, X),
+                "onnxruntime": partial(session.run, None, {"images": X}),
+            }
+            with torch.inference_mode():
+                took = taken(ways, rounds, calls)
+            how = {"net": name, "batch": batch}
+            for way, row in latency(took, "ms", times="torch").items():
+                rows.append({**how, "way": way, **row, "rounds": rounds})
+    return rows
 
 
 def fresh(name: str = "compact", **sizes) -> nn.Module:
@@ -455,7 +492,8 @@ BENCHES = {
     "wafers-latency": map_latency,
     "wafers-training": map_training,
     "wafers-maps": map_rates,
-    "photographs": photograph_training,
+    "photographs-training": photograph_training,
+    "photographs-latency": photograph_latency,
     "edge-latency": device.latency,
     "edge-model": device.answers,
     "edge-throughput": device.throughput,
