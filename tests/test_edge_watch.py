@@ -14,6 +14,7 @@ import pytest
 from toy_edge import HEADER, Place, lot, save
 
 from kdutils.deploy import bundle
+from kdutils.edge import __main__ as command
 from kdutils.edge import claim, model, reader, verdicts, watcher
 from kdutils.edge.reader import Limits
 from kdutils.edge.status import Status
@@ -541,3 +542,27 @@ def test_a_new_model_without_a_stop(place, tmp_path, path):
     place.watcher._renew()
     assert place.watcher.model is new
     assert json.loads(place.status.health())["troubles"] == {"bundle": "it is damaged"}
+
+
+def test_a_lot_is_whole_once_its_marker_is_there(tmp_path, path):
+    place = Place(tmp_path, path, marker=".done")
+    place.drop("lot.csv", lot())
+    assert place.watcher.scan() == 0
+    place.drop("lot.csv.done", b"")
+    place.drop("other.csv.done", b"")  # its lot may still come
+    assert place.watcher.scan() == 1
+    assert os.listdir(place.inbox) == ["other.csv.done"] and place.counts() == (1, 1, 0)
+
+
+def test_refused_lots_are_brought_back(place, capsys):
+    place.drop("a.csv", lot("400,nan,.1"))
+    place.drop("b.csv", HEADER)
+    assert place.watcher.scan() == 2 and place.counts() == (0, 0, 2)
+    words = ["requeue", "--inbox", str(place.inbox), "--outbox", str(place.outbox)]
+    assert command.main([*words, "--kind", "number"]) == 0
+    assert "requeued a.csv: row 1, column 'idd_uA'" in capsys.readouterr().out
+    assert os.listdir(place.inbox) == ["a.csv"]
+    assert len(place.names("quarantine")) == 2  # the other lot and its reason
+    place.drop("b.csv", lot())
+    assert command.main(words) == 0 and "stays b.csv" in capsys.readouterr().out
+    assert place.watcher.scan() == 2 and place.counts() == (1, 1, 2)

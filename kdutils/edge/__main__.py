@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import json
 import os
 import signal
 import sys
@@ -23,19 +24,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 once it is stopped, 2 and one sentence if it cannot start."""
     chosen = parser().parse_args(arguments)
     try:
-        return (watch if chosen.command == "watch" else play)(chosen)
+        return {"watch": watch, "simulate": play, "requeue": requeue}[chosen.command](
+            chosen
+        )
     except (BundleError, Refused, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
 
 
 def parser() -> argparse.ArgumentParser:
-    """Both commands and their options."""
+    """The commands and their options."""
     whole = argparse.ArgumentParser(prog="python -m kdutils.edge")
     commands = whole.add_subparsers(dest="command", required=True)
     about = f"Judge what the tester writes. The columns of a lot: {RULE}."
     one = commands.add_parser("watch", help=about.split(".")[0], description=about)
     other = commands.add_parser("simulate", help="write lots as a tester would")
+    again = commands.add_parser("requeue", help="bring refused lots back to the inbox")
+    again.add_argument("--inbox", required=True, type=Path)
+    again.add_argument("--outbox", required=True, type=Path)
+    kinds = "only those that were refused for this, such as range (default: all)"
+    again.add_argument("--kind", default="", help=kinds)
     for command in (one, other):
         command.add_argument("--bundle", required=True, help="a student to serve")
         command.add_argument("--inbox", required=True, type=Path)
@@ -50,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     add("--timer", action="store_true", help="use no events, look twice a second")
     add("--settle", type=float, default=2.0, help="quiet seconds = closed, if unknown")
     add("--min-age", type=float, default=0.0, help="quiet seconds before any lot")
+    mark = "ending of the empty file that says a lot is whole, such as .done"
+    add("--marker", default="", metavar="ENDING", help=mark)
     add("--patience", type=float, default=10.0, help="seconds for an unended last line")
     wait = "seconds that a file may wait before health says so (default: 300)"
     add("--alarm", type=float, default=300.0, help=wait)
@@ -94,7 +104,7 @@ def watch(chosen) -> int:
     growing = [Growing(n, inbox, outbox, student, status, **how) for n in chosen.grow]
     limits = Limits(chosen.max_bytes, chosen.max_rows)
     rest = {"patience": chosen.patience, "limits": limits, "growing": growing}
-    rest["age"] = chosen.min_age
+    rest["age"], rest["marker"] = chosen.min_age, chosen.marker
     rest["reload"] = functools.partial(model.load, chosen.bundle, **named)
     watcher = Watcher(student, inbox, outbox, status, alarm, **how, **rest)
     signal.signal(signal.SIGTERM, watcher.stop)
@@ -136,6 +146,28 @@ def tried(inbox: Path, outbox: Path) -> bool:
     finally:
         os.close(fd)
         target.unlink()
+
+
+def requeue(chosen) -> int:
+    """Move refused lots from quarantine/ into the inbox; print a line for each.
+
+    A lot whose name is taken there stays; what came late of a judged lot is no lot.
+    """
+    if not chosen.inbox.is_dir():
+        raise Refused(f"the inbox {chosen.inbox} is not a folder")
+    for reason in sorted((chosen.outbox / "quarantine").glob(f"*{verdicts.REASON}")):
+        why = json.loads(reason.read_text())
+        lot = reason.with_name(reason.name.removesuffix(verdicts.REASON))
+        target = chosen.inbox / why["file"]
+        if not lot.exists() or chosen.kind not in ("", why["kind"]):
+            continue
+        if target.exists():
+            print(f"stays {why['file']}: the inbox has one of that name")
+            continue
+        os.rename(lot, target)
+        reason.unlink()
+        print(f"requeued {why['file']}: {why['reason']}")
+    return 0
 
 
 def play(chosen) -> int:

@@ -145,7 +145,8 @@ class Watcher:
 
     settle, patience, age: seconds, see `claim`; empty: an empty cell is a test that was
     not run; growing: objects with `name`, `step()` for files that are appended to;
-    reload: gives the model that the bundle's file now holds.
+    reload: gives the model that the bundle's file now holds; marker: a lot is whole
+    once a file of its name and this ending lies beside it.
     """
 
     def __init__(self, model, inbox, outbox, status, alarm, **chosen):
@@ -155,6 +156,7 @@ class Watcher:
         self.patience = chosen.get("patience", 10.0)
         self.age = chosen.get("age", 0.0)
         self.reload = chosen.get("reload")
+        self.marker = chosen.get("marker", "")
         self.limits = chosen.get("limits", Limits())
         self.empty = chosen.get("empty", False)
         self.growing = chosen.get("growing", ())
@@ -228,6 +230,11 @@ class Watcher:
             self._forget(set(names))
             ours = [one.owns for one in self.growing]
             names = [name for name in names if not any(own(name) for own in ours)]
+            if self.marker:
+                marks = {name for name in names if name.endswith(self.marker)}
+                names = [
+                    n for n in names if n + self.marker in marks and n not in marks
+                ]
             now = monotonic()
             self.since = {name: self.since.get(name, now) for name in names}
             self.status.oldest = now - min(self.since.values(), default=now)
@@ -269,6 +276,8 @@ class Watcher:
         if folder == self.inbox:
             work = self.outbox / "work"
             claim.take(folder / name, work, self.settle, self.patience, self.age)
+            if self.marker:
+                (folder / f"{name}{self.marker}").unlink(missing_ok=True)
             event = self.alarm.closed(name)
         self._settle(name, event)
         return 1
