@@ -210,6 +210,8 @@ class Watcher:
             verdicts.folders(self.outbox)
             if self.recovered is None:
                 self.recovered = set(claim.names(self.outbox / "work"))
+                for name in self.recovered if self.marker else ():
+                    (self.inbox / f"{name}{self.marker}").unlink(missing_ok=True)
             self._late()
             settled += self._folder(self.outbox / "work")
             settled += self._folder(self.inbox)
@@ -231,10 +233,8 @@ class Watcher:
             ours = [one.owns for one in self.growing]
             names = [name for name in names if not any(own(name) for own in ours)]
             if self.marker:
-                marks = {name for name in names if name.endswith(self.marker)}
-                names = [
-                    n for n in names if n + self.marker in marks and n not in marks
-                ]
+                there, end = set(names), self.marker
+                names = [n for n in names if n + end in there and not n.endswith(end)]
             now = monotonic()
             self.since = {name: self.since.get(name, now) for name in names}
             self.status.oldest = now - min(self.since.values(), default=now)
