@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import shutil
 import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kdutils.data import images, pictures, registry
 from kdutils.data.registry import SourceError
@@ -141,6 +144,52 @@ def test_annotations_that_do_not_fit_are_refused(place, how):
 def test_who_has_no_mhist_is_told_whom_to_ask(tmp_path):
     with pytest.raises(SourceError, match="ask for it at https://bmirds"):
         split(tmp_path, "mhist")
+
+
+def test_without_mhist_its_digest_says_whom_to_ask_too(tmp_path):
+    for of in (registry.digest, registry.kind):
+        with pytest.raises(SourceError, match="ask for it at https://bmirds"):
+            of("mhist", str(tmp_path))
+
+
+def test_annotations_that_are_no_text_are_refused(place):
+    spoil(place / "mhist" / "annotations.csv", lambda b: b"\xff\xfe" + b)
+    with pytest.raises(ValueError, match=r"annotations.csv, line 1: no column"):
+        split(place, "mhist")
+
+
+def test_a_repaired_image_of_the_same_size_is_decoded_again(place):
+    path = min((place / "mhist" / "images").iterdir())
+    good, black = path.read_bytes(), io.BytesIO()
+    Image.new("RGB", (224, 224)).save(black, "PNG")
+    path.write_bytes(black.getvalue().ljust(len(good), b"\0"))
+    spoilt = registry.read("mhist", str(place))
+    path.write_bytes(good)
+    registry._read.cache_clear()
+    repaired = registry.read("mhist", str(place))
+    assert repaired.sha256 != spoilt.sha256 and repaired.X[0].any()
+
+
+def test_the_zip_file_is_fetched_as_it_is(made, tmp_path, monkeypatch):
+    its, path = registry.known("tiny-imagenet"), made / "tiny-imagenet"
+    (name,) = its.files
+    here = dataclasses.replace(
+        its,
+        files={name: registry.md5_of(path / name)},
+        urls=(f"{path.as_uri()}/{{}}",),
+    )
+    monkeypatch.setitem(registry.DATASETS, "tiny-imagenet", here)
+    found = registry.find("tiny-imagenet", str(tmp_path))
+    assert (found / name).read_bytes() == (path / name).read_bytes()
+
+
+def test_a_zip_file_with_a_wrong_byte_names_the_image(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures.paths, "ROOT", tmp_path)
+    shutil.copytree(made, tmp_path / "data")
+    path = tmp_path / "data" / "tiny-imagenet" / "tiny-imagenet-200.zip"
+    spoil(path, lambda b: b.replace(b"JFIF", b"JFIX", 1))
+    with pytest.raises(ValueError, match=r"JPEG is no whole image \(Bad CRC-32"):
+        split(tmp_path / "data", "tiny-imagenet")
 
 
 def test_no_room_on_the_disk_is_one_sentence(place, monkeypatch):

@@ -1,8 +1,9 @@
 """pictures: data sets of many image files, decoded once into arrays that are mapped.
 
 The decoded images of a data set are kept in `.data/cache`, under a name of the files'
-names and sizes: uint8 (n, 3, side, side), read as memory maps, so that two processes
-share them. They are written whole or not at all, and made again where damaged.
+names, sizes and changes: uint8 (n, 3, side, side), read as memory maps, so that two
+processes share them. They are written whole or not at all, and made again where
+damaged.
 """
 
 from __future__ import annotations
@@ -32,19 +33,22 @@ ARRAYS = "X", "y", "part", "group"
 
 
 class Tree(NamedTuple):
-    """Files of a folder or a zip archive: name -> size, and name -> bytes."""
+    """Files of a folder or a zip archive: name -> stamp, and name -> bytes.
+
+    A stamp changes with the file: its size, and its time or checksum.
+    """
 
     where: Path
-    sizes: dict[str, int]
+    stamps: dict[str, tuple[int, int]]
     read: Callable[[str], bytes]
 
     def text(self, name: str) -> list[str]:
         """A file's lines; ValueError where it is missing or no text."""
-        if name not in self.sizes:
+        if name not in self.stamps:
             raise ValueError(f"{self.where} has no {name}: it is not whole")
         try:
             return self.read(name).decode("utf-8").splitlines()
-        except UnicodeDecodeError as error:
+        except readers.BROKEN as error:
             raise ValueError(f"{self.where}: {name} is no text ({error})") from None
 
 
@@ -70,7 +74,7 @@ def tiny_imagenet(place: Path) -> Rows:
             "expected"
         )
     label, found = {wnid: k for k, wnid in enumerate(wnids)}, []
-    for name in sorted(tree.sizes):
+    for name in sorted(tree.stamps):
         parts = name.split("/")
         if parts[0] == "train" and parts[-1].endswith(".JPEG"):
             if parts[1] not in label:
@@ -80,7 +84,7 @@ def tiny_imagenet(place: Path) -> Rows:
     for number, line in enumerate(tree.text(annotations), 1):
         image, wnid, *_ = [*line.split("\t"), ""]
         name = f"val/images/{image}"
-        if wnid not in label or name not in tree.sizes:
+        if wnid not in label or name not in tree.stamps:
             raise ValueError(
                 f"{tree.where}: {annotations}, line {number}: {line[:40]!r} where an "
                 "image of val/images and one of wnids.txt were expected"
@@ -98,14 +102,14 @@ def mhist(path: Path) -> Rows:
     path: annotations.csv; its images are in images.zip or the folder images beside it.
     """
     tree, found = files(path.parent / "images"), []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         lines = csv.DictReader(file)
         wanted = "Image Name", "Majority Vote Label", "Partition"
         if missing := [name for name in wanted if name not in (lines.fieldnames or ())]:
             raise ValueError(f"{path}, line 1: no column {missing[0]!r}")
         for number, line in enumerate(lines, 2):
             name, label, part = (line[key] for key in wanted)
-            if name not in tree.sizes or label not in MHIST:
+            if name not in tree.stamps or label not in MHIST:
                 raise ValueError(
                     f"{path}, line {number}: {name!r}, {label!r} where an image of "
                     f"{tree.where} and {' or '.join(MHIST)} were expected"
@@ -127,13 +131,14 @@ def files(place: Path) -> Tree:
     Names are relative to the folder, with slashes.
     """
     if place.is_dir():
-        sizes = {}
+        stamps = {}
         for folder, _, names in os.walk(place):
             start = Path(folder).relative_to(place).as_posix()
             for name in names:
                 inner = name if start == "." else f"{start}/{name}"
-                sizes[inner] = os.stat(os.path.join(folder, name)).st_size
-        return Tree(place, sizes, lambda name: (place / name).read_bytes())
+                about = os.stat(os.path.join(folder, name))
+                stamps[inner] = about.st_size, about.st_mtime_ns
+        return Tree(place, stamps, lambda name: (place / name).read_bytes())
     packed = place.with_name(f"{place.name}.zip")
     if not packed.is_file():
         raise ValueError(f"there is neither {place} nor {packed.name} beside it")
@@ -142,13 +147,13 @@ def files(place: Path) -> Tree:
     except zipfile.BadZipFile:
         raise ValueError(f"{packed} is not a whole zip archive") from None
     start = f"{place.name}/"
-    sizes = {
-        one.filename.removeprefix(start): one.file_size
+    stamps = {
+        one.filename.removeprefix(start): (one.file_size, one.CRC)
         for one in archive.infolist()
         if not one.is_dir()
     }
     inner = {name.removeprefix(start): name for name in archive.namelist()}
-    return Tree(packed, sizes, lambda name: archive.read(inner[name]))
+    return Tree(packed, stamps, lambda name: archive.read(inner[name]))
 
 
 def decoded(tree: Tree, found: list[Picture], side: int) -> Rows:
@@ -158,7 +163,7 @@ def decoded(tree: Tree, found: list[Picture], side: int) -> Rows:
     """
     total = hashlib.sha256(str(side).encode())
     for one in found:
-        total.update(f"{one} {tree.sizes[one.name]}\n".encode())
+        total.update(f"{one} {tree.stamps[one.name]}\n".encode())
     folder = (
         paths.ROOT / ".data" / "cache" / f"{tree.where.stem}-{total.hexdigest()[:12]}"
     )
@@ -187,16 +192,16 @@ def _decode(tree: Tree, found: list[Picture], side: int, part: Path) -> None:
     shape, names, total = (len(found), 3, side, side), [], hashlib.sha256()
     X = np.lib.format.open_memmap(part / "X.npy", "w+", np.uint8, shape)
     for row, one in enumerate(found):
-        content = tree.read(one.name)
-        total.update(f"{one.name} {one.label} {one.part} {len(content)}\n".encode())
-        total.update(content)
         try:
+            content = tree.read(one.name)
             image = Image.open(io.BytesIO(content)).convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
+        except (*readers.BROKEN, SyntaxError) as error:
             reason = str(error).partition(" <")[0]
             raise ValueError(
                 f"{tree.where}: {one.name} is no whole image ({reason}): get it again"
             ) from None
+        total.update(f"{one.name} {one.label} {one.part} {len(content)}\n".encode())
+        total.update(content)
         if image.size != (side, side):
             size = " x ".join(map(str, image.size))
             raise ValueError(

@@ -283,7 +283,7 @@ def md5_of(path: Path) -> str:
 
 def _receive(url: str, part: Path, files: dict[str, str], timeout: float) -> None:
     """Write what an address answers to `part`; raises what is wrong with it."""
-    packed = url.endswith(ARCHIVES)
+    packed = url.endswith(ARCHIVES) and PurePosixPath(url).name not in files
     path = part / (PurePosixPath(url).name if packed else next(iter(files)))
     received = 0
     with urllib.request.urlopen(url, timeout=timeout) as answer, path.open("wb") as out:
@@ -305,7 +305,7 @@ def _unpacked(path: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
     """Each named file's bytes; in a zip or tar.gz archive, under its last name."""
     zipped = path.suffix == ".zip"
     with zipfile.ZipFile(path) if zipped else tarfile.open(path, "r:gz") as archive:
-        listed = archive.namelist() if zipped else archive.getnames()
+        listed = archive.namelist() if zipped else _plain(archive)
         members = {PurePosixPath(member).name: member for member in listed}
         for name in names:
             last = PurePosixPath(name).name
@@ -317,6 +317,11 @@ def _unpacked(path: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
                 yield name, archive.extractfile(members[last]).read()
 
 
+def _plain(archive: tarfile.TarFile) -> list[str]:
+    """The names of what is a file in it: no folder, no link."""
+    return [member.name for member in archive if member.isfile()]
+
+
 def read(name: str, root: str = "") -> Rows:
     """All rows of a data set, downloaded at need, its content checked; read-only.
 
@@ -324,7 +329,8 @@ def read(name: str, root: str = "") -> Rows:
     """
     place, its = find(name, root), known(name)
     files = [place] if its.by_hand else [place / file for file in its.files]
-    files = [file for file in files if file.is_file()] or [place / its.unpacked]
+    if its.unpacked and (place / its.unpacked).is_dir():
+        files = [place / its.unpacked]
     stamp = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files)
     return replace(_read(its, place, generated(name, root), stamp), source=name)
 
@@ -360,15 +366,15 @@ def digest(name: str, root: str = "", **options) -> str:
     """Hex sha256 that identifies the data of a data set.
 
     Of the content: that known to be real needs no files, so a report whose runs are
-    recorded reads no data. Of the options, if simulated: the simulator itself is in
-    every run's code digest.
+    recorded reads no data; where none is known, SourceError without the files. Of the
+    options, if simulated: the simulator itself is in every run's code digest.
     """
     its = known(name)
     if its.kind:
         text = json.dumps({"source": name, **options}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
     there = any((folder(name, root) / file).is_file() for file in its.files)
-    if generated(name, root) or (its.by_hand and there):
+    if generated(name, root) or (its.by_hand and (there or not its.sha256)):
         return read(name, root).sha256
     return its.sha256[0]
 
