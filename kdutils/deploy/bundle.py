@@ -60,6 +60,7 @@ from kdutils.deploy.prepare import Prepare
 from kdutils.deploy.runtime import SCALES, Int8, Step
 
 TABLES = "words", "grams"  # the first step of a net of sentences
+MOST_WORDS = 500  # of a sentence
 GOLDEN = "one", "not a good film .", "it 's a good , warm film", "bad and dull !"
 FORMAT, ROWS = "kdb 2", 4
 LARGEST = 1 << 26  # bytes of a file, and numbers that a step of a net may need at once
@@ -326,10 +327,13 @@ def golden_images(side: int, rows: int = ROWS) -> np.ndarray:
 
 
 def checked_sentences(texts) -> list[np.ndarray]:
-    """The hashes of each text's words; BundleError for one that has no word."""
+    """The hashes of each text's words; BundleError for one of none or too many."""
     found = [words.hashed(words.divided(text)) for text in texts]
-    if empty := [i for i, some in enumerate(found, 1) if not len(some)]:
-        raise BundleError(f"sentence {empty[0]} has no word")
+    for row, some in enumerate(found, 1):
+        if not 1 <= len(some) <= MOST_WORDS:
+            raise BundleError(
+                f"sentence {row} has {len(some):,} words, expected 1 to {MOST_WORDS}"
+            )
     return found
 
 

@@ -15,13 +15,15 @@ MIX = 0x9E3779B1  # 2^32 / golden ratio: Knuth's multiplicative hash
 LOW = 0xFFFFFFFF
 # As the Penn Treebank divides them, which sentences of SST-2 already are.
 PART = re.compile(
-    r"\w+(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|\w+(?:[-./,&]\w+)*|\.+|-+|`+|'+|[^\w\s]"
+    r"-[lr]rb-|\b(?:mrs?|ms|dr|st|vs|no|u\.s|\w)\.(?=\s)|\w+(?=n't\b)|n't\b"
+    r"|'(?:s|re|ve|ll|d|m)\b|'\d+s|\w+(?:(?:\\/|[-./,&])\w+)*|\.+|-+|`+|'+|[^\w\s]"
 )
+BRACKETS = str.maketrans({"(": " -lrb- ", ")": " -rrb- ", "’": "'"})
 
 
 def divided(text: str) -> list[str]:
     """The words and signs of a text, in lower case."""
-    return PART.findall(text.lower().replace("’", "'"))
+    return PART.findall(text.lower().translate(BRACKETS))
 
 
 def hashed(words) -> np.ndarray:

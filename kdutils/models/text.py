@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kdutils.deploy.words import hashed, rows_of
 
@@ -68,7 +69,7 @@ class Hashed(nn.Module):
         weight = np.where(n > 0, np.sqrt(n), 0.1)[:, None]
         E = E - (weight * E).sum(0) / weight.sum()
         axes = np.linalg.eigh((weight * E).T @ E)[1][:, ::-1]
-        E = torch.tensor(E @ axes[:, : self.embed.weight.shape[1]])
+        E = torch.tensor(E @ axes[:, : self.embed.embedding_dim], dtype=torch.float32)
         E *= scale / E[torch.tensor(n) > 0].std()
         share = torch.tensor(np.maximum(n, 0.1), dtype=torch.float32)
         rows = torch.from_numpy(rows_of(hashed(known)[:, None], self.buckets, 1)[:, 0])
@@ -159,7 +160,10 @@ class Recurrent(Hashed):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.hashes(x)
-        states, _ = self.lstm(self.drop(self.embed(rows_of(h, self.buckets, 1))))
+        e = self.drop(self.embed(rows_of(h, self.buckets, 1)))
+        n = (h >= 0).sum(1).clamp(min=1).cpu()  # the way back begins at the last word
+        e = pack_padded_sequence(e, n, batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(self.lstm(e)[0], batch_first=True)
         states = states.masked_fill((h < 0)[..., None], -1)
         return self.head(self.drop(states.amax(1)))
 
@@ -175,15 +179,22 @@ def _linear(head: nn.Module) -> list[list]:
 class Bert(nn.Module):
     """BERT (Devlin et al. 2019), its first piece's state classified by one layer.
 
-    widths: of a state and of the hidden layer; depth: layers.
+    widths: of a state and of the hidden layer; depth: layers; rows: of the tables of
+    pieces and of places. Its sizes are those of MiniLM (Wang et al. 2020).
     """
 
     def __init__(
-        self, length: int, classes: int, widths=(384, 1536), depth=6, dropout=0.1
+        self,
+        length: int,
+        classes: int,
+        widths=(384, 1536),
+        depth=6,
+        dropout=0.1,
+        rows=(30522, 512),
     ):
         super().__init__()
         wide, hidden = widths
-        self.word, self.place = nn.Embedding(30522, wide), nn.Embedding(512, wide)
+        self.word, self.place = (nn.Embedding(n, wide) for n in rows)
         self.norm, self.drop = nn.LayerNorm(wide, 1e-12), nn.Dropout(dropout)
         layer = nn.TransformerEncoderLayer(
             wide, HEADS, hidden, dropout, "gelu", 1e-12, batch_first=True

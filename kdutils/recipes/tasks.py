@@ -28,6 +28,7 @@ from kdutils.data import (
     wafers,
 )
 from kdutils.data.simulate import wafersim
+from kdutils.deploy import bundle
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 
 PARTS = ("train", "val", "test")
@@ -188,6 +189,10 @@ class Photographs(Images):
         keys = ("lr", "bias_lr", "momentum", "decay")
         return partial(train.descent, **{key: config[key] for key in keys})
 
+    def shipped(self, file: bytes, net: nn.Module, X, parts: Split) -> np.ndarray:
+        """Logits (n, K) of a file, as `net`, which holds the same numbers, has them."""
+        return self.predict(net, X)
+
     def mirrored(self, net: nn.Module, X) -> np.ndarray:
         """Mean logits (n, K) over the images and their mirror images."""
         both = partial(train.Shifts, max_shift=0)
@@ -251,6 +256,11 @@ class Sentences(Photographs):
         order = np.argsort((X >= 0).sum(1), kind="stable")
         found = models.predict(net, X[order], batch=256)
         return found[np.argsort(order, kind="stable")]
+
+    def shipped(self, file: bytes, net: nn.Module, X, parts: Split) -> np.ndarray:
+        """Logits (n, K) of a file, as numpy reads the sentences' text with it."""
+        texts = [sentences.shown(parts, row) for row in X]
+        return bundle.loads(file, "the file").score(texts)
 
     mirrored = None
 

@@ -126,18 +126,18 @@ PLAIN = ["the", "a", "film", "plot", "story", "cast", "scene", "of", "and", "wit
 def _sst2(seed: int) -> dict[str, bytes]:
     """Praise and blame among plain words; `not` turns the word after it around.
 
-    One sentence in twelve has the wrong label: no classifier is perfect.
+    One sentence in twenty has the wrong label: no classifier is perfect.
     """
     rng = np.random.default_rng([seed, 2013])
     lines = []
     for label in rng.permutation(np.arange(400) % 2):
         words = list(rng.choice(PLAIN, rng.integers(3, 9)))
         for _ in range(rng.integers(1, 3)):
-            turned = rng.random() < 0.25
+            turned = rng.random() < 0.15
             word = rng.choice(GOOD if label != turned else BAD)
             at = rng.integers(0, len(words) + 1)
             words[at:at] = ["not", word] if turned else [word]
-        lines.append((" ".join(words), int(label != (rng.random() < 1 / 12))))
+        lines.append((" ".join(words), int(label != (rng.random() < 1 / 20))))
     files, parts = {}, (lines[:240], lines[240:300], lines[300:])
     for name, part in zip(readers.SST2, parts, strict=True):
         rows = "".join(f"{text}\t{label}\n" for text, label in part)
