@@ -1,6 +1,7 @@
 """The watcher as a process: events, signals, memory, kill -9, its command line."""
 
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -103,6 +104,24 @@ def test_a_whole_life(start, tmp_path, events):
     assert "kd_edge_verdicts_total 4" in (out / "metrics.prom").read_text()
     assert len(listed(out / "verdicts")) == 4
     assert "ended after the file in hand" in (tmp_path / "log").read_text()
+
+
+def test_a_bundle_that_is_replaced_serves_from_the_next_lot_on(start, tmp_path, path):
+    inbox, out = tmp_path / "in", tmp_path / "out"
+    served = tmp_path / "served.kdb"
+    served.write_bytes(path.read_bytes())
+    child = start(bundle=served)
+    (inbox / "a.csv").write_bytes(lot("1,2,3"))
+    until(lambda: len(listed(out / "verdicts")) == 1, "the first model's verdict")
+    other = save(tmp_path, ranges=np.float32([[0, 900]] * 3)).read_bytes()
+    for content, says in ((b"junk", "stays"), (other, " for ")):
+        served.write_bytes(content)
+        child.send_signal(signal.SIGHUP)
+        until(lambda: says in (tmp_path / "log").read_text(), says)  # noqa: B023
+    (inbox / "b.csv").write_bytes(lot("4,5,6"))
+    until(lambda: len(listed(out / "verdicts")) == 2, "the second model's verdict")
+    digest = hashlib.sha256(other).hexdigest()[:12]
+    assert any(f".{digest}." in name for name in listed(out / "verdicts"))
 
 
 def test_a_student_of_quoted_names_is_served_by_its_own_tester(start, tmp_path, capsys):

@@ -9,11 +9,12 @@ import stat
 import threading
 import time
 
+import numpy as np
 import pytest
 from toy_edge import HEADER, Place, lot, save
 
 from kdutils.deploy import bundle
-from kdutils.edge import claim, reader, verdicts, watcher
+from kdutils.edge import claim, model, reader, verdicts, watcher
 from kdutils.edge.reader import Limits
 from kdutils.edge.status import Status
 
@@ -492,3 +493,51 @@ def test_limits_are_the_watchers(tmp_path, path):
         if name.endswith(".json")
     ]
     assert kinds == ["size", "size"] and place.counts() == (0, 0, 2)
+
+
+def test_what_waits_too_long_and_a_full_disk_are_in_health(place, monkeypatch):
+    place.status.alarm = 60.0
+    path = place.drop("lot.csv", lot())
+    (place.inbox / "half.part").write_bytes(b"")
+    with open(path, "ab"):  # somebody has it open
+        place.watcher.scan()
+        assert json.loads(place.status.health())["ok"]
+        place.watcher.since["lot.csv"] -= 100
+        place.watcher.scan()
+    health = json.loads(place.status.health())
+    assert not health["ok"] and health["ignored_names"] == 1
+    assert health["troubles"]["inbox"].startswith("a file of the inbox waits for 10")
+    assert "kd_edge_oldest_waiting_seconds 10" in place.status.prom()
+    assert place.watcher.scan() == 1
+    place.watcher.scan()
+    assert json.loads(place.status.health())["ok"]
+    monkeypatch.setattr(place.status, "_free", lambda: (5, 0.001))
+    assert "disk" in json.loads(place.status.health())["troubles"]
+
+
+def test_a_new_model_without_a_stop(place, tmp_path, path):
+    other = tmp_path / "other"
+    other.mkdir()
+    new = model.load(save(other, ranges=np.float32([[0, 900]] * 3)))
+    place.watcher.reload = lambda: new
+    place.drop("a.csv", lot("1,2,3"))
+    place.watcher.scan()
+    place.drop("b.csv", lot("4,5,6"))
+    place.watcher.ask()
+    assert place.watcher.scan() == 0  # the model first
+    place.watcher._renew()
+    assert place.watcher.scan() == 1
+    names = place.names("verdicts")
+    assert sorted(name.split(".")[1] for name in names) == sorted(
+        [place.student.key[:12], new.key[:12]]
+    )
+    assert json.loads(place.status.health())["bundle"] == new.digest
+
+    def refused():
+        raise bundle.BundleError("it is damaged")
+
+    place.watcher.reload = refused
+    place.watcher.ask()
+    place.watcher._renew()
+    assert place.watcher.model is new
+    assert json.loads(place.status.health())["troubles"] == {"bundle": "it is damaged"}

@@ -288,6 +288,7 @@ def test_a_new_data_set_is_one_entry(site, tmp_path, monkeypatch):
 
 
 SETS = ["secom", "mnist", "pneumoniamnist", "cifar10", "sst2", "minilm"]
+SETS += ["tiny-imagenet", "mhist"]
 SETS += ["mixedwm38", "wm811k"]
 
 
@@ -314,7 +315,7 @@ def test_offline_every_data_set_has_its_line(tmp_path, monkeypatch, capsys, here
     for name, line in zip(SETS, lines, strict=True):
         assert str(tmp_path / name) in line
         start = f"{name}: found in " if name in here else f"missing: {name} is not "
-        assert line.startswith(start) and ("found" in line or "https://" in line)
+        assert line.startswith(start) and ("found" in line or "://" in line)
 
 
 def test_a_fetched_data_set_is_told_from_a_found_one(

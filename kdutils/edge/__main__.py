@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import os
 import signal
@@ -50,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     add("--settle", type=float, default=2.0, help="quiet seconds = closed, if unknown")
     add("--min-age", type=float, default=0.0, help="quiet seconds before any lot")
     add("--patience", type=float, default=10.0, help="seconds for an unended last line")
+    wait = "seconds that a file may wait before health says so (default: 300)"
+    add("--alarm", type=float, default=300.0, help=wait)
     add("--max-bytes", type=int, default=Limits.bytes, help="of a lot")
     add("--max-rows", type=int, default=Limits.rows, help="of a lot")
     for name, kind, default, what in simulate.OPTIONS:
@@ -58,8 +61,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def watch(chosen) -> int:
-    """Serve until SIGTERM or Ctrl-C; the file in hand is finished first."""
-    student = model.load(chosen.bundle, id=chosen.id, extra=chosen.extra)
+    """Serve until SIGTERM or Ctrl-C; the file in hand is finished first.
+
+    SIGHUP reads the bundle's file anew: what is refused there changes nothing.
+    """
+    named = {"id": chosen.id, "extra": chosen.extra}
+    student = model.load(chosen.bundle, **named)
     inbox, outbox = chosen.inbox, chosen.outbox
     if not inbox.is_dir():
         raise Refused(f"the inbox {inbox} is not a folder")
@@ -80,7 +87,7 @@ def watch(chosen) -> int:
     live = sys.stderr.isatty()
     # without a buffer, whose lock would be held while nobody reads
     log = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
-    how = {"log": log, "live": live, "threaded": True}
+    how = {"log": log, "live": live, "threaded": True, "alarm": chosen.alarm}
     status = Status(outbox, student.digest, **how)
     alarm = Alarm(inbox, events=not chosen.timer)
     how = {"empty": chosen.empty, "settle": chosen.settle}
@@ -88,9 +95,11 @@ def watch(chosen) -> int:
     limits = Limits(chosen.max_bytes, chosen.max_rows)
     rest = {"patience": chosen.patience, "limits": limits, "growing": growing}
     rest["age"] = chosen.min_age
+    rest["reload"] = functools.partial(model.load, chosen.bundle, **named)
     watcher = Watcher(student, inbox, outbox, status, alarm, **how, **rest)
     signal.signal(signal.SIGTERM, watcher.stop)
     signal.signal(signal.SIGINT, watcher.stop)
+    signal.signal(signal.SIGHUP, watcher.ask)
     events = "a timer" if alarm.observer is None else "watchdog and a timer"
     status.line(f"watching {inbox} with {events}, bundle {student.digest[:12]}")
     if not leases:

@@ -46,6 +46,14 @@ def names(folder: Path) -> list[str]:
     )
 
 
+def ignored(folder: Path) -> int:
+    """How many names of a folder are hidden or unfinished."""
+    try:
+        return len(os.listdir(folder)) - len(names(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
 def opened(path: Path) -> int:
     """An open descriptor of a plain file; Malformed says what it is instead.
 

@@ -119,6 +119,11 @@ class Growing:
         rest = name.removeprefix(self.name)
         return name == self.name or (rest != name and not rest[0].isalnum())
 
+    def renew(self, model) -> None:
+        """Another bundle judges the rows that come: a new generation of verdicts."""
+        self._close()
+        self.model = model
+
     def step(self) -> int:
         """Judge the whole lines there are, at most a block; 1 if there were any.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import queue
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 PARTS = ("event", "read", "parse", "model", "publish")
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
 EVERY = 1.0
+SCARCE = 0.02  # the share of a disk below which free room is a trouble
 
 
 class Status:
@@ -23,17 +25,26 @@ class Status:
 
     log: a text file that is already open; live: rewrite one line on stderr; threaded:
     lines are written by a thread of their own, up to 1,000 wait for a reader, and those
-    behind are counted as unshown: a log that nobody reads stops no lot.
+    behind are counted as unshown: a log that nobody reads stops no lot; alarm: seconds
+    after which a lot that waits in the inbox is a trouble.
     """
 
     def __init__(
-        self, outbox: Path, digest: str, *, log=None, live=False, threaded=False
+        self,
+        outbox: Path,
+        digest: str,
+        *,
+        log=None,
+        live=False,
+        threaded=False,
+        alarm=math.inf,
     ):
         self.outbox, self.digest, self.log, self.live = outbox, digest, log, live
         self.counts: Counter = Counter()
         self.seconds: Counter = Counter()
         self.troubles: dict[str, str] = {}
-        self.waiting = 0
+        self.waiting = self.ignored = 0
+        self.oldest, self.alarm = 0.0, alarm
         self.started, self.shown = time.time(), 0.0
         self.buckets: Counter = Counter()
         self.lines: queue.Queue = queue.Queue(1000)
@@ -108,18 +119,40 @@ class Status:
 
     def health(self) -> str:
         """JSON for a person or a supervisor: alive means `time` is recent."""
-        first = dict(list(self.troubles.items())[:20])
+        troubles = self.troubles | self._standing()
+        first = dict(list(troubles.items())[:20])
         record = {
-            "ok": not self.troubles,
+            "ok": not troubles,
             "time": time.time(),
             "started": self.started,
             "pid": os.getpid(),
             "bundle": self.digest,
             "waiting": self.waiting,
+            "oldest_waiting_s": round(self.oldest, 1),
+            "ignored_names": self.ignored,
+            "free_bytes": self._free()[0],
             "counts": dict(sorted(self.counts.items())),
             "troubles": first,
         }
         return json.dumps(record, indent=1) + "\n"
+
+    def _standing(self) -> dict[str, str]:
+        """What no lot's own trouble says: nothing moves, or there is no room left."""
+        found, (free, share) = {}, self._free()
+        if self.oldest > self.alarm:
+            waits = f"a file of the inbox waits for {self.oldest:.0f} s"
+            found["inbox"] = f"{waits}, expected at most {self.alarm:g}"
+        if share < SCARCE:
+            found["disk"] = f"{free:,} bytes are free, {100 * share:.1f} % of the disk"
+        return found
+
+    def _free(self) -> tuple[int, float]:
+        """Bytes that are free for the outbox, and their share of its disk."""
+        try:
+            seen = os.statvfs(self.outbox)
+        except (OSError, AttributeError):
+            return 0, 1.0
+        return seen.f_bavail * seen.f_frsize, seen.f_bavail / max(seen.f_blocks, 1)
 
     def prom(self) -> str:
         """The counters in Prometheus' text format; latency in seconds."""
@@ -131,7 +164,10 @@ class Status:
                 lines.append(f"# TYPE kd_edge_{bare}_total counter")
                 known.add(bare)
             lines.append(f"kd_edge_{bare}_total{brace}{labels} {value}")
-        lines += ["# TYPE kd_edge_waiting gauge", f"kd_edge_waiting {self.waiting}"]
+        gauges = {"waiting": self.waiting, "oldest_waiting_seconds": self.oldest}
+        gauges |= {"ignored_names": self.ignored, "free_bytes": self._free()[0]}
+        for name, value in gauges.items():
+            lines += [f"# TYPE kd_edge_{name} gauge", f"kd_edge_{name} {value:g}"]
         lines.append("# TYPE kd_edge_part_seconds_total counter")
         for part in PARTS:
             value = f"{self.seconds[part]:.6f}"

@@ -144,7 +144,8 @@ class Watcher:
     """Serves one bundle to one inbox.
 
     settle, patience, age: seconds, see `claim`; empty: an empty cell is a test that was
-    not run; growing: objects with `name`, `step()` for files that are appended to.
+    not run; growing: objects with `name`, `step()` for files that are appended to;
+    reload: gives the model that the bundle's file now holds.
     """
 
     def __init__(self, model, inbox, outbox, status, alarm, **chosen):
@@ -153,20 +154,44 @@ class Watcher:
         self.settle = chosen.get("settle", 2.0)
         self.patience = chosen.get("patience", 10.0)
         self.age = chosen.get("age", 0.0)
+        self.reload = chosen.get("reload")
         self.limits = chosen.get("limits", Limits())
         self.empty = chosen.get("empty", False)
         self.growing = chosen.get("growing", ())
         self.retries, self.stopped = Retries(), False
         self.archived: dict[Path, tuple] = {}  # lots that a writer may still hold
         self.recovered: set[str] | None = None  # lots that a killed run had claimed
+        self.since: dict[str, float] = {}  # when each waiting name was first seen
+        self.asked = False  # for another model
 
     def stop(self, *_) -> None:
         """End after the file in hand; a signal handler, so it touches no lock."""
         self.stopped = True
 
+    def ask(self, *_) -> None:
+        """Take the bundle's new content after the lot in hand; a signal handler too."""
+        self.asked = True
+
+    def _renew(self) -> None:
+        """Serve the new model from the next lot on; the old one if it is refused."""
+        self.asked = False
+        try:
+            new = self.reload()
+        except (ValueError, OSError) as problem:
+            self.status.line(f"bundle {self.model.digest[:12]} stays: {problem}")
+            self.status.troubles["bundle"] = str(problem)
+            return
+        self.status.solved("bundle")
+        self.status.line(f"bundle {new.digest[:12]} for {self.model.digest[:12]}")
+        self.model, self.status.digest = new, new.digest
+        for one in self.growing:
+            one.renew(new)
+
     def run(self) -> None:
         """Scan at each alarm and every half second, until `stop`."""
         while not self.stopped:
+            if self.asked:
+                self._renew()
             busy = self.scan()
             self.status.show()
             if not self.stopped and not busy:
@@ -203,9 +228,13 @@ class Watcher:
             self._forget(set(names))
             ours = [one.owns for one in self.growing]
             names = [name for name in names if not any(own(name) for own in ours)]
+            now = monotonic()
+            self.since = {name: self.since.get(name, now) for name in names}
+            self.status.oldest = now - min(self.since.values(), default=now)
+            self.status.ignored = claim.ignored(folder)
         settled = 0
         for place, name in enumerate(names):
-            if self.stopped:
+            if self.stopped or self.asked:
                 break
             self.status.waiting = len(names) - place
             if self.retries.due(name):

@@ -140,7 +140,9 @@ def learn(config: dict, run, parts: Split) -> nn.Module:
     if config.get("teacher"):
         teacher = run.need(_self(), config["teacher"])
         same = ("source", "root", "seed", "val", "augment")
-        if wrong := [key for key in same if teacher.config[key] != config[key]]:
+        wrong = [key for key in same if teacher.config[key] != config[key]]
+        wrong += ["sets"] if config["sets"] > teacher.config["sets"] else []
+        if wrong:
             raise ValueError(
                 f"{wrong[0]} is not the teacher's: expected the same views"
             )

@@ -26,6 +26,7 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
     "source": {
         "mnist": Name("MNIST"),
         "cifar10": Name("CIFAR-10"),
+        "tiny-imagenet": Name("Tiny ImageNet"),
         **_plain("digits", "tester"),
         "secom": Name("SECOM"),
         "secom-time": Name("SECOM by time"),
@@ -115,6 +116,7 @@ LEAD = {  # stage -> the figure that answers its question
     "06_prune_quantize": "pareto",
     "07_edge_watcher": "watcher-lots",
     "08_kd_cifar10": "cifar10",
+    "09_kd_tiny_imagenet": "tiny-imagenet",
     "99_results": "pareto",
 }
 TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")

@@ -8,10 +8,12 @@ perfect. The wafer maps are simulated, some of them copies of others.
 from __future__ import annotations
 
 import io
+import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from kdutils import paths
@@ -42,7 +44,8 @@ def write(root: str, *names: str, seed: int = 0) -> tuple[Path, ...]:
     secom: 400 rows of 60 readings, 100 of them fails, over 90 days: 6 columns are
     constant, 5 mostly missing; 10 readings and one interaction carry the verdict.
     mnist, pneumoniamnist: 1,200 + 400 and 300 + 60 + 120 images of 28 x 28.
-    cifar10: 600 + 200 colour images of 32 x 32.
+    cifar10: 600 + 200 colour images of 32 x 32; tiny-imagenet: 400 + 100 of 64 x 64 in
+    10 classes; mhist: 60 + 40 of 224 x 224.
     sst2: 240 + 60 + 100 sentences of up to 12 words.
     mixedwm38: 420 maps of 52 x 52, 20 of them copies (some turned) of others;
     wm811k: 200 maps of many sizes.
@@ -105,17 +108,66 @@ def _pneumoniamnist(seed: int) -> dict[str, bytes]:
     return {"pneumoniamnist.npz": _npz(arrays)}
 
 
-def _cifar10(seed: int) -> dict[str, bytes]:
-    """Glyphs in a colour of their class's own, on a ground of any."""
-    rng = np.random.default_rng([seed, 3])
-    X, y = _images(rng, classes=10, n=800)
-    X = np.pad(X, ((0, 0), (2, 2), (2, 2)))[:, None] / 255
-    ink = rng.uniform(0, 255, (10, 3))[y, :, None, None]
+def _coloured(rng: np.random.Generator, classes: int, n: int, side: int) -> tuple:
+    """Glyphs in a colour of their class's own, on a ground of any: (n, 3, side, side).
+
+    A side of 28 k + 2 m pixels: each pixel k times, and m around.
+    """
+    X, y = _images(rng, classes, n)
+    X = np.kron(X, np.ones((1, side // SIDE, side // SIDE), np.uint8))
+    around = (side - X.shape[1]) // 2
+    X = np.pad(X, ((0, 0), (around,) * 2, (around,) * 2))[:, None] / 255
+    ink = rng.uniform(0, 255, (classes, 3))[y, :, None, None]
     ground = rng.uniform(0, 255, (len(X), 3))[:, :, None, None]
-    X = np.round(X * ink + (1 - X) * ground).astype(np.uint8).reshape(len(X), -1)
-    records = np.column_stack((y, X))
+    return np.round(X * ink + (1 - X) * ground).astype(np.uint8), y
+
+
+def _cifar10(seed: int) -> dict[str, bytes]:
+    X, y = _coloured(np.random.default_rng([seed, 3]), 10, 800, 32)
+    records = np.column_stack((y, X.reshape(len(X), -1)))
     parts = np.split(records, (120, 240, 360, 480, 600))
     return {k: part.tobytes() for k, part in zip(readers.CIFAR10, parts, strict=True)}
+
+
+def _tiny_imagenet(seed: int) -> dict[str, bytes]:
+    """The zip file, with ten of the two hundred classes."""
+    X, y = _coloured(np.random.default_rng([seed, 200]), 10, 500, 64)
+    wnids, held, notes = [f"n{k:08d}" for k in range(10)], io.BytesIO(), []
+    with zipfile.ZipFile(held, "w") as archive:
+        for row, (image, label) in enumerate(zip(X, y, strict=True)):
+            wnid, name = wnids[label], f"{wnids[label]}_{row}.JPEG"
+            inner = f"train/{wnid}/images/{name}"
+            if row >= 400:
+                name = f"val_{row}.JPEG"
+                inner = f"val/images/{name}"
+                notes.append(f"{name}\t{wnid}\t0\t0\t63\t63\n")
+            _put(archive, inner, _picture(image, "JPEG"))
+        _put(archive, "wnids.txt", "".join(f"{wnid}\n" for wnid in wnids).encode())
+        _put(archive, "val/val_annotations.txt", "".join(notes).encode())
+    return {"tiny-imagenet-200.zip": held.getvalue()}
+
+
+def _mhist(seed: int) -> dict[str, bytes]:
+    X, y = _coloured(np.random.default_rng([seed, 7]), 2, 100, 224)
+    lines = ["Image Name,Majority Vote Label,Partition"]
+    files = {}
+    for row, (image, label) in enumerate(zip(X, y, strict=True)):
+        name, part = f"MHIST_{row:03d}.png", "train" if row < 60 else "test"
+        lines.append(f"{name},{['HP', 'SSA'][label]},{part}")
+        files[f"images/{name}"] = _picture(image, "PNG")
+    return {"annotations.csv": "\n".join([*lines, ""]).encode(), **files}
+
+
+def _picture(image: np.ndarray, kind: str) -> bytes:
+    held = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(held, kind)
+    return held.getvalue()
+
+
+def _put(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """A member of the same bytes on whatever day."""
+    about = zipfile.ZipInfo(f"tiny-imagenet-200/{name}", (1980, 1, 1, 0, 0, 0))
+    archive.writestr(about, content)
 
 
 GOOD = ["warm", "witty", "bright", "charming", "moving", "clever", "honest", "lively"]
@@ -227,6 +279,8 @@ MAKERS = {
     "mnist": _mnist,
     "pneumoniamnist": _pneumoniamnist,
     "cifar10": _cifar10,
+    "tiny-imagenet": _tiny_imagenet,
+    "mhist": _mhist,
     "sst2": _sst2,
     "mixedwm38": _mixedwm38,
     "wm811k": _wm811k,
