@@ -101,20 +101,11 @@ def airbench(side: int, classes: int, **sizes) -> Airbench:
     return Airbench(side, classes, **sizes)
 
 
-def resnet18(side: int, classes: int) -> nn.Module:
-    """ResNet-18 (He et al. 2016) with a 3 x 3 stem."""
-    return _resnet("resnet18", side, classes)
-
-
 def resnet50(side: int, classes: int) -> nn.Module:
     """ResNet-50 (He et al. 2016) with a 3 x 3 stem."""
-    return _resnet("resnet50", side, classes)
-
-
-def _resnet(name: str, side: int, classes: int) -> nn.Module:
     import torchvision
 
-    net = getattr(torchvision.models, name)(num_classes=classes)
+    net = torchvision.models.resnet50(num_classes=classes)
     if side <= 64:
         stride = 1 if side <= 32 else 2
         net.conv1 = nn.Conv2d(3, 64, 3, stride=stride, padding=1, bias=False)

@@ -57,29 +57,34 @@ def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 
 
 def scored(
-    rows: pd.DataFrame | None, system: str, others: pd.DataFrame | None = None
+    rows: pd.DataFrame | None,
+    system: str,
+    others: pd.DataFrame | None = None,
+    names: tuple[str, ...] = ("teacher", "student-kd"),
 ) -> pd.DataFrame | None:
     """What a stage says to a system's claims, after `others`: `more` of `scoreboard`.
 
-    The teacher is the net that learnt from labels, the student the net that was taught,
-    each the one of the best mean validation accuracy. Real data alone count.
+    The teacher is the net that learnt from labels, student-kd the net that was taught,
+    each the one of the best mean validation accuracy; student is the net of student-kd
+    without a teacher. Real data alone count; names: those that are claimed.
     """
     parts = [] if others is None else [others]
-    if rows is not None and (rows["kind"] == "real").all():
-        best = picked(rows, ["student", "method"], "val_acc")
-        taught = best["method"] == "kd"
-        for name, some in {
-            "teacher": best[~taught],
-            "student-kd": best[taught],
-        }.items():
-            named = some["student"] + ", " + some["method"]
-            which = some.groupby(named)["val_acc"].mean().idxmax()
-            own = some[named == which]
-            basis = f"{which}; {own['net'].iloc[0]}, {own['params'].iloc[0]:,} weights"
-            basis += f", {own['epochs'].iloc[0]} epochs"
-            keys = (f"{system}/{name}", "accuracy", "test_acc", basis)
-            parts.append(part(own, *keys))
-    return pd.concat(parts, ignore_index=True) if parts else None
+    if rows is None or not (rows["kind"] == "real").all():
+        return others
+    best = picked(rows, ["student", "method"], "val_acc")
+    taught = best["method"] == "kd"
+    own = best[taught].groupby("student")["val_acc"].mean().idxmax()
+    alone = (best["student"] == own) & (best["method"] == "label-only")
+    answers = {"teacher": ~taught, "student": alone, "student-kd": taught}
+    for name in names:
+        some = best[answers[name]]
+        named = some["student"] + ", " + some["method"]
+        found = some[named == some.groupby(named)["val_acc"].mean().idxmax()]
+        first = found.iloc[0]
+        basis = f"{first['student']}, {first['method']}; {first['net']}, "
+        basis += f"{first['params']:,} weights, {first['epochs']} epochs"
+        parts.append(part(found, f"{system}/{name}", "accuracy", "test_acc", basis))
+    return pd.concat(parts, ignore_index=True)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
