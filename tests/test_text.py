@@ -164,7 +164,7 @@ def test_sentences_are_shortened_the_same_way_each_time():
     for i, row in enumerate(X):
         row[: 1 + i % 12] = np.arange(1 + i % 12)
     views = train.Shortened(X, 3, seed=1, drop=0.0, window=0.5)
-    assert len(views) == 3 and (views[0].numpy() == X).all()
+    assert len(list(views)) == len(views) == 3 and (views[0].numpy() == X).all()
     one, other = views[1].numpy(), views[2].numpy()
     assert (one == views[1].numpy()).all() and (one != other).any()
     n, left = (X >= 0).sum(1), (one >= 0).sum(1)

@@ -183,6 +183,8 @@ class Shortened:
 
     def __getitem__(self, e: int) -> Tensor:
         X, (n, length) = self.X, self.X.shape
+        if e >= self.count:
+            raise IndexError(f"set {e} of {self.count}")
         if not e:
             return X
         draw = torch.Generator().manual_seed(self.seed * 1000 + e)
