@@ -25,7 +25,7 @@ def written(tmp_path_factory):
     from kdutils.data.simulate import miniatures
 
     root = tmp_path_factory.mktemp("miniatures")
-    names = ("secom", "mnist", "pneumoniamnist", "mixedwm38", "wm811k")
+    names = ("secom", "mnist", "pneumoniamnist", "sst2", "mixedwm38", "wm811k")
     miniatures.write(str(root), *names)
     return root
 

@@ -283,7 +283,7 @@ def test_the_command_line_reads_maps_without_torch(tmp_path, capsys):
     reached = {
         name.rpartition(".")[2] for name in code.reached("kdutils.deploy.bundle")
     }
-    assert reached == {"deploy", "bundle", "container", "prepare", "runtime"}
+    assert reached == {"deploy", "bundle", "container", "prepare", "runtime", "words"}
 
 
 def test_golden_maps_are_wafers_that_differ():

@@ -11,13 +11,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from toy_data import parts
 
-from kdutils.data import images, readers, tables, wafers
+from kdutils.data import images, readers, sentences, tables, wafers
 from kdutils.data.registry import DATASETS, SourceError
 from kdutils.data.simulate import miniatures
 from kdutils.deploy.prepare import Prepare
 
 DIGESTS = {"secom": tables.digest}
 DIGESTS |= dict.fromkeys(("mnist", "pneumoniamnist"), images.digest)
+DIGESTS["sst2"] = sentences.digest
 DIGESTS |= dict.fromkeys(("mixedwm38", "wm811k"), wafers.digest)
 
 

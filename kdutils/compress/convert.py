@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kdutils.compress import quantize
 from kdutils.compress.prune import layers
-from kdutils.deploy import bundle
+from kdutils.deploy import bundle, words
 from kdutils.models.photographs import Ninth, Photographs
+from kdutils.models.text import Hashed
 from kdutils.models.wafers import Reader, Residual
 
 CLOSING = {"relu": 1, "relu6": 2}  # what may close a step, and its number there
@@ -78,6 +80,17 @@ def packed(
     BundleError for a net that has a step that `deploy.runtime` has not.
     """
     for bits in range(most, 3, -1):
+        if isinstance(net, Hashed):
+            small, *parts = _sentences(net, bits)
+            schema = bundle.Schema(classes=tuple(classes), id=id)
+            told = partial(_golden, small)
+            file = bundle.packed_maps(
+                net.program(), *parts[:2], 0, schema, told, parts[2]
+            )
+            if limit is None or len(file) <= limit:
+                small.bits = bits
+                return file, small
+            continue
         small = rounded(net, bits=bits).cpu()
         weights, halves = [], []
         for layer in layers(small).values():
@@ -100,6 +113,43 @@ def packed(
         f"the net has {len(file):,} bytes with weights of {bits} bits, expected at "
         f"most {limit:,}"
     )
+
+
+@torch.no_grad()
+def _sentences(net: Hashed, bits: int) -> tuple:
+    """A net of sentences as its file holds it, and the weights, halves and rows there.
+
+    The table has weights of `bits` bits and a scale for each column, all others 8 bits.
+    A row of nothing but zeros is left out.
+    """
+    small, weights, halves = copy.deepcopy(net).cpu().eval(), [], []
+    table = small.embed.weight
+    for p in small.parameters():
+        if p.ndim == 1:
+            p.copy_(p.half().float())
+            halves.append(p.numpy())
+            continue
+        w, own = (p[1:].T, bits) if p is table else (p, 8)
+        whole, scale = quantize.steps(w, own, [1.0] if own == 8 else quantize.CLIPS)
+        back = whole * scale[:, None]
+        p[-len(back.T if p is table else back) :] = back.T if p is table else back
+        if p is table:
+            alive = (whole != 0).any(0).numpy()
+            whole = whole.T[alive]
+        weights.append(whole.numpy().astype(np.int8))
+        halves.append(scale.numpy())
+    return small, weights, halves, alive
+
+
+def _golden(net: Hashed, texts) -> np.ndarray:
+    """A net's logits of texts, each alone."""
+    told, found = copy.deepcopy(net), []
+    with torch.no_grad():
+        for text in texts:
+            some = words.divided(text)
+            x = torch.arange(len(some))[None]
+            found.append(told.spell(some)(x)[0].numpy())
+    return np.array(found)
 
 
 def torch_bytes(net: nn.Module) -> int:

@@ -17,6 +17,8 @@ class Part:
     of images, X: uint8 (n, H, W); y: int64 (n,), the class from 0;
     of wafer maps, X: uint8 (n, 52, 52), 0 off the wafer, 1 a die that passed, 2 one
     that failed; y: uint8 (n, 8), 1 where the pattern of that column is on the map;
+    of sentences, X: int32 (n, length), each word's place in the split's features, -1
+    after the last; y: int64 (n,), the class from 0;
     group: int64 (n,), rows of one group (a lot, a duplicate) never cross parts;
     row: int64 (n,), where the row stood in its source;
     p: float64 (n,), the true P(fail | x) where the source knows it, else None.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdutils.data import PARTS, Split, registry
+from kdutils.data import PARTS, Rows, Split, registry
 from kdutils.data.registry import digest, kind, known
 
 __all__ = ["classes", "digest", "kind", "split"]
@@ -22,13 +22,17 @@ def split(source: str, *, seed: int, val: int, root: str = "") -> Split:
     Raises ValueError if `val` leaves no training image or a file is not as it should.
     """
     known(source, "image")
-    rows = registry.read(source, root)
+    return divided(registry.read(source, root), seed=seed, val=val)
+
+
+def divided(rows: Rows, *, seed: int, val: int) -> Split:
+    """The rows in the source's own parts; what it lacks, the seed draws."""
     train, held, test = (np.flatnonzero(rows.part == part) for part in PARTS)
     if not len(held):
         n, drawn = len(train), 0 if len(test) else round(TEST_SHARE * len(train))
         if not 0 <= val < n - drawn:
             raise ValueError(
-                f"val is {val}: expected 0 to {n - drawn - 1}, as {source} has "
+                f"val is {val}: expected 0 to {n - drawn - 1}, as {rows.source} has "
                 f"{n - drawn} images to train and validate"
             )
         order = np.random.default_rng(seed).permutation(n)

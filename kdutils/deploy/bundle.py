@@ -30,6 +30,13 @@ of `runtime`, each its word and numbers, a comma between two:
 |          |              | by layer, deflated: 8 bits take 7.5, fewer take fewer     |
 | halves   | F16          | by layer: a scale for each output, then its biases if any |
 | golden   | F32 (k, out) | the logits of `golden_maps` or `golden_images`            |
+
+A student of sentences has a side of 0, whole numbers in the order of its steps, those
+of the table (rows, out) with a scale for each column, and one array more:
+
+| name     | type         | what                                                      |
+| -------- | ------------ | --------------------------------------------------------- |
+| rows     | U8           | a bit for each bucket, which of them have a row           |
 """
 
 from __future__ import annotations
@@ -47,11 +54,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kdutils.deploy import container, runtime
+from kdutils.deploy import container, runtime, words
 from kdutils.deploy.container import BundleError
 from kdutils.deploy.prepare import Prepare
 from kdutils.deploy.runtime import SCALES, Int8, Step
 
+TABLES = "words", "grams"  # the first step of a net of sentences
+MOST_WORDS = 500  # of a sentence
+GOLDEN = "one", "not a good film .", "it 's a good , warm film", "bad and dull !"
 FORMAT, ROWS = "kdb 2", 4
 LARGEST = 1 << 26  # bytes of a file, and numbers that a step of a net may need at once
 FINITE = "scalars", "scale", "b1", "w2", "W1"
@@ -91,6 +101,11 @@ class Maps:
     def colours(self) -> bool:
         """Whether it reads colour images, each of one class."""
         return self.steps[0].word == "colours"
+
+    @property
+    def sentences(self) -> bool:
+        """Whether it reads sentences, each of one class."""
+        return self.steps[0].word in TABLES
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,12 +166,15 @@ class Bundle:
         """Raw inputs -> float32 logits: (n,) of readings, else (n, classes).
 
         X: (n, d), columns as in `features`, NaN = missing; maps (n, side, side) of 0, 1
-        and 2; or colour images uint8 (n, 3, side, side); logits depend on that input
-        alone. BundleError for another shape, or a map with another value.
+        and 2; colour images uint8 (n, 3, side, side); or n texts; logits depend on that
+        input alone. BundleError for another shape, or a map with another value.
         """
         if isinstance(self.student, Maps):
-            check = checked_images if self.student.colours else checked
-            maps = check(X, self.student.side)
+            if self.student.sentences:
+                maps = checked_sentences(X)
+            else:
+                check = checked_images if self.student.colours else checked
+                maps = check(X, self.student.side)
             logits = np.empty((len(maps), len(self.classes)), np.float32)
             for row, one in enumerate(maps):
                 logits[row] = runtime.run(self.steps, one)
@@ -197,12 +215,13 @@ def packed_maps(
     side: int,
     schema: Schema,
     predict: Callable[[np.ndarray], np.ndarray],
+    rows: np.ndarray | None = None,
 ) -> bytes:
     """A student of maps or images as a file's bytes: see `compress.convert.packed`.
 
     net: steps; weights, halves: arrays in their order; predict: golden inputs -> the
-    logits that must be repeated. The file is read again here, so numpy has repeated
-    them: BundleError if it does not.
+    logits that must be repeated; rows: of sentences, which buckets have a row. The file
+    is read again here, so numpy has repeated them: BundleError if it does not.
     """
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
     flat = b"".join(np.ascontiguousarray(W, np.int8).tobytes() for W in weights)
@@ -211,6 +230,8 @@ def packed_maps(
         "halves": np.concatenate([np.ravel(a).astype(np.float16) for a in halves]),
         "golden": np.asarray(predict(_golden(net, side)), np.float32),
     }
+    if rows is not None:
+        held["rows"] = _packed(rows)
     about = {"format": FORMAT, "id": schema.id, "classes": _line(schema.classes)}
     about |= {"side": str(side), "net": ",".join(" ".join(map(str, s)) for s in net)}
     data = container.write(held, about)
@@ -305,8 +326,21 @@ def golden_images(side: int, rows: int = ROWS) -> np.ndarray:
     return (256 * _shares(rows, 3 * side**2)).reshape(rows, 3, side, side).astype("u1")
 
 
-def _golden(net: list, side: int, rows: int = ROWS) -> np.ndarray:
+def checked_sentences(texts) -> list[np.ndarray]:
+    """The hashes of each text's words; BundleError for one of none or too many."""
+    found = [words.hashed(words.divided(text)) for text in texts]
+    for row, some in enumerate(found, 1):
+        if not 1 <= len(some) <= MOST_WORDS:
+            raise BundleError(
+                f"sentence {row} has {len(some):,} words, expected 1 to {MOST_WORDS}"
+            )
+    return found
+
+
+def _golden(net: list, side: int, rows: int = ROWS):
     """The golden inputs of a net that begins with its first step."""
+    if net[0][0] in TABLES:
+        return np.array(GOLDEN[:rows])
     return (golden_images if net[0][0] == "colours" else golden_maps)(side, rows)
 
 
@@ -404,17 +438,21 @@ def _maps(held: dict, about: dict) -> Bundle:
     step that does not fit what it is given fails with an error of numpy or Python.
     """
     found = {key: array.dtype.str[1:] for key, array in held.items()}
+    alive = None
+    if found.pop("rows", "u1") == "u1" and "rows" in held:
+        alive = np.unpackbits(held["rows"], bitorder="little").astype(bool)
     if found != {"weights": "u1", "halves": "f2", "golden": "f4"}:
         raise ValueError(f"its arrays are {found}")
     side, classes, logits = int(about["side"]), _cells(about["classes"]), held["golden"]
-    if not 1 <= side <= 4096 or not len(logits):
+    if (side == 0) != (alive is not None) or side > 4096 or not len(logits):
         raise ValueError(f"its maps are {len(logits)} of {side} x {side}")
     net = [_words(text) for text in about["net"].split(",")]
     X = _golden(net, side, len(logits))
-    steps = _steps(net, X[0], _Numbers(held["weights"], held["halves"]))
+    first = X[0] if alive is None else checked_sentences(X[:1])[0]
+    steps = _steps(net, first, _Numbers(held["weights"], held["halves"]), alive)
     if not steps[-1].shape == (len(classes),) == logits.shape[1:]:
         raise ValueError(f"its net does not end in {len(classes)} logits")
-    parts = {key: held[key] for key in ("weights", "halves")}
+    parts = {key: array for key, array in held.items() if key != "golden"}
     schema = Schema((), None, classes, about.get("id", ""))
     return Bundle(None, Maps(side, steps, parts), 0.0, schema, (X, logits))
 
@@ -447,10 +485,47 @@ class _Numbers:
         return there[:count].astype(np.float32).reshape(shape)
 
 
-def _steps(net: list[tuple], x: np.ndarray, numbers: _Numbers) -> tuple[Step, ...]:
+def _table_of(given: tuple, numbers: _Numbers, alive) -> tuple:
+    """The rows that are there, behind one of zeros, and each bucket's place in them."""
+    *_, buckets, out = given
+    if alive is None or not buckets <= len(alive) < buckets + 8:
+        raise ValueError(f"its {buckets} buckets have no rows")
+    alive = alive[:buckets]
+    scale = numbers.take("halves", out)
+    W = np.zeros((alive.sum() + 1, out), np.float32)
+    W[1:] = numbers.take("weights", len(W) - 1, out) * scale
+    place = np.zeros(buckets + 1, np.int32)
+    place[1:][alive] = np.arange(1, len(W))
+    return W, place
+
+
+def _recurrent(given: tuple, d: int, numbers: _Numbers) -> tuple:
+    """W (2, 4 out, d + out) and b (2, 4 out) of a recurrent step."""
+    (out,), sides = given, []
+    for _ in range(2):
+        parts = []
+        for columns in (d, out):
+            scale = numbers.take("halves", 4 * out)[:, None]
+            parts.append(numbers.take("weights", 4 * out, columns) * scale)
+        b = numbers.take("halves", 4 * out) + numbers.take("halves", 4 * out)
+        sides.append((np.hstack(parts), b))
+    return tuple(np.stack(part) for part in zip(*sides, strict=True))
+
+
+def _steps(
+    net: list[tuple], x: np.ndarray, numbers: _Numbers, alive: np.ndarray | None
+) -> tuple[Step, ...]:
     found, kept = [], []
     for word, given in net:
         W = b = None
+        if word in TABLES:
+            W, b = _table_of(given, numbers, alive)
+        if word == "lstm":
+            W, b = _recurrent(given, x.shape[1], numbers)
+        if word == "threes":
+            scale = numbers.take("halves", given[0])[:, None]
+            W = numbers.take("weights", given[0], 3 * x.shape[1]) * scale
+            b = numbers.take("halves", given[0]) if given[1] else None
         if word in ("conv", "each", "linear"):
             out, k = (x.shape[2], given[0]) if word == "each" else given[:2]
             shape = {"conv": (x.shape[-1], k, k), "each": (1, k, k), "linear": x.shape}

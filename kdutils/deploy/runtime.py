@@ -2,7 +2,8 @@
 
 A net is a list of steps; each takes what the one before left. Of a table that is
 float32 (n, d), all rows at once; of a map first uint8 (H, W), of a colour image (3, H,
-W), then (H, W, channels) or (n,), one at a time, so that its logits depend on it alone.
+W), then (H, W, channels) or (n,); of a sentence its words' hashes int64 (n,), then (n,
+d) or (d,). These come one at a time, so that their logits depend on them alone.
 
 | step                                        | what it does                         |
 | ------------------------------------------- | ------------------------------------ |
@@ -20,6 +21,12 @@ W), then (H, W, channels) or (n,), one at a time, so that its logits depend on i
 |                                             | what is left over                    |
 | mean                                        | of each channel                      |
 | flatten                                     | channels, then rows                  |
+| words, buckets, out                         | of words' hashes (n,) a row each     |
+| grams, order, buckets, out                  | the mean of all n-grams' rows        |
+| threes, out, bias, relu                     | of (n, d): each three rows, two rows |
+|                                             | of zeros at both ends                |
+| lstm, out                                   | of (n, d), in both directions        |
+| most                                        | of (n, d): the largest               |
 """
 
 from __future__ import annotations
@@ -31,6 +38,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from kdutils.deploy import words
 from kdutils.deploy.prepare import squash
 
 # The scales that a row of W1 may have: 2^(-k/16), k = 0 to 255, one byte each.
@@ -42,7 +50,9 @@ class Step(NamedTuple):
 
     W: conv (k, k, in, out), each (k, k, channels), linear (out, in) or (in,); float64
     where it sums integers. scale: of the sums of a linear step, or a round step's;
-    squash: W is the centre. shape: of what the step leaves of one map.
+    squash: W is the centre. words, grams: W (rows + 1, out), its first row 0, and b
+    int32 (buckets + 1,), the row of each bucket. lstm: W (2, 4 out, d + out). shape: of
+    what the step leaves of one map.
     """
 
     word: str
@@ -153,6 +163,46 @@ def _flatten(x: np.ndarray, step: Step) -> np.ndarray:
     return x.transpose(2, 0, 1).reshape(-1)
 
 
+def _words(x: np.ndarray, step: Step) -> np.ndarray:
+    return step.W[step.b[words.rows_of(x, step.numbers[0], 1)]]
+
+
+def _grams(x: np.ndarray, step: Step) -> np.ndarray:
+    order, buckets, _ = step.numbers
+    some = range(1, min(order, len(x)) + 1)
+    rows = np.concatenate([words.rows_of(x, buckets, k) for k in some])
+    return step.W[step.b[rows]].sum(0) / np.float32(len(rows))
+
+
+def _threes(x: np.ndarray, step: Step) -> np.ndarray:
+    n, d = x.shape
+    framed = np.zeros((n + 4, d), np.float32)
+    framed[2:-2] = x
+    threes = as_strided(framed, (n + 2, 3 * d), framed.strides)
+    return _closed(threes @ step.W.T, step)
+
+
+def _lstm(x: np.ndarray, step: Step) -> np.ndarray:
+    """Hochreiter & Schmidhuber 1997; gates as torch orders them: i, f, g, o."""
+    (n, d), (out,) = x.shape, step.numbers
+    found = np.empty((n, 2 * out), np.float32)
+    for way, (W, b) in enumerate(zip(step.W, step.b, strict=True)):
+        inputs, U = x @ W[:, :d].T + b, W[:, d:]
+        h = c = np.zeros(out, np.float32)
+        for t in range(n) if way == 0 else range(n - 1, -1, -1):
+            z = inputs[t] + U @ h
+            g = np.tanh(z[2 * out : 3 * out])
+            i, f, _, o = (1 / (1 + np.exp(-z))).reshape(4, out)
+            c = f * c + i * g
+            h = o * np.tanh(c)
+            found[t, way * out : (way + 1) * out] = h
+    return found
+
+
+def _most(x: np.ndarray, step: Step) -> np.ndarray:
+    return x.max(0)
+
+
 # A step's word: how many numbers it has, and what it does.
 STEPS: dict[str, tuple[int, Callable]] = {
     "squash": (0, _squash),
@@ -167,6 +217,11 @@ STEPS: dict[str, tuple[int, Callable]] = {
     "max": (1, _max),
     "mean": (0, _mean),
     "flatten": (0, _flatten),
+    "words": (2, _words),
+    "grams": (3, _grams),
+    "threes": (3, _threes),
+    "lstm": (1, _lstm),
+    "most": (0, _most),
 }
 
 

@@ -12,16 +12,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from torch import nn
 
 from kdutils import losses, metrics, models, train
 from kdutils.compress import convert, quantize
-from kdutils.data import Split
+from kdutils.data import Split, registry
 from kdutils.recipes import tasks
-from kdutils.recipes.tasks import PHOTOGRAPHS, Sizes
+from kdutils.recipes.tasks import PHOTOGRAPHS, SENTENCES, Sizes
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 
 REFERS = ("teacher", "start", "beside")  # keys of a config that name other runs
@@ -49,14 +48,14 @@ class Config:
     epochs: Count
     batch: Count
     lr: Positive
-    bias_lr: Positive
-    momentum: Share
     decay: NotNegative
     schedule: str
     smoothing: Share
     augment: dict
     sets: Count
     bf16: bool
+    bias_lr: Positive = 1.0
+    momentum: Share = 0.0
     teaches: bool = False
     teacher: str = ""
     start: str = ""
@@ -92,11 +91,18 @@ def plan(arms: list[dict], rows=None, **settings) -> list[dict]:
 
 
 def _run(rows, name: str, seed: int, key: str) -> str:
-    """The id of the best run of 'student/method' of a seed."""
+    """The id of the best run of 'student/method' of a seed.
+
+    A teacher of fewer seeds is asked again and again: `learn` refuses it where another
+    seed has other training rows.
+    """
     student, _, method = name.partition("/")
-    which = {"student": student, "method": method, "seed": seed}
     if rows is not None and len(rows):
-        found = rows[(rows[list(which)] == list(which.values())).all(axis=1)]
+        found = rows[(rows["student"] == student) & (rows["method"] == method)]
+        seeds = sorted(found["seed"].unique())
+        if key == "teacher" and seeds and seed not in seeds:
+            seed = seeds[seed % len(seeds)]
+        found = found[found["seed"] == seed]
         if len(found):
             return found.loc[found["val_acc"].idxmax(), "run"]
     raise ValueError(f"{key} is {name!r}, of which there is no run of seed {seed}")
@@ -104,7 +110,8 @@ def _run(rows, name: str, seed: int, key: str) -> str:
 
 def task(config: dict):
     """What the config's kind of data needs."""
-    return PHOTOGRAPHS
+    text = registry.known(config["source"]).modality == "text"
+    return SENTENCES if text else PHOTOGRAPHS
 
 
 def digest(config: dict) -> str:
@@ -114,12 +121,7 @@ def digest(config: dict) -> str:
 
 def untrained(config: dict, parts: Split) -> nn.Module:
     """The net of a config with its initial weights."""
-    own = task(config)
-    shape = parts.train.X.shape[-1], own.outputs(config)
-    net = own.build(config["net"], config["sizes"], config["seed"], *shape)
-    if isinstance(net, models.photographs.Airbench):
-        net.whiten(parts.train.X[:5000])
-    return net
+    return task(config).untrained(config, parts)
 
 
 def trained(run, parts: Split) -> nn.Module:
@@ -144,16 +146,25 @@ def learn(config: dict, run, parts: Split) -> nn.Module:
         net = trained(run.need(_self(), config["start"]), parts)
     if config.get("teacher"):
         teacher = run.need(_self(), config["teacher"])
-        same = ("source", "root", "seed", "val", "augment", "sets")
-        if wrong := [key for key in same if teacher.config[key] != config[key]]:
+        same = (
+            "source",
+            "root",
+            "val",
+            "augment",
+            *(["seed"] if config["val"] else []),
+        )
+        wrong = [key for key in same if teacher.config[key] != config[key]]
+        wrong += ["sets"] if config["sets"] > teacher.config["sets"] else []
+        if wrong:
             raise ValueError(
                 f"{wrong[0]} is not the teacher's: expected the same views"
             )
-        views = teacher.arrays("views")["views"]
-    sets = shown(config, parts)
+        views = teacher.arrays("views")["views"][: config["sets"]]
+        every = shown(teacher.config, parts)  # of which these are the first
+        sets = [every[e] for e in range(config["sets"])]
+    else:
+        sets = shown(config, parts)
     how = {"batch": config["batch"], "seed": config["seed"]}
-    keys = ("lr", "bias_lr", "momentum", "decay")
-    optimizer = partial(train.descent, **{key: config[key] for key in keys})
 
     def fit(net: nn.Module) -> None:
         train.fit(
@@ -161,7 +172,7 @@ def learn(config: dict, run, parts: Split) -> nn.Module:
             own.batches(X, y, sets=sets, views=views, **how),
             loss(config),
             epochs=config["epochs"],
-            optimizer=optimizer,
+            optimizer=own.optimizer(config),
             schedule=train.SCHEDULES[config["schedule"]],
             seed=config["seed"],
             bf16=config["bf16"] and config.get("bits", 32) == 32,
@@ -189,11 +200,10 @@ def compute(config: dict, run) -> dict:
     fast = models.autocast(net, config["bf16"])
 
     def predict() -> dict[str, np.ndarray]:
-        return {
-            "val": own.predict(fast, parts.val.X),
-            "test": own.predict(fast, parts.test.X),
-            "mirrored": own.mirrored(fast, parts.test.X),
-        }
+        plain = {k: own.predict(fast, getattr(parts, k).X) for k in ("val", "test")}
+        if own.mirrored:
+            plain["mirrored"] = own.mirrored(fast, parts.test.X)
+        return plain
 
     logits = run.step("logits", predict)
     if config.get("teaches"):
@@ -203,7 +213,8 @@ def compute(config: dict, run) -> dict:
         teacher = run.need(_self(), config["teacher"]).arrays("logits")["test"]
         row["teacher_acc"] = metrics.accuracy(parts.test.y, teacher)
     row |= metrics.summary(parts.test.y, logits["test"], teacher)
-    row["mirrored_acc"] = metrics.accuracy(parts.test.y, logits["mirrored"])
+    if "mirrored" in logits:
+        row["mirrored_acc"] = metrics.accuracy(parts.test.y, logits["mirrored"])
     row["macro_f1"] = metrics.macro_f1(parts.test.y, logits["test"])
     val = parts.val.y, logits["val"]
     row["val_acc"] = metrics.accuracy(*val) if len(parts.val) else None
@@ -230,15 +241,10 @@ def filed(config: dict, parts: Split, net: nn.Module) -> dict:
     how = {"id": f"{config['source']}-{'0' * 12}", "limit": config["file_bytes"]}
     how["most"] = min(8, config.get("bits", 8))
     file, small = convert.packed(net, side, names, **how)
-    own = task(config)
-    return {
-        "packed_bytes": len(file),
-        "packed_bits": small.bits,
-        "packed_val_acc": metrics.accuracy(
-            parts.val.y, own.predict(small, parts.val.X)
-        ),
-        "packed_acc": metrics.accuracy(parts.test.y, own.predict(small, parts.test.X)),
-    }
+    own, found = task(config), {"packed_bytes": len(file), "packed_bits": small.bits}
+    for name, part in {"packed_val_acc": parts.val, "packed_acc": parts.test}.items():
+        found[name] = metrics.accuracy(part.y, own.shipped(file, small, part.X, parts))
+    return found
 
 
 def _self():

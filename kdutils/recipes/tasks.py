@@ -6,7 +6,8 @@ scores. X is uint8 (n, H, W) of images and wafer maps, float32 (n, d) of reading
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,9 +17,19 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from kdutils import losses, metrics, models, stats, train
-from kdutils.data import Split, images, symmetry, tables, wafers
+from kdutils.data import (
+    Split,
+    images,
+    readers,
+    registry,
+    sentences,
+    symmetry,
+    tables,
+    wafers,
+)
 from kdutils.data.simulate import wafersim
-from kdutils.store.config import Count, Natural, Positive, Share
+from kdutils.deploy import bundle
+from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 
 PARTS = ("train", "val", "test")
 
@@ -34,6 +45,9 @@ class Sizes:
     dropout: Share = 0.0
     width: Positive = 1.0
     gelu: bool = False
+    buckets: Natural = 0
+    order: Natural = 0
+    scale: NotNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -162,10 +176,93 @@ class Photographs(Images):
         how = {"batch": batch, "seed": seed, "view_targets": views}
         return train.Batches(X, *targets, sets=sets, **how)
 
+    def untrained(self, config: dict, parts: Split) -> nn.Module:
+        """The net of a config with its initial weights."""
+        shape = parts.train.X.shape[-1], self.outputs(config)
+        net = self.build(config["net"], config["sizes"], config["seed"], *shape)
+        if isinstance(net, models.photographs.Airbench):
+            net.whiten(parts.train.X[:5000])
+        return net
+
+    def optimizer(self, config: dict) -> Callable:
+        """Descent with Nesterov's momentum."""
+        keys = ("lr", "bias_lr", "momentum", "decay")
+        return partial(train.descent, **{key: config[key] for key in keys})
+
+    def shipped(self, file: bytes, net: nn.Module, X, parts: Split) -> np.ndarray:
+        """Logits (n, K) of a file, as `net`, which holds the same numbers, has them."""
+        return self.predict(net, X)
+
     def mirrored(self, net: nn.Module, X) -> np.ndarray:
         """Mean logits (n, K) over the images and their mirror images."""
         both = partial(train.Shifts, max_shift=0)
         return models.predict(net, X, batch=500, augment=both, views=2)
+
+
+class Sentences(Photographs):
+    """Sentences, shown whole or shortened; nets are told what word stands where."""
+
+    def digest(self, config: dict) -> str:
+        """The content of the source's files, and of the weights that a net needs."""
+        root = config["root"]
+        found = sentences.digest(config["source"], root)
+        if self.pretrained(config):
+            found += registry.digest("minilm", root)
+        return hashlib.sha256(found.encode()).hexdigest()
+
+    def pretrained(self, config: dict) -> bool:
+        """Whether a config's net begins with MiniLM's weights."""
+        return config["net"] == "bert" or config["sizes"].get("scale", 0) > 0
+
+    def load(self, config: dict) -> Split:
+        """The split of a seed, with `val` sentences kept if the source keeps none."""
+        own = {key: config[key] for key in ("seed", "val", "root")}
+        return sentences.split(config["source"], **own)
+
+    def outputs(self, config: dict) -> int:
+        """Praise and blame."""
+        return 2
+
+    def untrained(self, config: dict, parts: Split) -> nn.Module:
+        """The net of a config with its initial weights, told the source's words."""
+        sizes, X, words = dict(config["sizes"]), parts.train.X, parts.features
+        scale = sizes.pop("scale", 0)
+        net = self.build(config["net"], sizes, config["seed"], X.shape[-1], 2)
+        if not self.pretrained(config):
+            return net.spell(words)
+        place = registry.find("minilm", config["root"])
+        if isinstance(net, models.text.Bert):
+            return net.spell(words, place).pretrained(place / readers.MINILM[0])
+        counts = np.bincount(X[X >= 0], minlength=len(words))
+        return net.spell(words).pretrained(place, words, counts, scale)
+
+    def optimizer(self, config: dict) -> Callable:
+        """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+        rates = {"lr": config["lr"], "weight_decay": config["decay"]}
+        return partial(torch.optim.AdamW, fused=True, **rates)
+
+    def views(self, X, count: int, seed: int, *, drop=0.0, window=0.0):
+        """So many ways to show all sentences, the first of them whole."""
+        return train.Shortened(X, count, seed, drop=drop, window=window)
+
+    def batches(self, X, *targets, batch: int, seed: int, sets=None, views=None):
+        """Fresh batches (x, *targets, logits of the set shown, if any)."""
+        how = {"batch": batch, "seed": seed, "view_targets": views, "sets": sets}
+        return train.Batches(X, *targets, lengths=(X >= 0).sum(1), **how)
+
+    def predict(self, net: nn.Module, X, *, features: bool = False) -> np.ndarray:
+        """Logits (n, K), sentences of about one length at a time."""
+        X = np.asarray(X)
+        order = np.argsort((X >= 0).sum(1), kind="stable")
+        found = models.predict(net, X[order], batch=256)
+        return found[np.argsort(order, kind="stable")]
+
+    def shipped(self, file: bytes, net: nn.Module, X, parts: Split) -> np.ndarray:
+        """Logits (n, K) of a file, as numpy reads the sentences' text with it."""
+        texts = [sentences.shown(parts, row) for row in X]
+        return bundle.loads(file, "the file").score(texts)
+
+    mirrored = None
 
 
 class Wafers(Images):
@@ -231,7 +328,7 @@ class Wafers(Images):
 
 
 IMAGES, READINGS, WAFERS = Images(), Readings(), Wafers()
-PHOTOGRAPHS = Photographs()
+PHOTOGRAPHS, SENTENCES = Photographs(), Sentences()
 
 
 def of(config: dict) -> Images:

@@ -1,6 +1,6 @@
 """train: fit one net, or many small students at once; tree and TabNet teachers."""
 
-from kdutils.train.batches import Batches, Sets, Shifts, shifts
+from kdutils.train.batches import Batches, Sets, Shifts, Shortened, shifts
 from kdutils.train.fit import (
     SCHEDULES,
     History,
@@ -9,9 +9,10 @@ from kdutils.train.fit import (
     descent,
     fit,
     triangle,
+    warmup,
 )
 
 __all__ = [
-    "SCHEDULES", "Batches", "History", "Sets", "Shifts", "constant", "cosine",
-    "descent", "fit", "shifts", "triangle",
+    "SCHEDULES", "Batches", "History", "Sets", "Shifts", "Shortened", "constant",
+    "cosine", "descent", "fit", "shifts", "triangle", "warmup",
 ]  # fmt: skip

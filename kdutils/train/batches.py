@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+STRETCH = 50  # batches that are sorted by length together
+
 
 class Batches:
     """Batches (x, *targets[rows]) in a new order every epoch.
@@ -23,6 +25,7 @@ class Batches:
     teaching").
     sets: instead of `augment`, E ways to show all rows, such as `Sets`; epoch e shows
     set e modulo E, and view_targets are (E, n, K): a teacher is asked E times in all.
+    lengths: (n,), of sentences: rows of about one length come in one batch.
     One generator, seeded, draws order and views: make a fresh object for each fit.
     The last batch may be short, it is never dropped.
     """
@@ -37,7 +40,9 @@ class Batches:
         augment=None,
         sets=None,
         view_targets=None,
+        lengths=None,
     ) -> None:
+        self.lengths = None if lengths is None else torch.as_tensor(lengths)
         self.X, self.scale, self.batch = torch.as_tensor(X), scale, batch
         self.targets = tuple(torch.as_tensor(a) for a in targets)
         if any(len(a) != len(self.X) for a in self.targets):
@@ -65,7 +70,7 @@ class Batches:
         at = None if self.sets is None else self.epoch % len(self.sets)
         shown = None if at is None else self.sets[at]
         self.epoch += 1
-        for rows in order.split(self.batch):
+        for rows in self._divided(order):
             if shown is not None:
                 view, x = at, shown[rows]
             elif self.views is None:
@@ -77,6 +82,15 @@ class Batches:
             x = x if self.scale is None else x.float().div_(self.scale)
             more = [] if self.view_targets is None else [self.view_targets[view, rows]]
             yield x, *(a[rows] for a in self.targets), *more
+
+    def _divided(self, order: Tensor) -> list[Tensor]:
+        """An epoch's batches; sorted by length in stretches of `STRETCH` batches."""
+        if self.lengths is None:
+            return list(order.split(self.batch))
+        stretches = order.split(STRETCH * self.batch)
+        near = [rows[self.lengths[rows].argsort(stable=True)] for rows in stretches]
+        found = [some for rows in near for some in rows.split(self.batch)]
+        return [found[i] for i in torch.randperm(len(found), generator=self.generator)]
 
 
 class Shifts:
@@ -149,6 +163,41 @@ class Shown:
     def __getitem__(self, rows) -> Tensor:
         at = torch.arange(len(self))[rows]
         return self.views[self.chosen[at], at]
+
+
+class Shortened:
+    """E ways to show n sentences (n, length) of words, -1 after the last one.
+
+    Set 0 shows them whole. In the others each word is left out by the chance `drop`,
+    and by the chance `window` only a stretch of the sentence is there, of 1 word to all
+    (Tang et al. 2019, arXiv 1903.12136, masking and n-gram sampling). A sentence keeps
+    a word at least.
+    """
+
+    def __init__(self, X, count: int, seed: int, *, drop: float, window: float) -> None:
+        self.X, self.count, self.seed = torch.as_tensor(X), count, seed
+        self.drop, self.window = drop, window
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, e: int) -> Tensor:
+        X, (n, length) = self.X, self.X.shape
+        if e >= self.count:
+            raise IndexError(f"set {e} of {self.count}")
+        if not e:
+            return X
+        draw = torch.Generator().manual_seed(self.seed * 1000 + e)
+        words = (X >= 0).sum(1)
+        size = 1 + (torch.rand(n, generator=draw) * words).long()
+        size = torch.where(torch.rand(n, generator=draw) < self.window, size, words)
+        first = (torch.rand(n, generator=draw) * (words - size + 1)).long()
+        place = torch.arange(length)
+        kept = torch.rand(n, length, generator=draw) >= self.drop
+        kept |= place == first[:, None]
+        kept &= (place >= first[:, None]) & (place < (first + size)[:, None])
+        order = (~kept).to(torch.uint8).sort(dim=1, stable=True).indices
+        return X.masked_fill(~kept, -1).gather(1, order)
 
 
 def shifts(max_shift: int) -> Callable | None:

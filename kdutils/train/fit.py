@@ -64,7 +64,17 @@ def constant(done: float) -> float:
     return 1.0
 
 
+def warmup(done: float) -> float:
+    """Up from 0 to 1 over the first 6 % of all steps, then down to 0, both straight.
+
+    Devlin et al. 2019, for fine-tuning with Adam.
+    """
+    up = 0.06
+    return done / up if done < up else (1 - done) / (1 - up)
+
+
 SCHEDULES = {"cosine": cosine, "triangle": triangle, "constant": constant}
+SCHEDULES["warmup"] = warmup
 
 
 def fit(

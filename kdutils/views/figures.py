@@ -939,10 +939,11 @@ def photographs(images: np.ndarray, views: list[np.ndarray]) -> Figure:
 
 
 @style.styled
-def networks(table: pd.DataFrame) -> Figure:
+def networks(table: pd.DataFrame, of: str = "images") -> Figure:
     """Bytes of the file (log) against test accuracy: a dot per net and method.
 
-    table: `networks.table`; dashed: the best net without a file, the teacher.
+    table: `networks.table`; of: what is classified; dashed: the best net without a
+    file, the teacher.
     """
     files = table[table["packed_bytes"].notna()]
     question = "Does a taught file beat one that learnt from labels?"
@@ -965,7 +966,7 @@ def networks(table: pd.DataFrame) -> Figure:
     ax.set_xscale("log")
     style.log(ax.xaxis, style.short)
     ax.set_xlabel("bytes of the file that ships (log)")
-    ax.set_ylabel(f"accuracy on test images, %, n = {style.counts(files)}")
+    ax.set_ylabel(f"accuracy on test {of}, %, n = {style.counts(files)}")
     ax.grid()
     figure.legend(looks.values(), looks.keys(), loc="outside lower left", ncols=2)
     return figure

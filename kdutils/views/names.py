@@ -27,6 +27,7 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
         "mnist": Name("MNIST"),
         "cifar10": Name("CIFAR-10"),
         "tiny-imagenet": Name("Tiny ImageNet"),
+        "sst2": Name("SST-2"),
         **_plain("digits", "tester"),
         "secom": Name("SECOM"),
         "secom-time": Name("SECOM by time"),
@@ -117,6 +118,7 @@ LEAD = {  # stage -> the figure that answers its question
     "07_edge_watcher": "watcher-lots",
     "08_kd_cifar10": "cifar10",
     "09_kd_tiny_imagenet": "tiny-imagenet",
+    "11_kd_text": "text",
     "99_results": "pareto",
 }
 TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")

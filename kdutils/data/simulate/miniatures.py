@@ -46,6 +46,7 @@ def write(root: str, *names: str, seed: int = 0) -> tuple[Path, ...]:
     mnist, pneumoniamnist: 1,200 + 400 and 300 + 60 + 120 images of 28 x 28.
     cifar10: 600 + 200 colour images of 32 x 32; tiny-imagenet: 400 + 100 of 64 x 64 in
     10 classes; mhist: 60 + 40 of 224 x 224.
+    sst2: 240 + 60 + 100 sentences of up to 12 words.
     mixedwm38: 420 maps of 52 x 52, 20 of them copies (some turned) of others;
     wm811k: 200 maps of many sizes.
     Returns the folders; refuses one with a file that is not a miniature's.
@@ -169,6 +170,33 @@ def _put(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     archive.writestr(about, content)
 
 
+GOOD = ["warm", "witty", "bright", "charming", "moving", "clever", "honest", "lively"]
+BAD = ["dull", "flat", "slow", "empty", "clumsy", "tired", "stale", "thin", "noisy"]
+PLAIN = ["the", "a", "film", "plot", "story", "cast", "scene", "of", "and", "with"]
+
+
+def _sst2(seed: int) -> dict[str, bytes]:
+    """Praise and blame among plain words; `not` turns the word after it around.
+
+    One sentence in twenty has the wrong label: no classifier is perfect.
+    """
+    rng = np.random.default_rng([seed, 2013])
+    lines = []
+    for label in rng.permutation(np.arange(400) % 2):
+        words = list(rng.choice(PLAIN, rng.integers(3, 9)))
+        for _ in range(rng.integers(1, 3)):
+            turned = rng.random() < 0.15
+            word = rng.choice(GOOD if label != turned else BAD)
+            at = rng.integers(0, len(words) + 1)
+            words[at:at] = ["not", word] if turned else [word]
+        lines.append((" ".join(words), int(label != (rng.random() < 1 / 20))))
+    files, parts = {}, (lines[:240], lines[240:300], lines[300:])
+    for name, part in zip(readers.SST2, parts, strict=True):
+        rows = "".join(f"{text}\t{label}\n" for text, label in part)
+        files[name] = f"sentence\tlabel\n{rows}".encode()
+    return files
+
+
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     held = io.BytesIO()
     np.savez_compressed(held, **arrays)
@@ -253,6 +281,7 @@ MAKERS = {
     "cifar10": _cifar10,
     "tiny-imagenet": _tiny_imagenet,
     "mhist": _mhist,
+    "sst2": _sst2,
     "mixedwm38": _mixedwm38,
     "wm811k": _wm811k,
 }
