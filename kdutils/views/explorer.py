@@ -21,6 +21,7 @@ COLUMNS = {  # a metric's column in a sweep and in its rows, if not its own name
     "table": {"score": ("auc", "test_auc"), "score_val": ("val_auc", "val_auc")},
     "image": {"score": ("acc", "test_acc"), "score_val": ("val_acc", "val_acc")},
     "photograph": {"score": ("acc", "test_acc"), "score_val": ("val_acc", "val_acc")},
+    "sentence": {"score": ("acc", "test_acc"), "score_val": ("val_acc", "val_acc")},
     "wafer": {
         "score": ("exact", "test_exact"),
         "score_val": ("val_fidelity", "val_fidelity"),
@@ -30,6 +31,7 @@ KINDS = {  # kind of data: its sweep, its rows, the score's name, what α meets
     "table": ("sweep", "rows-02_kd_tabular", "AUC", "T"),
     "image": ("image-sweep", "rows-03_kd_images", "accuracy", "T"),
     "photograph": ("cifar10-sweep", "rows-08_kd_cifar10", "accuracy", "T"),
+    "sentence": ("text-sweep", "rows-11_kd_text", "accuracy", "T"),
     "wafer": ("wafer-surface", "rows-05_wafer_students", "exact match", "beta"),
 }
 
