@@ -951,12 +951,12 @@ def networks(table: pd.DataFrame, of: str = "images") -> Figure:
     title = style.result(question, taught, style.POINTS)
     figure, axes = style.page(1, 1, 3.6, title)
     ax, looks = axes[0, 0], {}
-    for at, (method, group) in enumerate(files.groupby("method", sort=False)):
+    for method, group in files.groupby("method", sort=False):
         color = METHODS.get(method, style.PINK)
         looks[called(method)] = style.handle(color, "o")
         ends = (group[f"packed{end}"] for end in ("", "_low", "_high"))
         mean, low, high = (100 * end for end in ends)
-        x = group["packed_bytes"] * (1 + 0.03 * at)
+        x = group["packed_bytes"]
         ax.vlines(x, low, high, color, lw=1.2)
         ax.plot(x, mean, "o", color=color, ms=4.5)
     line = table[table["packed_bytes"].isna()].nlargest(1, "val_acc").iloc[0]
