@@ -36,7 +36,8 @@ def export(student: Bundle, to: str) -> bytes:
     """A student in one of FORMATS; ValueError if that cannot hold it."""
     if to not in FORMATS:
         raise ValueError(f"to must be one of {', '.join(FORMATS)}, not {to!r}")
-    if isinstance(student.student, Maps) and student.student.sentences:
+    held = getattr(student, "student", None)
+    if isinstance(held, Maps) and held.sentences:
         raise ValueError("a student of sentences is for numpy alone: its file ships")
     if to == "c":
         return cheader.header(student).encode("ascii")

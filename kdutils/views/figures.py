@@ -929,7 +929,7 @@ def photographs(images: np.ndarray, views: list[np.ndarray]) -> Figure:
     """Images uint8 (n, 3, H, W) in the first row, then a row for each set of views."""
     rows = ["images", *(f"set {e}" for e in range(len(views)))]
     title = "Each set shows one view of every image"
-    figure, axes = style.page(len(rows), len(images), 1.15 * len(rows), title)
+    figure, axes = style.page(len(rows), len(images), 0.8 * len(rows), title)
     for line, name, some in zip(axes, rows, [images, *views], strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for ax, image in zip(line, some, strict=True):
