@@ -229,7 +229,7 @@ endif
 # wafers_root; made once.
 ROOT := $(shell sed -n 's/^[a-z]*_root: *"*\(\.data[^ "]*\)"*/\1/p' params/$(PROFILE)/*.yaml | \
   head -n 1)
-SETS := secom mnist pneumoniamnist cifar10 tiny-imagenet sst2 mixedwm38 wm811k
+SETS := secom mnist pneumoniamnist cifar10 tiny-imagenet sst2 squad minilm mixedwm38 wm811k
 MINIATURE := $(foreach name,$(SETS),$(ROOT:%=%/$(name)/GENERATED))
 ifneq ($(ROOT),)
 $(MINIATURE): $(ROOT)/%/GENERATED: | $(READY)

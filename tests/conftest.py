@@ -25,8 +25,8 @@ def written(tmp_path_factory):
     from kdutils.data.simulate import miniatures
 
     root = tmp_path_factory.mktemp("miniatures")
-    names = ("secom", "mnist", "pneumoniamnist", "sst2", "mixedwm38", "wm811k")
-    miniatures.write(str(root), *names)
+    names = ("secom", "mnist", "pneumoniamnist", "sst2", "squad", "minilm")
+    miniatures.write(str(root), *names, "mixedwm38", "wm811k")
     return root
 
 

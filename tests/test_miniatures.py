@@ -18,7 +18,7 @@ from kdutils.deploy.prepare import Prepare
 
 DIGESTS = {"secom": tables.digest}
 DIGESTS |= dict.fromkeys(("mnist", "pneumoniamnist"), images.digest)
-DIGESTS["sst2"] = sentences.digest
+DIGESTS |= dict.fromkeys(("sst2", "squad", "minilm"), sentences.digest)
 DIGESTS |= dict.fromkeys(("mixedwm38", "wm811k"), wafers.digest)
 
 

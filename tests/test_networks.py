@@ -89,7 +89,7 @@ def test_a_teacher_is_asked_about_the_views_that_its_student_sees(found):
     run = runs.open(networks, found[0]["run"].iloc[0])
     parts = networks.task(run.config).load(run.config)
     views, net = run.arrays("views")["views"], networks.trained(run, parts)
-    sets = networks.shown(run.config, parts)
+    sets = networks.shown(run.config, parts, run.config["sets"])
     assert views.shape == (2, 500, 10)
     assert np.allclose(views[1][:9], models.predict(net, sets[1][:9]), atol=0.02)
 

@@ -287,7 +287,7 @@ def test_a_new_data_set_is_one_entry(site, tmp_path, monkeypatch):
     assert images.digest("own") == entry.sha256[0] and len(site.paths) == 1
 
 
-SETS = ["secom", "mnist", "pneumoniamnist", "cifar10", "sst2", "minilm"]
+SETS = ["secom", "mnist", "pneumoniamnist", "cifar10", "sst2", "squad", "minilm"]
 SETS += ["tiny-imagenet", "mhist"]
 SETS += ["mixedwm38", "wm811k"]
 
@@ -295,7 +295,7 @@ SETS += ["mixedwm38", "wm811k"]
 def put(root, *names):
     """Empty files where those of the data sets belong."""
     for name in names:
-        for file in [*DATASETS[name].files][: 1 if "wm" in name else None]:
+        for file in [*DATASETS[name].files][: 1 if DATASETS[name].by_hand else None]:
             (root / name / file).parent.mkdir(parents=True, exist_ok=True)
             (root / name / file).touch()
 

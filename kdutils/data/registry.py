@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from kdutils import paths
-from kdutils.data import Rows, pictures, readers
+from kdutils.data import Rows, pictures, readers, squad
 
 ERRORS = OSError, ValueError, http.client.HTTPException, zlib.error, EOFError
 ERRORS += zipfile.BadZipFile, tarfile.TarError
@@ -130,6 +130,16 @@ DATASETS = {
         licence="not stated",
         files=dict.fromkeys(readers.SST2, ""),
         urls=("https://dl.fbaipublicfiles.com/glue/data/SST-2.zip",),
+    ),
+    "squad": DataSet(
+        "text",
+        read=squad.read,
+        sha256=("047dc0cadd121da3bd1d9d845c37625c8b8953d4956c340dd0ba89571d3aa6bb",),
+        page="https://rajpurkar.github.io/SQuAD-explorer/",
+        licence="CC BY-SA 4.0",
+        files=dict.fromkeys(squad.TRAIN, ""),
+        by_hand="get train-v1.1.json and dev-v1.1.json, or those of v2.0, from "
+        "https://rajpurkar.github.io/SQuAD-explorer/ and put both there",
     ),
     "minilm": DataSet(
         "weights",

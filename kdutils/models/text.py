@@ -22,6 +22,7 @@ from kdutils.deploy.words import hashed, rows_of
 
 HEADS, PIECES = 12, 13  # attention heads of MiniLM; the most pieces of a word
 WORDS = "embeddings.word_embeddings.weight"
+OUTSIDE = -100.0  # the logit of a place that cannot be
 CLS, SEP, UNKNOWN = "[CLS]", "[SEP]", "[UNK]"
 
 
@@ -208,16 +209,22 @@ class Bert(nn.Module):
         vocab = vocabulary(place / "vocab.txt")
         table = np.zeros((len(words) + 1, PIECES), np.int64)
         for i, word in enumerate(words):
-            found = pieces(word, vocab)[:PIECES]
+            found = [vocab[SEP]] if word == SEP else pieces(word, vocab)[:PIECES]
             table[i, : len(found)] = found
         self.register_buffer("table", torch.from_numpy(table), persistent=False)
         self.ends = vocab[CLS], vocab[SEP]
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
+    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """States (n, pieces, wide) of all pieces; each word's first (n, length).
+
+        A word that is not there, or beyond the 510 pieces that are kept, has the last.
+        """
         cls, sep = self.ends
         p = self.table[x.long()].flatten(1)
         n = (p > 0).sum(1)
+        each = (self.table[x.long()] > 0).sum(2)
+        first = (each.cumsum(1) - each + 1).clamp(max=511)
         order = (p == 0).to(torch.uint8).sort(dim=1, stable=True).indices
         p = p.gather(1, order)[:, : min(int(n.max()), 510)]
         n = n.clamp(max=510)
@@ -226,15 +233,22 @@ class Bert(nn.Module):
         h = self.word(p) + self.place.weight[: p.shape[1]]
         h = self.drop(self.norm(h))
         h = self.layers(h, src_key_padding_mask=p == 0)
-        return self.head(self.drop(h[:, 0]))
+        return self.drop(h), first.clamp(max=p.shape[1] - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.states(x)[0][:, 0])
 
     @torch.no_grad()
     def pretrained(self, path: Path) -> Bert:
         """Set all but the head from a file of MiniLM's weights.
 
-        The embedding of the one token type is added to that of every place.
+        The embedding of the one token type is added to that of every place. A net of
+        fewer layers takes every second, third, ... one (Sanh et al. 2019, arXiv
+        1910.01108, section 3).
         """
         held = safetensors(path)
+        step = sum(k.endswith("output.LayerNorm.bias") for k in held) // 2
+        step //= len(self.layers.layers)
         own = {
             "word.weight": held[WORDS],
             "place.weight": held["embeddings.position_embeddings.weight"]
@@ -252,7 +266,7 @@ class Bert(nn.Module):
             "norm2": "output.LayerNorm",
         }
         for k in range(len(self.layers.layers)):
-            theirs = f"encoder.layer.{k}."
+            theirs = f"encoder.layer.{k * step}."
             for part in ("weight", "bias"):
                 qkv = [
                     held[f"{theirs}attention.self.{name}.{part}"]
@@ -265,6 +279,28 @@ class Bert(nn.Module):
                     ]
         self.load_state_dict({k: torch.as_tensor(v) for k, v in own.items()})
         return self
+
+
+class Spans(Bert):
+    """A BERT that finds answers: logits (n, 2, length) of each word to be the first,
+    and the last, of the stretch that answers (Devlin et al. 2019, section 4.2).
+
+    Words of the question have `OUTSIDE`, as those that are not there.
+    """
+
+    def spell(self, words, place: Path) -> Spans:
+        """Set each word's pieces, and which word parts question and text."""
+        super().spell(words, place)
+        self.separator = list(words).index(SEP)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, first = self.states(x)
+        h = h.gather(1, first[..., None].expand(-1, -1, h.shape[2]))
+        text = (x == self.separator).cumsum(1) > 0
+        inside = text & (x >= 0) & (x != self.separator)
+        z = self.head(h).float().masked_fill(~inside[..., None], OUTSIDE)
+        return z.transpose(1, 2)
 
 
 def safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -324,3 +360,4 @@ def _longest(part: str, vocab: dict[str, int]) -> list[int]:
 
 
 MODELS = {"bag": Bag, "textcnn": Convolved, "bilstm": Recurrent, "bert": Bert}
+MODELS["spans"] = Spans

@@ -20,7 +20,7 @@ from kdutils import losses, metrics, models, train
 from kdutils.compress import convert, quantize
 from kdutils.data import Split, registry
 from kdutils.recipes import tasks
-from kdutils.recipes.tasks import PHOTOGRAPHS, SENTENCES, Sizes
+from kdutils.recipes.tasks import PHOTOGRAPHS, QUESTIONS, SENTENCES, Sizes
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 
 REFERS = ("teacher", "start", "beside")  # keys of a config that name other runs
@@ -30,9 +30,11 @@ REFERS = ("teacher", "start", "beside")  # keys of a config that name other runs
 class Config:
     """One net: its data, its sizes, how it learns, what it learns from.
 
-    student, method: its names in tables; sets: of augmented views; teaches: whether its
-    logits of these are kept; teacher, start, beside: runs that it learns from, begins
-    with and is compared with, or ""; alpha: the teacher's weight; smoothing: of the
+    student, method: its names in tables; sets: of augmented views that it learns from;
+    teaches: whether its logits of these, and of all `views` sets if that is more, are
+    kept; teacher, start, beside: runs that it learns from, begins
+    with and is compared with, or ""; unlabelled: whether rows without a label
+    teach too; alpha: the teacher's weight; smoothing: of the
     labels; bits: of its weights while it learns, 32 for float; file_bytes: the most
     that its file may have, 0 for no file.
     """
@@ -57,9 +59,11 @@ class Config:
     bias_lr: Positive = 1.0
     momentum: Share = 0.0
     teaches: bool = False
+    views: Natural = 0
     teacher: str = ""
     start: str = ""
     beside: str = ""
+    unlabelled: bool = False
     alpha: Share = 0.0
     T: Positive = 1.0
     bits: Count = 32
@@ -110,8 +114,9 @@ def _run(rows, name: str, seed: int, key: str) -> str:
 
 def task(config: dict):
     """What the config's kind of data needs."""
-    text = registry.known(config["source"]).modality == "text"
-    return SENTENCES if text else PHOTOGRAPHS
+    if registry.known(config["source"]).modality != "text":
+        return PHOTOGRAPHS
+    return QUESTIONS if config["source"] == "squad" else SENTENCES
 
 
 def digest(config: dict) -> str:
@@ -131,11 +136,13 @@ def trained(run, parts: Split) -> nn.Module:
 
 def loss(config: dict) -> Callable:
     """(z, y[, t]) -> the config's loss of a batch."""
+    own = task(config).targets
     if config.get("teacher"):
         kd = losses.kd.using(kind="multiclass", alpha=config["alpha"], T=config["T"])
-        return lambda z, y, t: kd(z, t.float(), y)
+        return lambda z, y, t: kd(own(z), own(t.float()), own(y)).mean()
     hard = losses.get("hard")
-    return lambda z, y: hard(z, y=y, kind="multiclass", smoothing=config["smoothing"])
+    how = {"kind": "multiclass", "smoothing": config["smoothing"]}
+    return lambda z, y: hard(own(z), y=own(y), **how).mean()
 
 
 def learn(config: dict, run, parts: Split) -> nn.Module:
@@ -154,16 +161,20 @@ def learn(config: dict, run, parts: Split) -> nn.Module:
             *(["seed"] if config["val"] else []),
         )
         wrong = [key for key in same if teacher.config[key] != config[key]]
-        wrong += ["sets"] if config["sets"] > teacher.config["sets"] else []
+        wrong += ["sets"] if config["sets"] > kept(teacher.config) else []
         if wrong:
             raise ValueError(
                 f"{wrong[0]} is not the teacher's: expected the same views"
             )
         views = teacher.arrays("views")["views"][: config["sets"]]
-        every = shown(teacher.config, parts)  # of which these are the first
-        sets = [every[e] for e in range(config["sets"])]
+        every = shown(teacher.config, parts, kept(teacher.config))
+        sets = [every[e] for e in range(config["sets"])]  # the first of them
     else:
-        sets = shown(config, parts)
+        sets = shown(config, parts, config["sets"])
+    some = own.learns(parts, config.get("unlabelled", False))
+    if some is not None:
+        X, y, sets = X[some], y[some], [sets[e][some] for e in range(len(sets))]
+        views = views if views is None else views[:, some]
     how = {"batch": config["batch"], "seed": config["seed"]}
 
     def fit(net: nn.Module) -> None:
@@ -185,10 +196,14 @@ def learn(config: dict, run, parts: Split) -> nn.Module:
     return net
 
 
-def shown(config: dict, parts: Split):
-    """The sets of views of the training rows that a config's net is shown."""
-    X, count, seed = parts.train.X, config["sets"], config["seed"]
-    return task(config).views(X, count, seed, **config["augment"])
+def kept(config: dict) -> int:
+    """Of how many sets of views a teacher's logits are kept."""
+    return max(config["sets"], config.get("views", 0))
+
+
+def shown(config: dict, parts: Split, count: int):
+    """So many sets of views of the training rows, as a config augments them."""
+    return task(config).views(parts.train.X, count, config["seed"], **config["augment"])
 
 
 def compute(config: dict, run) -> dict:
@@ -211,16 +226,11 @@ def compute(config: dict, run) -> dict:
     teacher, row = None, own.facts(config, parts)
     if config.get("teacher"):
         teacher = run.need(_self(), config["teacher"]).arrays("logits")["test"]
-        row["teacher_acc"] = metrics.accuracy(parts.test.y, teacher)
-    row |= metrics.summary(parts.test.y, logits["test"], teacher)
-    if "mirrored" in logits:
-        row["mirrored_acc"] = metrics.accuracy(parts.test.y, logits["mirrored"])
-    row["macro_f1"] = metrics.macro_f1(parts.test.y, logits["test"])
-    val = parts.val.y, logits["val"]
-    row["val_acc"] = metrics.accuracy(*val) if len(parts.val) else None
+    row |= own.scores(config, parts, logits, teacher)
     if config.get("beside"):
         base = run.need(_self(), config["beside"]).arrays("logits")["test"]
-        row |= tasks.paired(parts.test.y, logits["test"], base)
+        right = (own.right(config, parts, z) for z in (logits["test"], base))
+        row |= tasks.compared(*right)
     row["params"] = models.parameters(net)
     row["float_bytes"] = convert.torch_bytes(net)
     if config.get("file_bytes"):
@@ -230,7 +240,7 @@ def compute(config: dict, run) -> dict:
 
 def asked(config: dict, parts: Split, net: nn.Module) -> np.ndarray:
     """A net's logits float16 (sets, n, K) of every view that is shown."""
-    own, sets = task(config), shown(config, parts)
+    own, sets = task(config), shown(config, parts, kept(config))
     return np.stack([own.predict(net, sets[e]) for e in range(len(sets))]).astype("f2")
 
 

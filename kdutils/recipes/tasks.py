@@ -29,6 +29,7 @@ from kdutils.data import (
 )
 from kdutils.data.simulate import wafersim
 from kdutils.deploy import bundle
+from kdutils.metrics import answers
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 
 PARTS = ("train", "val", "test")
@@ -48,6 +49,7 @@ class Sizes:
     buckets: Natural = 0
     order: Natural = 0
     scale: NotNegative = 0.0
+    rows: list[Count] | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,32 @@ class Readings(Images):
 class Photographs(Images):
     """Colour images uint8 (n, 3, H, W), shown moved and mirrored; nets take bytes."""
 
+    def targets(self, a):
+        """Logits or labels of a batch, as the loss takes them."""
+        return a
+
+    def learns(self, parts: Split, unlabelled: bool) -> np.ndarray | None:
+        """The places of the training rows that teach; None of all."""
+        return None
+
+    def scores(self, config: dict, parts: Split, logits: dict, teacher) -> dict:
+        """What a row says of a net's test logits, of its teacher's and of the labels.
+
+        logits: of val and test, and of test 'mirrored'; teacher: of test, or None.
+        """
+        y, z = parts.test.y, logits["test"]
+        row = metrics.summary(y, z, teacher) | {"macro_f1": metrics.macro_f1(y, z)}
+        if teacher is not None:
+            row["teacher_acc"] = metrics.accuracy(y, teacher)
+        if "mirrored" in logits:
+            row["mirrored_acc"] = metrics.accuracy(y, logits["mirrored"])
+        val = len(parts.val) and metrics.accuracy(parts.val.y, logits["val"])
+        return row | {"val_acc": val if len(parts.val) else None}
+
+    def right(self, config: dict, parts: Split, logits: np.ndarray) -> np.ndarray:
+        """bool (n,): which test rows are right."""
+        return metrics.correct(parts.test.y, logits)
+
     def load(self, config: dict) -> Split:
         """The split of a seed, with `val` images kept for validation."""
         own = {key: config[key] for key in ("seed", "val", "root")}
@@ -212,7 +240,7 @@ class Sentences(Photographs):
 
     def pretrained(self, config: dict) -> bool:
         """Whether a config's net begins with MiniLM's weights."""
-        return config["net"] == "bert" or config["sizes"].get("scale", 0) > 0
+        return config["net"] in ("bert", "spans") or config["sizes"].get("scale", 0) > 0
 
     def load(self, config: dict) -> Split:
         """The split of a seed, with `val` sentences kept if the source keeps none."""
@@ -241,9 +269,9 @@ class Sentences(Photographs):
         rates = {"lr": config["lr"], "weight_decay": config["decay"]}
         return partial(torch.optim.AdamW, fused=True, **rates)
 
-    def views(self, X, count: int, seed: int, *, drop=0.0, window=0.0):
+    def views(self, X, count: int, seed: int, **how):
         """So many ways to show all sentences, the first of them whole."""
-        return train.Shortened(X, count, seed, drop=drop, window=window)
+        return train.Shortened(X, count, seed, **how)
 
     def batches(self, X, *targets, batch: int, seed: int, sets=None, views=None):
         """Fresh batches (x, *targets, logits of the set shown, if any)."""
@@ -254,7 +282,7 @@ class Sentences(Photographs):
         """Logits (n, K), sentences of about one length at a time."""
         X = np.asarray(X)
         order = np.argsort((X >= 0).sum(1), kind="stable")
-        found = models.predict(net, X[order], batch=256)
+        found = models.predict(net, X[order], batch=64)
         return found[np.argsort(order, kind="stable")]
 
     def shipped(self, file: bytes, net: nn.Module, X, parts: Split) -> np.ndarray:
@@ -263,6 +291,43 @@ class Sentences(Photographs):
         return bundle.loads(file, "the file").score(texts)
 
     mirrored = None
+
+
+class Questions(Sentences):
+    """Questions, answered by a stretch of a text; a right answer is an exact match."""
+
+    def targets(self, a):
+        """Of each row's first and last word, those of all first words, then of last."""
+        return a.movedim(1, 0)
+
+    def learns(self, parts: Split, unlabelled: bool) -> np.ndarray | None:
+        """Those with an answer, and on request the others."""
+        return None if unlabelled else np.flatnonzero(parts.train.y[:, 0] >= 0)
+
+    def scores(self, config: dict, parts: Split, logits: dict, teacher) -> dict:
+        """Exact match and F1 of a word's stretch, in the mean over questions."""
+        row = {"agreement": None}
+        if teacher is not None:
+            row["teacher_acc"] = self.judged(config, parts.test, teacher)[0].mean()
+            same = answers.spans(logits["test"]) == answers.spans(teacher)
+            row["agreement"] = float(same.all(1).mean())
+        for name, end in {"val": "val_", "test": ""}.items():
+            exact, f1 = self.judged(config, getattr(parts, name), logits[name])
+            row |= {f"{end or 'test_'}acc": exact.mean(), f"{end}f1": f1.mean()}
+        return {k: None if v is None else float(v) for k, v in row.items()}
+
+    def right(self, config: dict, parts: Split, logits: np.ndarray) -> np.ndarray:
+        """bool (n,): which test questions are answered exactly."""
+        return self.judged(config, parts.test, logits)[0] == 1
+
+    def judged(self, config: dict, part, logits) -> tuple[np.ndarray, np.ndarray]:
+        """Exact match and F1 of each question of a part, float64 (n,) both."""
+        asked = sentences.questions(config["source"], config["root"], part)
+        before = [len(sentences.squad.asked(q)) for q in asked]
+        found = answers.spans(logits) - np.array(before)[:, None]
+        pairs = [(q.text(*s), q.answers) for q, s in zip(asked, found, strict=True)]
+        exact = [answers.exact_match(*pair) for pair in pairs]
+        return np.array(exact), np.array([answers.token_f1(*pair) for pair in pairs])
 
 
 class Wafers(Images):
@@ -328,7 +393,7 @@ class Wafers(Images):
 
 
 IMAGES, READINGS, WAFERS = Images(), Readings(), Wafers()
-PHOTOGRAPHS, SENTENCES = Photographs(), Sentences()
+PHOTOGRAPHS, SENTENCES, QUESTIONS = Photographs(), Sentences(), Questions()
 
 
 def of(config: dict) -> Images:
@@ -349,8 +414,13 @@ def called(net: str, sizes: dict) -> str:
 
 
 def paired(y: np.ndarray, logits: np.ndarray, base: np.ndarray) -> dict:
-    """Images that only this system, or only its base, gets right, and McNemar's p."""
-    found = stats.mcnemar(logits.argmax(-1) == y, base.argmax(-1) == y)
+    """`compared` by the likeliest of classes."""
+    return compared(logits.argmax(-1) == y, base.argmax(-1) == y)
+
+
+def compared(right: np.ndarray, base: np.ndarray) -> dict:
+    """Rows that only this system, or only its base, gets right, and McNemar's p."""
+    found = stats.mcnemar(right, base)
     return {
         "only_mine": found.only_a,
         "only_base": found.only_b,

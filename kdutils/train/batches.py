@@ -168,15 +168,18 @@ class Shown:
 class Shortened:
     """E ways to show n sentences (n, length) of words, -1 after the last one.
 
-    Set 0 shows them whole. In the others each word is left out by the chance `drop`,
-    and by the chance `window` only a stretch of the sentence is there, of 1 word to all
-    (Tang et al. 2019, arXiv 1903.12136, masking and n-gram sampling). A sentence keeps
-    a word at least.
+    Set 0 shows them whole. In the others, by the chance `join`, another one follows a
+    sentence; then by the chance `window` only a stretch is there, of 1 word to all; and
+    each word is left out by the chance `drop`, another word of the sentences by the
+    chance `swap` (Tang et al. 2019, arXiv 1903.12136: n-gram sampling, masking,
+    replacing). A sentence keeps a word at least.
     """
 
-    def __init__(self, X, count: int, seed: int, *, drop: float, window: float) -> None:
+    def __init__(
+        self, X, count: int, seed: int, *, drop=0.0, window=0.0, join=0.0, swap=0.0
+    ) -> None:
         self.X, self.count, self.seed = torch.as_tensor(X), count, seed
-        self.drop, self.window = drop, window
+        self.drop, self.window, self.join, self.swap = drop, window, join, swap
 
     def __len__(self) -> int:
         return self.count
@@ -188,6 +191,12 @@ class Shortened:
         if not e:
             return X
         draw = torch.Generator().manual_seed(self.seed * 1000 + e)
+        said = X[X >= 0]
+        if self.join:
+            other = X[torch.randperm(n, generator=draw)]
+            alone = torch.rand(n, generator=draw) >= self.join
+            both = torch.cat((X, other.masked_fill(alone[:, None], -1)), 1)
+            X = _closed(both, both >= 0)[:, :length]
         words = (X >= 0).sum(1)
         size = 1 + (torch.rand(n, generator=draw) * words).long()
         size = torch.where(torch.rand(n, generator=draw) < self.window, size, words)
@@ -196,8 +205,16 @@ class Shortened:
         kept = torch.rand(n, length, generator=draw) >= self.drop
         kept |= place == first[:, None]
         kept &= (place >= first[:, None]) & (place < (first + size)[:, None])
-        order = (~kept).to(torch.uint8).sort(dim=1, stable=True).indices
-        return X.masked_fill(~kept, -1).gather(1, order)
+        if self.swap:
+            other = said[torch.randint(len(said), (n, length), generator=draw)]
+            X = torch.where(torch.rand(n, length, generator=draw) < self.swap, other, X)
+        return _closed(X, kept)
+
+
+def _closed(X: Tensor, kept: Tensor) -> Tensor:
+    """The kept words of each sentence, side by side from its begin, then -1."""
+    order = (~kept).to(torch.uint8).sort(dim=1, stable=True).indices
+    return X.masked_fill(~kept, -1).gather(1, order)
 
 
 def shifts(max_shift: int) -> Callable | None:

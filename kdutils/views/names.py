@@ -28,6 +28,7 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
         "cifar10": Name("CIFAR-10"),
         "tiny-imagenet": Name("Tiny ImageNet"),
         "sst2": Name("SST-2"),
+        "squad": Name("SQuAD"),
         **_plain("digits", "tester"),
         "secom": Name("SECOM"),
         "secom-time": Name("SECOM by time"),
@@ -53,6 +54,7 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
     "method": {
         **_plain("label-only", "label-smoothing"),
         "kd": Name("KD"),
+        "kd-unlabelled": Name("KD + unlabelled"),
         "kd-insample": Name("KD, in-sample targets"),
         "kd-synthetic": Name("KD + synthetic rows"),
         **_plain("logit-mse", "logit-std"),
@@ -124,7 +126,7 @@ LEAD = {  # stage -> the figure that answers its question
 TEACHERS = ("xgboost", "mlp", "tabnet", "ensemble")
 # Quantities in [0, 1], as their intervals then are; never a delta.
 SCORES = ("auc", "roc_auc", "acc", "accuracy", "agreement", "val_fidelity")
-SCORES += ("packed", "exact", "int8", "views8", "macro_f1", "value")
+SCORES += ("f1", "packed", "exact", "int8", "views8", "macro_f1", "value")
 
 # Decimals by a column's name, or by the words that it starts with; others have 4.
 GIVEN = {

@@ -34,8 +34,10 @@ def tidy(*parts: pd.DataFrame) -> pd.DataFrame:
     rows = joined(*parts)
     alone = rows[rows["method"] == "label-only"]
     rows["coefficient"] = None
-    for name, column in {"gain": "test_acc", "gain_val": "val_acc"}.items():
-        rows[name] = delta(rows, alone, column, ["student"])
+    gains = {"gain": "test_acc", "gain_val": "val_acc", "f1_gain": "f1"}
+    for name, column in gains.items():
+        if column in rows:
+            rows[name] = delta(rows, alone, column, ["student"])
     return rows
 
 
@@ -100,10 +102,13 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
     best = picked(rows, ["student", "method"], "val_acc")
     quality = {"acc": "test_acc", "gain": "gain"}
+    if "f1" in best:
+        quality |= {"f1": "f1", "f1_gain": "f1_gain"}
     if "packed_acc" in best:
         best = best.assign(cost=best["packed_acc"] - best["test_acc"])
         quality |= {"packed": "packed_acc", "cost": "cost"}
     means = (*MORE, *SIZES, *(m for m in MEANS if m != "kl"))
+    means = [name for name in means if name in best]
     how = {"p": {"gain": "p"}, "extra": cell, "sort": ["params", "method"]}
     frame = summarise(best, ["student", "method"], quality, means, **how)
     return holm(frame, [*SETTING, "student"])

@@ -8,6 +8,7 @@ perfect. The wafer maps are simulated, some of them copies of others.
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -46,7 +47,8 @@ def write(root: str, *names: str, seed: int = 0) -> tuple[Path, ...]:
     mnist, pneumoniamnist: 1,200 + 400 and 300 + 60 + 120 images of 28 x 28.
     cifar10: 600 + 200 colour images of 32 x 32; tiny-imagenet: 400 + 100 of 64 x 64 in
     10 classes; mhist: 60 + 40 of 224 x 224.
-    sst2: 240 + 60 + 100 sentences of up to 12 words.
+    sst2: 240 + 60 + 100 sentences of up to 12 words; squad: 96 questions with an
+    answer, 48 without; minilm: the weights of a net of two layers.
     mixedwm38: 420 maps of 52 x 52, 20 of them copies (some turned) of others;
     wm811k: 200 maps of many sizes.
     Returns the folders; refuses one with a file that is not a miniature's.
@@ -172,6 +174,9 @@ def _put(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 GOOD = ["warm", "witty", "bright", "charming", "moving", "clever", "honest", "lively"]
 BAD = ["dull", "flat", "slow", "empty", "clumsy", "tired", "stale", "thin", "noisy"]
+THINGS = ["lamp", "ring", "coin", "book", "bell", "cup", "drum", "key"]
+COLOURS = ["red", "blue", "green", "black", "white"]
+TOWNS = ["Oslo", "Lima", "Cairo", "Quito", "Delhi", "Turin", "Accra", "Kyoto"]
 PLAIN = ["the", "a", "film", "plot", "story", "cast", "scene", "of", "and", "with"]
 
 
@@ -195,6 +200,84 @@ def _sst2(seed: int) -> dict[str, bytes]:
         rows = "".join(f"{text}\t{label}\n" for text, label in part)
         files[name] = f"sentence\tlabel\n{rows}".encode()
     return files
+
+
+def _squad(seed: int) -> dict[str, bytes]:
+    """Texts of three facts, `the red lamp was found in Oslo .`, each asked for.
+
+    As the halves of v2.0's dev set: 8 articles with answers, 4 without.
+    """
+    rng = np.random.default_rng([seed, 2016])
+    held = {name: [] for name in ("dev-v2.0.json", "test-v2.0.json")}
+    for article in range(12):
+        known, paragraphs = article < 8, []
+        for _ in range(4):
+            things = rng.choice(THINGS, 3, replace=False)
+            facts = [
+                (*pair, rng.choice(TOWNS))
+                for pair in zip(rng.choice(COLOURS, 3), things, strict=True)
+            ]
+            context, qas = "", []
+            for colour, thing, town in facts:
+                context += f"The {colour} {thing} was found in {town}. "
+                answer = {
+                    "text": str(town),
+                    "answer_start": len(context) - len(town) - 2,
+                }
+                qas.append(
+                    {
+                        "id": f"{article}-{len(paragraphs)}-{thing}",
+                        "question": f"Where was the {colour} {thing} found?",
+                        "answers": [answer] if known else [],
+                    }
+                )
+            paragraphs.append({"context": context.rstrip(), "qas": qas})
+        name = "dev-v2.0.json" if known else "test-v2.0.json"
+        held[name].append({"title": f"article {article}", "paragraphs": paragraphs})
+    return {
+        name: json.dumps({"version": "v2.0", "data": data}).encode()
+        for name, data in held.items()
+    }
+
+
+def _minilm(seed: int) -> dict[str, bytes]:
+    """A BERT of two layers of 24, its weights drawn, with the miniatures' words."""
+    rng, wide, hidden = np.random.default_rng([seed, 2020]), 24, 48
+    signs = [*"?.,'", "was", "found", "in", "where", "not", "##s"]
+    words = [*signs, *GOOD, *BAD, *PLAIN, *THINGS, *COLOURS, *TOWNS]
+    words = [word.lower() for word in rng.permutation(words)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
+    shapes = {
+        f"embeddings.{name}_embeddings.weight": (n, wide)
+        for name, n in {"word": len(words), "position": 512, "token_type": 2}.items()
+    }
+    blocks = ["embeddings.LayerNorm"]
+    for k in range(2):
+        own = f"encoder.layer.{k}."
+        heads = [f"{own}attention.self.{n}" for n in ("query", "key", "value")]
+        for name in (*heads, f"{own}attention.output.dense"):
+            shapes |= {f"{name}.weight": (wide, wide), f"{name}.bias": (wide,)}
+        for name, (a, b) in {
+            "intermediate": (hidden, wide),
+            "output": (wide, hidden),
+        }.items():
+            shapes |= {
+                f"{own}{name}.dense.weight": (a, b),
+                f"{own}{name}.dense.bias": (a,),
+            }
+        blocks += [f"{own}attention.output.LayerNorm", f"{own}output.LayerNorm"]
+    for name in blocks:
+        shapes |= {f"{name}.weight": (wide,), f"{name}.bias": (wide,)}
+    head, held = {}, b""
+    for name, shape in shapes.items():
+        one = name in {f"{block}.weight" for block in blocks}
+        w = (one + 0.1 * rng.standard_normal(shape)).astype("<f4").tobytes()
+        places = [len(held), len(held) + len(w)]
+        head[name] = {"dtype": "F32", "shape": shape, "data_offsets": places}
+        held += w
+    text = json.dumps(head).encode()
+    file = len(text).to_bytes(8, "little") + text + held
+    return dict(zip(readers.MINILM, (file, "\n".join(words).encode()), strict=True))
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
@@ -282,6 +365,8 @@ MAKERS = {
     "tiny-imagenet": _tiny_imagenet,
     "mhist": _mhist,
     "sst2": _sst2,
+    "squad": _squad,
+    "minilm": _minilm,
     "mixedwm38": _mixedwm38,
     "wm811k": _wm811k,
 }
