@@ -414,7 +414,7 @@ def test_students_of_sentences_learn_from_a_teacher(found):
     run = runs.open(networks, alone["run"].iloc[0])
     views, parts = run.arrays("views")["views"], networks.task(run.config)
     split = parts.load(run.config)
-    sets, net = networks.shown(run.config, split), networks.trained(run, split)
+    sets, net = networks.shown(run.config, split, 2), networks.trained(run, split)
     assert views.shape == (2, len(split.train), 2)
     for e in (0, 1):
         expected = models.predict(net, sets[e].numpy()[:20])

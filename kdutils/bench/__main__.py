@@ -473,6 +473,39 @@ def photograph_latency(
     return rows
 
 
+def sentence_latency(
+    *, nets=("bag", "textcnn", "bilstm"), words=19, rounds=5, calls=50
+) -> list[dict]:
+    """Milliseconds for one sentence, from its text, of a student's file.
+    Baseline: the same net in torch, float32, given each word's place (`times`).
+
+    Sizes are those of the study's students, weights drawn; words: of the sentence,
+    as many as SST-2's test sentences have in the mean.
+    """
+    sizes = {
+        "bag": {"widths": [16], "buckets": 8192, "order": 2},
+        "textcnn": {"widths": [14, 64], "buckets": 65536},
+        "bilstm": {"widths": [48, 64, 32], "buckets": 65536},
+    }
+    known, rows = [f"w{i}" for i in range(words)], []
+    x = torch.arange(words, dtype=torch.int32)[None]
+    for name in nets:
+        net = models.build(name, words, 2, **sizes[name]).spell(known).eval()
+        torch.nn.init.normal_(net.embed.weight[:999], std=0.1)
+        file, _ = convert.packed(net, 0, ("no", "yes"), id="bench")
+        student = bundles.loads(file, "bench")
+        ways = {
+            "torch": partial(net, x),
+            "numpy": partial(student.score, [" ".join(known)]),
+        }
+        with torch.inference_mode():
+            took = taken(ways, rounds, calls)
+        how = {"net": name, "words": words}
+        for way, row in latency(took, "ms", times="torch").items():
+            rows.append({**how, "way": way, **row, "rounds": rounds})
+    return rows
+
+
 def fresh(name: str = "compact", **sizes) -> nn.Module:
     """A net of maps with the initial weights of seed 0."""
     return WAFERS.build(name, sizes, 0, *SHAPE)
@@ -494,6 +527,7 @@ BENCHES = {
     "wafers-maps": map_rates,
     "photographs-training": photograph_training,
     "photographs-latency": photograph_latency,
+    "sentences-latency": sentence_latency,
     "edge-latency": device.latency,
     "edge-model": device.answers,
     "edge-throughput": device.throughput,
