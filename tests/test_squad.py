@@ -64,8 +64,8 @@ def test_a_span_of_words_is_the_answer_of_the_file(written):
         asked = sentences.questions("squad", root, part)
         for x, (first, last), q in zip(part.X, part.y, asked, strict=True):
             words = [split.features[i] for i in x if i >= 0]
-            before = len(squad.asked(q))
-            assert words[:before] == squad.asked(q)
+            before = len(squad.prefix(q))
+            assert words[:before] == squad.prefix(q)
             if q.answers:
                 assert " ".join(words[first : last + 1]) == q.answers[0]
                 assert q.text(first - before, last - before) == q.answers[0]

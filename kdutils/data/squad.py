@@ -60,7 +60,7 @@ class Question:
         return self.context[words[first].start() : words[last].end()]
 
 
-def asked(question: Question) -> list[str]:
+def prefix(question: Question) -> list[str]:
     """The words before the text's own: those of the question, and `SEPARATOR`."""
     return [*WORD.findall(question.question)[: MOST_WORDS[1]], SEPARATOR]
 
@@ -76,7 +76,7 @@ def read(place: Path) -> Rows:
     official distribution says so, else train.
     """
     both = questions(place)
-    texts = [[*asked(q), *WORD.findall(q.context)[: MOST_WORDS[0]]] for q, _ in both]
+    texts = [[*prefix(q), *WORD.findall(q.context)[: MOST_WORDS[0]]] for q, _ in both]
     words = sorted({word for text in texts for word in text})
     at = {word: i for i, word in enumerate(words)}
     X = np.full((len(texts), max(map(len, texts))), -1, np.int32)

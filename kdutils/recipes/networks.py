@@ -222,7 +222,7 @@ def compute(config: dict, run) -> dict:
 
     logits = run.step("logits", predict)
     if config.get("teaches"):
-        run.step("views", lambda: {"views": asked(config, parts, fast)})
+        run.step("views", lambda: {"views": view_logits(config, parts, fast)})
     teacher, row = None, own.facts(config, parts)
     if config.get("teacher"):
         teacher = run.need(_self(), config["teacher"]).arrays("logits")["test"]
@@ -238,7 +238,7 @@ def compute(config: dict, run) -> dict:
     return {"rows": [row]}
 
 
-def asked(config: dict, parts: Split, net: nn.Module) -> np.ndarray:
+def view_logits(config: dict, parts: Split, net: nn.Module) -> np.ndarray:
     """A net's logits float16 (sets, n, K) of every view that is shown."""
     own, sets = task(config), shown(config, parts, kept(config))
     return np.stack([own.predict(net, sets[e]) for e in range(len(sets))]).astype("f2")

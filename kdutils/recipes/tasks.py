@@ -322,10 +322,10 @@ class Questions(Sentences):
 
     def judged(self, config: dict, part, logits) -> tuple[np.ndarray, np.ndarray]:
         """Exact match and F1 of each question of a part, float64 (n,) both."""
-        asked = sentences.questions(config["source"], config["root"], part)
-        before = [len(sentences.squad.asked(q)) for q in asked]
+        held = sentences.questions(config["source"], config["root"], part)
+        before = [len(sentences.squad.prefix(q)) for q in held]
         found = answers.spans(logits) - np.array(before)[:, None]
-        pairs = [(q.text(*s), q.answers) for q, s in zip(asked, found, strict=True)]
+        pairs = [(q.text(*s), q.answers) for q, s in zip(held, found, strict=True)]
         exact = [answers.exact_match(*pair) for pair in pairs]
         return np.array(exact), np.array([answers.token_f1(*pair) for pair in pairs])
 

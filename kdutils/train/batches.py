@@ -191,7 +191,7 @@ class Shortened:
         if not e:
             return X
         draw = torch.Generator().manual_seed(self.seed * 1000 + e)
-        said = X[X >= 0]
+        every = X[X >= 0]
         if self.join:
             other = X[torch.randperm(n, generator=draw)]
             alone = torch.rand(n, generator=draw) >= self.join
@@ -206,7 +206,7 @@ class Shortened:
         kept |= place == first[:, None]
         kept &= (place >= first[:, None]) & (place < (first + size)[:, None])
         if self.swap:
-            other = said[torch.randint(len(said), (n, length), generator=draw)]
+            other = every[torch.randint(len(every), (n, length), generator=draw)]
             X = torch.where(torch.rand(n, length, generator=draw) < self.swap, other, X)
         return _closed(X, kept)
 

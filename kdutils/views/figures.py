@@ -174,10 +174,10 @@ def dots(
             if claim and line[claim] == line[claim]:
                 ax.plot([100 * line[claim]], [y], "D", ms=4, color=style.ORANGE)
         ax.set_xlim(*_shares(ax.get_xlim()))
-    said = "Mean and 95 % interval over n seeds."
-    said += " Open dots: the interval crosses 0." if column == "gain" else ""
+    text = "Mean and 95 % interval over n seeds."
+    text += " Open dots: the interval crosses 0." if column == "gain" else ""
     known = claim is not None and table[claim].notna().any()
-    style.note(figure, said + (" Orange: as published." if known else ""))
+    style.note(figure, text + (" Orange: as published." if known else ""))
     return figure
 
 
@@ -228,13 +228,13 @@ def hinton(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
                 orange = {"color": style.ORANGE, "marker": "D", "ms": 3.5}
                 style.interval(ax, published, *ends, y=y + 0.25, **orange)
         ax.set_xlabel(f"errors of {group['n_test'].iloc[0]:,.0f} test images")
-    said = "Grey: seeds. Blue: their mean and its 95 % interval (another training). "
+    text = "Grey: seeds. Blue: their mean and its 95 % interval (another training). "
     if table["published_errors"].notna().any():
-        said += (
+        text += (
             "Orange: published, one training, with its exact binomial interval (other "
             "test images)."
         )
-    style.note(figure, said)
+    style.note(figure, text)
     return figure
 
 
@@ -384,8 +384,8 @@ def ladder(table: pd.DataFrame) -> Figure:
     for source, _, group in style.sources(table):
         last = group[group["family"] == "published"].sort_values("order").tail(1)
         drops = [path(group)[-1]["drop"], *last["drop"]]
-        said = [f"{style.signed(drop, 4)} on {called(source)}" for drop in drops]
-        ours, published = [*ours, said[0]], [*published, *said[1:]]
+        text = [f"{style.signed(drop, 4)} on {called(source)}" for drop in drops]
+        ours, published = [*ours, text[0]], [*published, *text[1:]]
     title = f"Compressed, the student's AUC changes by {', '.join(ours)}"
     title += f"; as published, by {', '.join(published)}" if published else ""
     steps = table.sort_values("order", kind="stable").drop_duplicates("step")
@@ -481,8 +481,8 @@ def few_labels(table: pd.DataFrame) -> Figure:
         least = group["labels"].min()
         first = group[group["labels"] == least].set_index("arm")["acc"]
         arms = [arm for arm in ARMS if arm in first.index and arm != "teacher"]
-        said = ", ".join(f"{arm} {100 * (1 - first[arm]):.1f} %" for arm in arms)
-        title.append(f"{least:,.0f} labels on {style.place(group)}: {said}")
+        text = ", ".join(f"{arm} {100 * (1 - first[arm]):.1f} %" for arm in arms)
+        title.append(f"{least:,.0f} labels on {style.place(group)}: {text}")
     title, look = f"Test error with {'; '.join(title)}", {"between": ", "}
     look["axis"] = "labelled images (log)"
     figure, panels = style.across(table, 3.3, title, **look)
@@ -516,9 +516,9 @@ def calibration(table: pd.DataFrame, method: str = "kd") -> Figure:
     for *_, group in panels:
         alone = group.loc[group["method"] == "label-only", "ece"].iloc[0]
         cells = group[group["method"] == method].sort_values("ece", kind="stable")
-        said = [f"{100 * c.ece:.2f} % at T = {c.T:g}" for c in cells.itertuples()]
+        text = [f"{100 * c.ece:.2f} % at T = {c.T:g}" for c in cells.itertuples()]
         title.append(
-            f"{said[0]} to {said[-1]}, label-only {100 * alone:.2f} % on "
+            f"{text[0]} to {text[-1]}, label-only {100 * alone:.2f} % on "
             f"{style.place(group)}"
         )
     title = f"Calibration error {'; '.join(title)}"
@@ -594,8 +594,8 @@ def _reliability(ax: Axes, table: pd.DataFrame, lines: pd.DataFrame) -> None:
 
 def _errors(ax: Axes, by_entropy: pd.DataFrame, name: str) -> None:
     x = np.arange(1, len(by_entropy) + 1)
-    said = {"student": name, "teacher": "its teacher"}
-    for (who, label), (color, marker) in zip(said.items(), style.LOOKS, strict=False):
+    labels = {"student": name, "teacher": "its teacher"}
+    for (who, label), (color, marker) in zip(labels.items(), style.LOOKS, strict=False):
         ends = style.ends(by_entropy, who, 100)
         style.band(ax, x, ends, color, marker=marker, label=label)
     ax.set_xticks(x, [f"{value:.2g}" for value in by_entropy["entropy"]])
@@ -1019,6 +1019,6 @@ def maps(sites: dict[str, tuple], patterns: tuple[str, ...]) -> Figure:
                 ax.imshow(X[found[0]], cmap=DIES, vmin=0, vmax=2)
         row[0].set_ylabel(called(name), fontsize=7)
     for ax, which in zip(axes[0], wanted, strict=True):
-        said = [name for name, there in zip(patterns, which, strict=True) if there]
-        ax.set_title("\n".join(said or ["normal"]), fontsize=5.5, loc="center")
+        text = [name for name, there in zip(patterns, which, strict=True) if there]
+        ax.set_title("\n".join(text or ["normal"]), fontsize=5.5, loc="center")
     return figure
