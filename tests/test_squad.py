@@ -136,7 +136,7 @@ def test_a_word_has_the_logits_of_its_first_piece(written):
         [True, True, False, False, True],
         [True] * 3 + [False] * 2,
     ]
-    h, first = net.states(x)  # [CLS] where [SEP] book ##s lamp [SEP]
+    h, _, first = net.states(x)  # [CLS] where [SEP] book ##s lamp [SEP]
     assert first[0, :4].tolist() == [1, 2, 3, 5]
     assert torch.allclose(z[0, :, 3], net.head(h[0, 5]), atol=1e-6)
     alone = net(x[:1, :4])

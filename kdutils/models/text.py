@@ -178,7 +178,9 @@ def _linear(head: nn.Module) -> list[list]:
 
 
 class Bert(nn.Module):
-    """BERT (Devlin et al. 2019), its first piece's state classified by one layer.
+    """BERT (Devlin et al. 2019), the mean of its states classified by one layer.
+
+    MiniLM's weights come from a training of such means (Reimers & Gurevych 2019).
 
     widths: of a state and of the hidden layer; depth: layers; rows: of the tables of
     pieces and of places. Its sizes are those of MiniLM (Wang et al. 2020).
@@ -215,8 +217,9 @@ class Bert(nn.Module):
         self.ends = vocab[CLS], vocab[SEP]
         return self
 
-    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """States (n, pieces, wide) of all pieces; each word's first (n, length).
+    def states(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """States (n, pieces, wide) of all pieces; which are there (n, pieces); each
+        word's first (n, length).
 
         A word that is not there, or beyond the 510 pieces that are kept, has the last.
         """
@@ -233,10 +236,12 @@ class Bert(nn.Module):
         h = self.word(p) + self.place.weight[: p.shape[1]]
         h = self.drop(self.norm(h))
         h = self.layers(h, src_key_padding_mask=p == 0)
-        return self.drop(h), first.clamp(max=p.shape[1] - 1)
+        return h, p > 0, first.clamp(max=p.shape[1] - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.states(x)[0][:, 0])
+        h, there, _ = self.states(x)
+        mean = (h * there[..., None]).sum(1) / there.sum(1, keepdim=True)
+        return self.head(self.drop(mean))
 
     @torch.no_grad()
     def pretrained(self, path: Path) -> Bert:
@@ -295,8 +300,8 @@ class Spans(Bert):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        h, first = self.states(x)
-        h = h.gather(1, first[..., None].expand(-1, -1, h.shape[2]))
+        h, _, first = self.states(x)
+        h = self.drop(h.gather(1, first[..., None].expand(-1, -1, h.shape[2])))
         text = (x == self.separator).cumsum(1) > 0
         inside = text & (x >= 0) & (x != self.separator)
         z = self.head(h).float().masked_fill(~inside[..., None], OUTSIDE)
