@@ -285,7 +285,7 @@ def test_bert_computes_what_its_paper_says(minilm):
         x = norm(x + mixed, f"{at}attention.output.LayerNorm")
         inner = F.gelu(linear(x, f"{at}intermediate.dense"))
         x = norm(x + linear(inner, f"{at}output.dense"), f"{at}output.LayerNorm")
-    expected = net.head(x[0]).detach().numpy()
+    expected = net.head(x.mean(0)).detach().numpy()
     X = np.array([[3, 7, 6, -1, -1], [0, 1, 2, 3, 4]], np.int32)
     np.testing.assert_allclose(models.predict(net, X)[0], expected, atol=1e-5)
     np.testing.assert_allclose(models.predict(net, X[:1, :3])[0], expected, atol=1e-5)
