@@ -13,9 +13,10 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 from toy_data import parts
 
-from kdutils.data import readers, registry, tables, usertable
+from kdutils.data import Rows, readers, registry, tables, usertable
 from kdutils.data.divide import TableError
 from kdutils.data.simulate import miniatures
+from kdutils.recipes import columns
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -882,3 +883,49 @@ def test_a_spoilt_file_is_named_with_its_row(mini, file, line, text, sentence):
     path.write_text("\n".join(lines))
     with pytest.raises(ValueError, match=sentence):
         registry.read("secom", mini)
+
+
+def put_higgs(folder, train="1,", test="0,", more="0.5"):
+    folder.mkdir(parents=True)
+    head = ",".join(["response", *(f"x{j}" for j in range(1, 29))])
+    for name, label in (("train_10k", train), ("test_5k", test)):
+        rows = [f"{label}{','.join([more] * 28)}"] * 10
+        (folder / f"higgs_{name}.csv").write_text("\n".join([head, *rows]) + "\n")
+    return folder / "higgs_train_10k.csv"
+
+
+def test_both_samples_of_higgs_are_one_table(tmp_path):
+    put_higgs(tmp_path / "higgs")
+    rows = registry.read("higgs", str(tmp_path))
+    assert rows.X.shape == (20, 28) and rows.y.tolist() == [1] * 10 + [0] * 10
+    assert rows.kind == "yours" and rows.X.dtype == rows.y.dtype == np.float32
+    (split,) = tables.splits("higgs", seed=0, folds=1, rows=16, root=str(tmp_path))
+    assert max(split.train.row.max(), split.val.row.max(), split.test.row.max()) == 15
+    assert {len(split.val), len(split.test)} <= {3, 4}
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [({"train": "2,"}, "a label 0 or 1 first"), ({"more": "a"}, "expected numbers")],
+)
+def test_a_sample_of_higgs_that_is_none(tmp_path, spoilt, words):
+    place = put_higgs(tmp_path / "higgs", **spoilt)
+    with pytest.raises(ValueError, match=words) as error:
+        readers.higgs(place)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    place = put_higgs(tmp_path / "other")
+    (tmp_path / "other" / "higgs_test_5k.csv").unlink()
+    with pytest.raises(ValueError, match="higgs_test_5k"):
+        readers.higgs(place)
+
+
+def test_columns_are_found_by_their_moments(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal([0, 3, 0], [1, 1, 2], (400, 3)).astype(np.float32)
+    rows = Rows(X, X[:, 0], np.arange(400), np.arange(400), ("a", "b", "c"))
+    monkeypatch.setattr(columns.registry, "read", lambda *_: rows)
+    config = {"source": "higgs", "root": "", "mean": [3.1, 0.05, 0], "sd": [1, 2.1, 1]}
+    found = columns.compute(config, None)["rows"]
+    assert [row["known"] for row in found] == ["b", "c", "a"]
+    se = X[:, 1].std(dtype=float) / 20
+    assert found[0]["z"] == pytest.approx((3.1 - X[:, 1].mean(dtype=float)) / se)

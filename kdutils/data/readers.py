@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from kdutils.data import PARTS, Rows, symmetry
 
@@ -28,6 +29,7 @@ UNCONFIRMED = (*range(1, 20), 24, 39, 41, 46, 49, 50, 51, 58, 59, 63, 65)
 _LABEL = re.compile(r'(-?1)\s+"?(\d\d/\d\d/\d{4} \d\d:\d\d:\d\d)"?')
 CIFAR10 = [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)]
 CIFAR10 += ["cifar-10-batches-bin/test_batch.bin"]
+HIGGS = "HIGGS.csv.gz", "higgs_train_10k.csv"
 SST2 = "train.tsv", "dev.tsv", "test.tsv"
 MINILM = "model.safetensors", "vocab.txt"
 MOST_WORDS = 500  # of a sentence
@@ -96,6 +98,34 @@ def secom(place: Path) -> Rows:
         time=time[row].astype(np.float64),
         sha256=hashlib.sha256(b"".join(content)).hexdigest(),
     )
+
+
+def higgs(place: Path) -> Rows:
+    """HIGGS (Baldi et al. 2014, arXiv 1402.4735): collisions, 1 for a Higgs boson.
+
+    21 measured and 7 derived quantities; UCI's file of 11,000,000 rows, or H2O's
+    samples of 10,000 and 5,000 of them, three digits each, as one table.
+    """
+    if place.name == HIGGS[0]:
+        table = pd.read_csv(place, header=None, dtype=np.float32)
+        with place.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    else:
+        files = place, place.with_name(HIGGS[1].replace("train_10k", "test_5k"))
+        try:
+            tables = [pd.read_csv(file, dtype=np.float32) for file in files]
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{place.parent}: {error}: expected numbers") from None
+        table, content = pd.concat(tables), [file.read_bytes() for file in files]
+        sha256 = hashlib.sha256(b"".join(content)).hexdigest()
+    X = table.to_numpy(np.float32)
+    if X.shape[1] != 29 or not np.isin(X[:, 0], (0, 1)).all():
+        raise ValueError(
+            f"{place} has {X.shape[1]} columns: expected 29, a label 0 or 1 first"
+        )
+    row = np.arange(len(X))
+    names = tuple(f"x{j:02d}" for j in range(1, 29))
+    return Rows(X[:, 1:], X[:, 0], row, row, names, sha256=sha256)
 
 
 def mnist(place: Path) -> Rows:

@@ -18,7 +18,7 @@ __all__ = ["digest", "kind", "splits"]
 def splits(source: str, *, seed: int, **options) -> Iterator[Split]:
     """The splits of a table, one per fold; the seed moves them all.
 
-    tester: `tester.splits`; csv: `usertable.splits`; secom: `recorded`.
+    tester: `tester.splits`; csv: `usertable.splits`; secom, higgs: `recorded`.
     """
     known(source, "table")
     if source == "tester":
@@ -45,19 +45,25 @@ def recorded(
     order: str = "random",
     root: str = "",
     val_share: float = 0.2,
+    rows: int = 0,
 ) -> Iterator[Split]:
     """A published table's splits: `folds` stratified ones that the seed moves, or one.
 
+    rows: so many of its first rows, 0 for all.
     order='time' trains on the oldest 60 % of the rows and tests on the newest 20 %,
     whatever the seed. Columns that are constant or more than half missing among a
     split's training rows are left out of that split. See `divide.divide`.
     """
     if order not in ("random", "time"):
         raise ValueError(f"order is {order!r}: expected 'random' or 'time'")
-    rows = registry.read(source, root)
+    table = registry.read(source, root)
+    if rows:
+        some = slice(rows)
+        names = ("X", "y", "group", "row")
+        table = replace(table, **{name: getattr(table, name)[some] for name in names})
     if order == "random":
-        rows = replace(rows, time=None)
-    for split in divide(rows, seed=seed, folds=folds, val_share=val_share):
+        table = replace(table, time=None)
+    for split in divide(table, seed=seed, folds=folds, val_share=val_share):
         yield _usable(split)
 
 

@@ -30,6 +30,7 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
         "sst2": Name("SST-2"),
         "squad": Name("SQuAD"),
         **_plain("digits", "tester"),
+        "higgs": Name("HIGGS"),
         "secom": Name("SECOM"),
         "secom-time": Name("SECOM by time"),
         "pneumoniamnist": Name("PneumoniaMNIST"),

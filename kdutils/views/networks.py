@@ -63,12 +63,14 @@ def scored(
     system: str,
     others: pd.DataFrame | None = None,
     names: tuple[str, ...] = ("teacher", "student-kd"),
+    again: dict[str, str] | None = None,
 ) -> pd.DataFrame | None:
     """What a stage says to a system's claims, after `others`: `more` of `scoreboard`.
 
     The teacher is the net that learnt from labels, student-kd the net that was taught,
     each the one of the best mean validation accuracy; student is the net of student-kd
-    without a teacher. Real data alone count; names: those that are claimed.
+    without a teacher. Real data alone count; names: those that are claimed; again:
+    more claims, each answered as one of the names.
     """
     parts = [] if others is None else [others]
     if rows is None or not (rows["kind"] == "real").all():
@@ -78,14 +80,14 @@ def scored(
     own = best[taught].groupby("student")["val_acc"].mean().idxmax()
     alone = (best["student"] == own) & (best["method"] == "label-only")
     answers = {"teacher": ~taught, "student": alone, "student-kd": taught}
-    for name in names:
+    for claim, name in (dict(zip(names, names, strict=True)) | (again or {})).items():
         some = best[answers[name]]
         named = some["student"] + ", " + some["method"]
         found = some[named == some.groupby(named)["val_acc"].mean().idxmax()]
         first = found.iloc[0]
         basis = f"{first['student']}, {first['method']}; {first['net']}, "
         basis += f"{first['params']:,} weights, {first['epochs']} epochs"
-        parts.append(part(found, f"{system}/{name}", "accuracy", "test_acc", basis))
+        parts.append(part(found, f"{system}/{claim}", "accuracy", "test_acc", basis))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -3,8 +3,9 @@
 A claim's row holds our best within the claim's bytes and data, of the kind that the
 claim names; the recipe as published has a row of its own, `<system>/as-published`, if
 it is another one. The tester's published data are confidential, so its rows are of the
-simulator and an AUC is a share there: of the best teacher's AUC, seed by seed; beside
-it stand the AUCs, and the share of what lies above chance. Quality and bytes of a
+simulator, and of a part of the table that it may be (HIGGS), and an AUC is a share
+there: of the best teacher's AUC, seed by seed; beside it stand the AUCs, and the share
+of what lies above chance. Quality and bytes of a
 system come from the same student: of the steps that may answer (OURS) and fit, the
 best on validation AUC.
 """
@@ -21,20 +22,21 @@ from kdutils.views.summary import mean
 
 COLUMNS = ["seed", "system", "metric", "claimed", "measured", "ci_low", "ci_high", "n"]
 COLUMNS += ["data", "verdict", "command", "basis", "reason", "source", "link", "runs"]
+TESTERS = ("tester", "higgs")  # data that stand in for the published tester's
 SHARES = ["published_auc", "auc", "claimed_above", "above"]  # of the tester's rows
 LESS_IS_MORE = ("bytes", "errors")
 SAME_BYTES = 0.01  # sizes within 1 % are the same size
 
 AGAIN = "/as-published"
 AS_PUBLISHED = {  # the ladder's step that repeats a published recipe to the letter
-    "tester/student-kd": "published: distilled",
-    "tester/student-pruned": "published: pruned each layer 50 %",
-    "tester/student-int8": "published: pruned + dynamic int8",
+    "student-kd": "published: distilled",
+    "student-pruned": "published: pruned each layer 50 %",
+    "student-int8": "published: pruned + dynamic int8",
 }
 OURS = {  # which steps of ours may answer a claim: its kind of student, not its recipe
-    "tester/student-kd": "precision == 'fp32' and sparsity == 0",
-    "tester/student-pruned": "precision == 'fp32' and sparsity > 0",
-    "tester/student-int8": "precision == 'int8'",
+    "student-kd": "precision == 'fp32' and sparsity == 0",
+    "student-pruned": "precision == 'fp32' and sparsity > 0",
+    "student-int8": "precision == 'int8'",
 }
 IMAGES = {  # which of our systems answers, fixed before any was measured; as published
     "mnist/teacher": ("teacher",),
@@ -58,7 +60,8 @@ def scoreboard(
     `short`, else `reproduced`. A claim is as exact as its last digit: 0.98 is met from
     0.975 to 0.985. Sizes within 1 % are `reproduced`.
     """
-    found = [*tester(claimed, teachers_rows, ladder_rows)]
+    both = teachers_rows, ladder_rows
+    found = [one for name in TESTERS for one in tester(name, claimed, *both)]
     found += [] if more is None else [more]
     found = pd.concat(found) if found else pd.DataFrame(columns=["system", "metric"])
     ledger = profile == "paper"  # whose runs are committed
@@ -75,6 +78,8 @@ def scoreboard(
                 known = "no stage of this report measures it"
                 figure = "published as a figure only, without a number"
                 reason = figure if pd.isna(row["claimed"]) else known
+                if isinstance(row.get("needs"), str):
+                    reason = f"needs {row['needs']}"
                 line = {**row, "data": "", "verdict": "not-run", "reason": reason}
             else:
                 continue
@@ -134,32 +139,39 @@ def _span(seeds: list[int]) -> str:
 
 
 def tester(
-    claimed: pd.DataFrame, teachers: pd.DataFrame | None, ladder: pd.DataFrame | None
+    source: str,
+    claimed: pd.DataFrame,
+    teachers: pd.DataFrame | None,
+    ladder: pd.DataFrame | None,
 ) -> list[pd.DataFrame]:
-    """The tester's parts: AUC as a share of the best teacher's, and bytes.
+    """The parts of a stand-in for the tester: AUC as a share of the best teacher's, and
+    bytes.
 
     Our best teacher, the ensemble included, has the best mean validation AUC; the best
     published one is the best of those published, whose ensemble is not among them.
     """
     none = pd.DataFrame(columns=["source", "model", "step"])
     teachers, ladder = (
-        none if rows is None else rows[rows["source"] == "tester"]
+        none if rows is None else rows[rows["source"] == source]
         for rows in (teachers, ladder)
     )
     teachers = teachers[teachers["model"].isin(TEACHERS)]
     if teachers.empty:
         return []
     known = claimed.set_index(["system", "metric"])["claimed"]
-    aucs = known.xs("roc_auc", level="metric").filter(like="tester/")
+    aucs = known.xs("roc_auc", level="metric").filter(like=f"{source}/")
     best = teachers.groupby("model")["val_auc"].mean().idxmax()
     top = teachers[teachers["model"] == best].set_index("seed")["test_auc"]
+    if aucs.empty:
+        return []
     tuned = {m: teachers[teachers["model"] == m] for m in TEACHERS[:3]}
     answers = [
-        (f"tester/{model}", rows, "bytes", f"our {model}, tuned on validation", {})
+        (f"{source}/{model}", rows, "bytes", f"our {model}, tuned on validation", {})
         for model, rows in tuned.items()
         if len(rows)
     ]
-    for system, step in AS_PUBLISHED.items() if len(ladder) else ():
+    for name, step in AS_PUBLISHED.items() if len(ladder) else ():
+        system = f"{source}/{name}"
         answers.append(_best(system, ladder, known[system, "bytes"]))
         rows = ladder[ladder["step"] == step]
         answers += [(system + AGAIN, rows, "file_bytes", f"step {step!r}", {})][
@@ -191,7 +203,9 @@ def _best(system: str, ladder: pd.DataFrame, limit: float) -> tuple | None:
     """Our step of the best mean validation AUC within the bytes, else the smallest."""
     ours = ladder[(ladder["family"] == "ours") | (ladder["step"] == START)]
     candidates = []
-    for step, rows in ours.query(OURS[system]).groupby("step", sort=False):
+    for step, rows in ours.query(OURS[system.partition("/")[2]]).groupby(
+        "step", sort=False
+    ):
         size = "bundle_bytes" if rows["bundle_bytes"].notna().all() else "file_bytes"
         weight = rows[size].astype(float).mean()
         rank = (True, rows["val_auc"].mean()) if weight <= limit else (False, -weight)
