@@ -288,7 +288,7 @@ def test_a_new_data_set_is_one_entry(site, tmp_path, monkeypatch):
 
 
 SETS = ["secom", "mnist", "pneumoniamnist", "cifar10", "sst2", "minilm"]
-SETS += ["tiny-imagenet", "mhist"]
+SETS += ["efficientnet-lite0", "efficientnet-lite2", "tiny-imagenet", "mhist"]
 SETS += ["mixedwm38", "wm811k"]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch import nn
@@ -32,9 +33,10 @@ class Config:
 
     student, method: its names in tables; sets: of augmented views; teaches: whether its
     logits of these are kept; teacher, start, beside: runs that it learns from, begins
-    with and is compared with, or ""; alpha: the teacher's weight; smoothing: of the
-    labels; bits: of its weights while it learns, 32 for float; file_bytes: the most
-    that its file may have, 0 for no file.
+    with and is compared with, or ""; weights: published ones that it begins with, a
+    name of the registry, or ""; optimizer: of a net for images, sentences have Adam;
+    alpha: the teacher's weight; smoothing: of the labels; bits: of its weights while it
+    learns, 32 for float; file_bytes: the most that its file may have, 0 for no file.
     """
 
     student: str
@@ -56,6 +58,8 @@ class Config:
     bf16: bool
     bias_lr: Positive = 1.0
     momentum: Share = 0.0
+    optimizer: Literal["descent", "adam"] = "descent"
+    weights: str = ""
     teaches: bool = False
     teacher: str = ""
     start: str = ""
@@ -201,7 +205,7 @@ def compute(config: dict, run) -> dict:
 
     def predict() -> dict[str, np.ndarray]:
         plain = {k: own.predict(fast, getattr(parts, k).X) for k in ("val", "test")}
-        if own.mirrored:
+        if parts.test.X.ndim == 4:  # colour images are shown mirrored as well
             plain["mirrored"] = own.mirrored(fast, parts.test.X)
         return plain
 
@@ -216,6 +220,8 @@ def compute(config: dict, run) -> dict:
     if "mirrored" in logits:
         row["mirrored_acc"] = metrics.accuracy(parts.test.y, logits["mirrored"])
     row["macro_f1"] = metrics.macro_f1(parts.test.y, logits["test"])
+    if (z := logits["test"]).shape[1] == 2:
+        row["test_auc"] = metrics.auc(parts.test.y, z[:, 1] - z[:, 0])
     val = parts.val.y, logits["val"]
     row["val_acc"] = metrics.accuracy(*val) if len(parts.val) else None
     if config.get("beside"):

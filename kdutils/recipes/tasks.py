@@ -48,6 +48,7 @@ class Sizes:
     buckets: Natural = 0
     order: Natural = 0
     scale: NotNegative = 0.0
+    pixels: Natural = 0
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,22 @@ class Readings(Images):
 
 
 class Photographs(Images):
-    """Colour images uint8 (n, 3, H, W), shown moved and mirrored; nets take bytes."""
+    """Images as bytes, uint8 (n, 3, H, W) in colour, (n, H, W) grey; nets take bytes.
+
+    They are shown moved, and in colour mirrored as well.
+    """
+
+    def digest(self, config: dict) -> str:
+        """The content of the source's files, and of the weights that a net needs."""
+        found = super().digest(config)
+        if not (name := self.pretrained(config)):
+            return found
+        found += registry.digest(name, config["root"])
+        return hashlib.sha256(found.encode()).hexdigest()
+
+    def pretrained(self, config: dict) -> str:
+        """The published weights that a config's net begins with, if any."""
+        return config.get("weights", "")
 
     def load(self, config: dict) -> Split:
         """The split of a seed, with `val` images kept for validation."""
@@ -182,10 +198,22 @@ class Photographs(Images):
         net = self.build(config["net"], config["sizes"], config["seed"], *shape)
         if isinstance(net, models.photographs.Airbench):
             net.whiten(parts.train.X[:5000])
-        return net
+        if not (name := self.pretrained(config)):
+            return net
+        if not isinstance(net, models.lite.Lite):
+            raise ValueError(
+                f"weights is {name!r}, with which {config['net']} cannot begin: "
+                f"expected a net of {', '.join(models.lite.MODELS)}"
+            )
+        registry.known(name, "weights")
+        registry.read(name, config["root"])  # refuses others than the published ones
+        file = next(iter(registry.known(name).files))
+        return net.pretrained(registry.find(name, config["root"]) / file)
 
     def optimizer(self, config: dict) -> Callable:
-        """Descent with Nesterov's momentum."""
+        """Descent with Nesterov's momentum, or Adam."""
+        if config.get("optimizer") == "adam":
+            return adam(config)
         keys = ("lr", "bias_lr", "momentum", "decay")
         return partial(train.descent, **{key: config[key] for key in keys})
 
@@ -206,13 +234,14 @@ class Sentences(Photographs):
         """The content of the source's files, and of the weights that a net needs."""
         root = config["root"]
         found = sentences.digest(config["source"], root)
-        if self.pretrained(config):
-            found += registry.digest("minilm", root)
+        if name := self.pretrained(config):
+            found += registry.digest(name, root)
         return hashlib.sha256(found.encode()).hexdigest()
 
-    def pretrained(self, config: dict) -> bool:
-        """Whether a config's net begins with MiniLM's weights."""
-        return config["net"] == "bert" or config["sizes"].get("scale", 0) > 0
+    def pretrained(self, config: dict) -> str:
+        """MiniLM's weights, if a config's net begins with them."""
+        needed = config["net"] == "bert" or config["sizes"].get("scale", 0) > 0
+        return "minilm" if needed else ""
 
     def load(self, config: dict) -> Split:
         """The split of a seed, with `val` sentences kept if the source keeps none."""
@@ -230,16 +259,15 @@ class Sentences(Photographs):
         net = self.build(config["net"], sizes, config["seed"], X.shape[-1], 2)
         if not self.pretrained(config):
             return net.spell(words)
-        place = registry.find("minilm", config["root"])
+        place = registry.find(self.pretrained(config), config["root"])
         if isinstance(net, models.text.Bert):
             return net.spell(words, place).pretrained(place / readers.MINILM[0])
         counts = np.bincount(X[X >= 0], minlength=len(words))
         return net.spell(words).pretrained(place, words, counts, scale)
 
     def optimizer(self, config: dict) -> Callable:
-        """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
-        rates = {"lr": config["lr"], "weight_decay": config["decay"]}
-        return partial(torch.optim.AdamW, fused=True, **rates)
+        """Adam."""
+        return adam(config)
 
     def views(self, X, count: int, seed: int, *, drop=0.0, window=0.0):
         """So many ways to show all sentences, the first of them whole."""
@@ -261,8 +289,6 @@ class Sentences(Photographs):
         """Logits (n, K) of a file, as numpy reads the sentences' text with it."""
         texts = [sentences.shown(parts, row) for row in X]
         return bundle.loads(file, "the file").score(texts)
-
-    mirrored = None
 
 
 class Wafers(Images):
@@ -336,6 +362,12 @@ def of(config: dict) -> Images:
     if {"maps", "augment"} & set(config):
         return WAFERS
     return READINGS if config["source"] == "tester" else IMAGES
+
+
+def adam(config: dict) -> Callable:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    rates = {"lr": config["lr"], "weight_decay": config["decay"]}
+    return partial(torch.optim.AdamW, fused=True, **rates)
 
 
 def called(net: str, sizes: dict) -> str:

@@ -34,8 +34,10 @@ def tidy(*parts: pd.DataFrame) -> pd.DataFrame:
     rows = joined(*parts)
     alone = rows[rows["method"] == "label-only"]
     rows["coefficient"] = None
-    for name, column in {"gain": "test_acc", "gain_val": "val_acc"}.items():
-        rows[name] = delta(rows, alone, column, ["student"])
+    gains = {"gain": "test_acc", "gain_val": "val_acc", "auc_gain": "test_auc"}
+    for name, column in gains.items():
+        if column in rows:
+            rows[name] = delta(rows, alone, column, ["student"])
     return rows
 
 
@@ -90,8 +92,9 @@ def scored(
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per net and method, each seed at its cell of the best validation.
 
-    acc is of the net in float; packed that of the file that ships, cost their paired
-    difference. p_holm adjusts for the methods of one net.
+    acc, and auc where there are two classes, are of the net in float; packed is the
+    accuracy of the file that ships, cost its paired difference from acc. p_holm adjusts
+    for the methods of one net.
     """
 
     def cell(group: pd.DataFrame) -> dict:
@@ -100,6 +103,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
     best = picked(rows, ["student", "method"], "val_acc")
     quality = {"acc": "test_acc", "gain": "gain"}
+    if "test_auc" in best:
+        quality |= {"auc": "test_auc", "auc_gain": "auc_gain"}
     if "packed_acc" in best:
         best = best.assign(cost=best["packed_acc"] - best["test_acc"])
         quality |= {"packed": "packed_acc", "cost": "cost"}
