@@ -217,6 +217,8 @@ def compute(config: dict, run) -> dict:
         teacher = run.need(_self(), config["teacher"]).arrays("logits")["test"]
         row["teacher_acc"] = metrics.accuracy(parts.test.y, teacher)
     row |= metrics.summary(parts.test.y, logits["test"], teacher)
+    most = np.bincount(parts.train.y).argmax()  # what a constant predictor says
+    row["constant_acc"] = float(np.mean(parts.test.y == most))
     if "mirrored" in logits:
         row["mirrored_acc"] = metrics.accuracy(parts.test.y, logits["mirrored"])
     row["macro_f1"] = metrics.macro_f1(parts.test.y, logits["test"])
