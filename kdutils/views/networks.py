@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kdutils.views.images import CELL, MEANS, mcnemar
+from kdutils.views.images import AREA, CELL, MEANS, mcnemar
 from kdutils.views.scoreboard import part
 from kdutils.views.summary import (
     SETTING,
@@ -21,7 +21,7 @@ from kdutils.views.summary import (
 )
 
 SIZES = ("params", "float_bytes", "packed_bytes", "packed_bits", "epochs")
-MORE = ("teacher_acc", "mirrored_acc", "macro_f1")
+MORE = ("teacher_acc", "mirrored_acc", "macro_f1", "constant_acc")
 
 
 def joined(*parts: pd.DataFrame) -> pd.DataFrame:
@@ -103,8 +103,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
     best = picked(rows, ["student", "method"], "val_acc")
     quality = {"acc": "test_acc", "gain": "gain"}
-    if "test_auc" in best:
-        quality |= {"auc": "test_auc", "auc_gain": "auc_gain"}
+    quality |= AREA if "auc_gain" in best else {}
     if "packed_acc" in best:
         best = best.assign(cost=best["packed_acc"] - best["test_acc"])
         quality |= {"packed": "packed_acc", "cost": "cost"}
