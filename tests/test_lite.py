@@ -10,10 +10,13 @@ import torch
 from torch.nn import functional as F
 
 from kdutils import models
+from kdutils.data import images as pictures
 from kdutils.data import readers, registry
 from kdutils.data.simulate import miniatures
 from kdutils.recipes import networks
 from kdutils.store import runs
+from kdutils.views import figures
+from kdutils.views import images as views
 from kdutils.views import networks as nets
 
 TINY = {"width": 0.25, "pixels": 32}
@@ -159,3 +162,28 @@ def test_two_classes_have_an_auc_and_its_gain(found):
     line = nets.table(rows).set_index("method").loc["kd"]
     assert line["auc"] in small.loc["kd", "test_auc"].tolist()
     assert {"auc_low", "auc_gain", "auc_gain_high"} <= {*nets.table(rows)}
+    sweep = views.sweep(nets.swept(rows)).set_index(["method", "T"])
+    both = sweep.loc["kd", "auc_gain"]
+    np.testing.assert_allclose(both, gains)
+    assert list(both.index) == [1.0, 4.0]
+
+
+def test_a_constant_predictor_is_in_every_row(found, root):
+    parts = pictures.split("pneumoniamnist", seed=0, val=0, root=str(root))
+    most = np.bincount(parts.train.y).argmax()
+    assert (nets.tidy(*found)["constant_acc"] == (parts.test.y == most).mean()).all()
+
+
+def test_histology_in_colour_is_shown_mirrored_too(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs.paths, "ROOT", tmp_path)
+    monkeypatch.setenv("KD_REPORT", "toy")
+    arm = ALONE | {"epochs": 1, "sets": 1, "val": 4}
+    configs = networks.plan([arm], source="mhist", root=str(root), **SHARED | arm)
+    row = runs.map("10_kd_histology", networks, configs, workers=1).iloc[0]
+    assert 0 <= row["mirrored_acc"] <= 1 and 0 <= row["test_auc"] <= 1
+
+
+def test_grey_images_are_drawn(root):
+    X = pictures.split("pneumoniamnist", seed=0, val=0, root=str(root)).train.X
+    figure = figures.photographs(X[:3], [X[3:6]])
+    assert [len(ax.images) for ax in figure.axes] == [1] * 6
