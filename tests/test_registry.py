@@ -287,17 +287,8 @@ def test_a_new_data_set_is_one_entry(site, tmp_path, monkeypatch):
     assert images.digest("own") == entry.sha256[0] and len(site.paths) == 1
 
 
-SETS = [
-    "secom",
-    "higgs",
-    "mnist",
-    "pneumoniamnist",
-    "cifar10",
-    "sst2",
-    "squad",
-    "minilm",
-]
-SETS += ["tiny-imagenet", "mhist"]
+SETS = ["secom", "higgs", "mnist", "pneumoniamnist", "cifar10", "sst2", "squad"]
+SETS += ["minilm", "efficientnet-lite0", "efficientnet-lite2", "tiny-imagenet", "mhist"]
 SETS += ["mixedwm38", "wm811k"]
 
 

@@ -13,6 +13,7 @@ import math
 import re
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ CIFAR10 += ["cifar-10-batches-bin/test_batch.bin"]
 HIGGS = "HIGGS.csv.gz", "higgs_train_10k.csv"
 SST2 = "train.tsv", "dev.tsv", "test.tsv"
 MINILM = "model.safetensors", "vocab.txt"
+LITE0, LITE2 = "efficientnet-lite0-57934424.pth", "efficientnet-lite2-9656183e.pth"
 MOST_WORDS = 500  # of a sentence
 RECORD = 1 + 3 * 32 * 32  # bytes of an image and its label in them
 IDX = 0x800  # idx: the type code of unsigned bytes
@@ -240,10 +242,10 @@ def _sentences(path: Path) -> tuple[list[str], np.ndarray | None]:
     return list(sentences), None if bare else np.array(y, np.int64)
 
 
-def minilm(place: Path) -> Rows:
-    """The weights and word pieces of a BERT, known by their bytes alone."""
+def weights(place: Path, names: Iterable[str]) -> Rows:
+    """A network's weights and what belongs to them, known by their bytes alone."""
     total = hashlib.sha256()
-    for name in MINILM:
+    for name in names:
         total.update((place / name).read_bytes())
     empty = np.zeros(0, np.int64)
     return Rows(empty, empty, empty, empty, sha256=total.hexdigest())

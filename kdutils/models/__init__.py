@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from kdutils.models import images, photographs, text, wafers
+from kdutils.models import images, lite, photographs, text, wafers
 from kdutils.models.images import ARRAYS, MLP, Perceptron, Student
 from kdutils.models.net import (
     arrays,
@@ -18,7 +18,8 @@ from kdutils.models.net import (
 __all__ = ["ARRAYS", "MLP", "MODELS", "Perceptron", "Student", "arrays", "autocast"]
 __all__ += ["build", "load", "parameters", "predict", "straight_through"]
 
-MODELS = images.MODELS | wafers.MODELS | photographs.MODELS | text.MODELS
+MODELS = images.MODELS | wafers.MODELS | photographs.MODELS
+MODELS |= lite.MODELS | text.MODELS
 
 
 def build(name: str, *shape: int, **sizes) -> nn.Module:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch import nn
@@ -32,11 +33,12 @@ class Config:
 
     student, method: its names in tables; sets: of augmented views that it learns from;
     teaches: whether its logits of these, and of all `views` sets if that is more, are
-    kept; teacher, start, beside: runs that it learns from, begins
-    with and is compared with, or ""; unlabelled: whether rows without a label
-    teach too; alpha: the teacher's weight; smoothing: of the
-    labels; bits: of its weights while it learns, 32 for float; file_bytes: the most
-    that its file may have, 0 for no file.
+    kept; teacher, start, beside: runs that it learns from, begins with and is compared
+    with, or ""; weights: published ones that it begins with, a name of the registry, or
+    ""; optimizer: of a net for images, sentences have Adam; unlabelled: whether rows
+    without a label teach too; alpha: the teacher's weight; smoothing: of the labels;
+    bits: of its weights while it learns, 32 for float; file_bytes: the most that its
+    file may have, 0 for no file.
     """
 
     student: str
@@ -58,6 +60,8 @@ class Config:
     bf16: bool
     bias_lr: Positive = 1.0
     momentum: Share = 0.0
+    optimizer: Literal["descent", "adam"] = "descent"
+    weights: str = ""
     teaches: bool = False
     views: Natural = 0
     teacher: str = ""
@@ -216,7 +220,7 @@ def compute(config: dict, run) -> dict:
 
     def predict() -> dict[str, np.ndarray]:
         plain = {k: own.predict(fast, getattr(parts, k).X) for k in ("val", "test")}
-        if own.mirrored:
+        if parts.test.X.ndim == 4:  # colour images are shown mirrored as well
             plain["mirrored"] = own.mirrored(fast, parts.test.X)
         return plain
 

@@ -50,6 +50,7 @@ class Sizes:
     order: Natural = 0
     scale: NotNegative = 0.0
     rows: list[Count] | None = None
+    pixels: Natural = 0
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,22 @@ class Readings(Images):
 
 
 class Photographs(Images):
-    """Colour images uint8 (n, 3, H, W), shown moved and mirrored; nets take bytes."""
+    """Images as bytes, uint8 (n, 3, H, W) in colour, (n, H, W) grey; nets take bytes.
+
+    They are shown moved, and in colour mirrored as well.
+    """
+
+    def digest(self, config: dict) -> str:
+        """The content of the source's files, and of the weights that a net needs."""
+        found = super().digest(config)
+        if not (name := self.pretrained(config)):
+            return found
+        found += registry.digest(name, config["root"])
+        return hashlib.sha256(found.encode()).hexdigest()
+
+    def pretrained(self, config: dict) -> str:
+        """The published weights that a config's net begins with, if any."""
+        return config.get("weights", "")
 
     def targets(self, a):
         """Logits or labels of a batch, as the loss takes them."""
@@ -179,6 +195,10 @@ class Photographs(Images):
         """
         y, z = parts.test.y, logits["test"]
         row = metrics.summary(y, z, teacher) | {"macro_f1": metrics.macro_f1(y, z)}
+        most = np.bincount(parts.train.y).argmax()  # what a constant predictor says
+        row["constant_acc"] = float(np.mean(y == most))
+        if z.shape[1] == 2:
+            row["test_auc"] = metrics.auc(y, z[:, 1] - z[:, 0])
         if teacher is not None:
             row["teacher_acc"] = metrics.accuracy(y, teacher)
         if "mirrored" in logits:
@@ -210,10 +230,22 @@ class Photographs(Images):
         net = self.build(config["net"], config["sizes"], config["seed"], *shape)
         if isinstance(net, models.photographs.Airbench):
             net.whiten(parts.train.X[:5000])
-        return net
+        if not (name := self.pretrained(config)):
+            return net
+        if not isinstance(net, models.lite.Lite):
+            raise ValueError(
+                f"weights is {name!r}, with which {config['net']} cannot begin: "
+                f"expected a net of {', '.join(models.lite.MODELS)}"
+            )
+        registry.known(name, "weights")
+        registry.read(name, config["root"])  # refuses others than the published ones
+        file = next(iter(registry.known(name).files))
+        return net.pretrained(registry.find(name, config["root"]) / file)
 
     def optimizer(self, config: dict) -> Callable:
-        """Descent with Nesterov's momentum."""
+        """Descent with Nesterov's momentum, or Adam."""
+        if config.get("optimizer") == "adam":
+            return adam(config)
         keys = ("lr", "bias_lr", "momentum", "decay")
         return partial(train.descent, **{key: config[key] for key in keys})
 
@@ -234,13 +266,14 @@ class Sentences(Photographs):
         """The content of the source's files, and of the weights that a net needs."""
         root = config["root"]
         found = sentences.digest(config["source"], root)
-        if self.pretrained(config):
-            found += registry.digest("minilm", root)
+        if name := self.pretrained(config):
+            found += registry.digest(name, root)
         return hashlib.sha256(found.encode()).hexdigest()
 
-    def pretrained(self, config: dict) -> bool:
-        """Whether a config's net begins with MiniLM's weights."""
-        return config["net"] in ("bert", "spans") or config["sizes"].get("scale", 0) > 0
+    def pretrained(self, config: dict) -> str:
+        """MiniLM's weights, if a config's net begins with them."""
+        needed = config["net"] in ("bert", "spans")
+        return "minilm" if needed or config["sizes"].get("scale", 0) > 0 else ""
 
     def load(self, config: dict) -> Split:
         """The split of a seed, with `val` sentences kept if the source keeps none."""
@@ -258,16 +291,15 @@ class Sentences(Photographs):
         net = self.build(config["net"], sizes, config["seed"], X.shape[-1], 2)
         if not self.pretrained(config):
             return net.spell(words)
-        place = registry.find("minilm", config["root"])
+        place = registry.find(self.pretrained(config), config["root"])
         if isinstance(net, models.text.Bert):
             return net.spell(words, place).pretrained(place / readers.MINILM[0])
         counts = np.bincount(X[X >= 0], minlength=len(words))
         return net.spell(words).pretrained(place, words, counts, scale)
 
     def optimizer(self, config: dict) -> Callable:
-        """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
-        rates = {"lr": config["lr"], "weight_decay": config["decay"]}
-        return partial(torch.optim.AdamW, fused=True, **rates)
+        """Adam."""
+        return adam(config)
 
     def views(self, X, count: int, seed: int, **how):
         """So many ways to show all sentences, the first of them whole."""
@@ -289,8 +321,6 @@ class Sentences(Photographs):
         """Logits (n, K) of a file, as numpy reads the sentences' text with it."""
         texts = [sentences.shown(parts, row) for row in X]
         return bundle.loads(file, "the file").score(texts)
-
-    mirrored = None
 
 
 class Questions(Sentences):
@@ -401,6 +431,12 @@ def of(config: dict) -> Images:
     if {"maps", "augment"} & set(config):
         return WAFERS
     return READINGS if config["source"] == "tester" else IMAGES
+
+
+def adam(config: dict) -> Callable:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    rates = {"lr": config["lr"], "weight_decay": config["decay"]}
+    return partial(torch.optim.AdamW, fused=True, **rates)
 
 
 def called(net: str, sizes: dict) -> str:

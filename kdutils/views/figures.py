@@ -926,14 +926,19 @@ METHODS |= {"qat": style.GREEN}
 
 @style.styled
 def photographs(images: np.ndarray, views: list[np.ndarray]) -> Figure:
-    """Images uint8 (n, 3, H, W) in the first row, then a row for each set of views."""
+    """Images uint8 in the first row, then a row for each set of views.
+
+    images, views: (n, 3, H, W) of colour, (n, H, W) grey.
+    """
     rows = ["images", *(f"set {e}" for e in range(len(views)))]
     title = "Each set shows one view of every image"
     figure, axes = style.page(len(rows), len(images), 0.8 * len(rows), title)
     for line, name, some in zip(axes, rows, [images, *views], strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for ax, image in zip(line, some, strict=True):
-            ax.imshow(np.asarray(image).transpose(1, 2, 0))
+            shown = np.asarray(image)
+            shown = shown.transpose(1, 2, 0) if shown.ndim == 3 else shown
+            ax.imshow(shown, cmap="gray")
             ax.set(xticks=[], yticks=[])
     return figure
 

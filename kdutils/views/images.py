@@ -43,6 +43,7 @@ OMITTED += ("best_errors", "best_omitted")
 CELL = ["alpha", "T", "coefficient"]
 QUALITY = {"acc": "test_acc", "gain": "gain"}
 QUALITY |= {name: name for name in ("agreement", "ece", "nll")}
+AREA = {"auc": "test_auc", "auc_gain": "auc_gain"}  # where there are two classes
 MEANS = ("val_acc", "errors", "n_test", "kl", "brier")
 
 
@@ -60,7 +61,8 @@ def sweep(rows: pd.DataFrame) -> pd.DataFrame:
     chosen: how many seeds choose the cell, as `chosen` has it.
     """
     by, means = ["student", "method"], (*MEANS, "gain_val")
-    return holm(surface(rows, by, CELL, "val_acc", QUALITY, means), [*SETTING, by[0]])
+    quality = QUALITY | (AREA if "auc_gain" in rows else {})
+    return holm(surface(rows, by, CELL, "val_acc", quality, means), [*SETTING, by[0]])
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
@@ -222,7 +224,7 @@ def models(rows: pd.DataFrame) -> pd.DataFrame:
     return summarise(
         rows[rows["part"] == "model"],
         ["way", "model"],
-        {"acc": "test_acc", "gain": "gain", "auc": "test_auc", "auc_gain": "auc_gain"},
+        {"acc": "test_acc", "gain": "gain", **AREA},
         ("errors", "nll", "ece", "agreement", "n_test"),
         p={"gain": "p", "auc_gain": "auc_p"},
         extra=beside,

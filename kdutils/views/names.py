@@ -34,6 +34,7 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
         "secom": Name("SECOM"),
         "secom-time": Name("SECOM by time"),
         "pneumoniamnist": Name("PneumoniaMNIST"),
+        "mhist": Name("MHIST"),
         "mixedwm38": Name("MixedWM38"),
         "wm811k": Name("WM-811K"),
     },
@@ -121,6 +122,7 @@ LEAD = {  # stage -> the figure that answers its question
     "07_edge_watcher": "watcher-lots",
     "08_kd_cifar10": "cifar10",
     "09_kd_tiny_imagenet": "tiny-imagenet",
+    "10_kd_histology": "histology",
     "11_kd_text": "text",
     "99_results": "pareto",
 }

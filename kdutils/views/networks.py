@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kdutils.views.images import CELL, MEANS, mcnemar
+from kdutils.views.images import AREA, CELL, MEANS, mcnemar
 from kdutils.views.scoreboard import part
 from kdutils.views.summary import (
     SETTING,
@@ -21,7 +21,7 @@ from kdutils.views.summary import (
 )
 
 SIZES = ("params", "float_bytes", "packed_bytes", "packed_bits", "epochs")
-MORE = ("teacher_acc", "mirrored_acc", "macro_f1")
+MORE = ("teacher_acc", "mirrored_acc", "macro_f1", "constant_acc")
 
 
 def joined(*parts: pd.DataFrame) -> pd.DataFrame:
@@ -34,7 +34,8 @@ def tidy(*parts: pd.DataFrame) -> pd.DataFrame:
     rows = joined(*parts)
     alone = rows[rows["method"] == "label-only"]
     rows["coefficient"] = None
-    gains = {"gain": "test_acc", "gain_val": "val_acc", "f1_gain": "f1"}
+    gains = {"gain": "test_acc", "gain_val": "val_acc"}
+    gains |= {"auc_gain": "test_auc", "f1_gain": "f1"}
     for name, column in gains.items():
         if column in rows:
             rows[name] = delta(rows, alone, column, ["student"])
@@ -94,8 +95,9 @@ def scored(
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per net and method, each seed at its cell of the best validation.
 
-    acc is of the net in float; packed that of the file that ships, cost their paired
-    difference. p_holm adjusts for the methods of one net.
+    acc, and auc where there are two classes, are of the net in float; packed is the
+    accuracy of the file that ships, cost its paired difference from acc. p_holm adjusts
+    for the methods of one net.
     """
 
     def cell(group: pd.DataFrame) -> dict:
@@ -104,8 +106,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
     best = picked(rows, ["student", "method"], "val_acc")
     quality = {"acc": "test_acc", "gain": "gain"}
-    if "f1" in best:
-        quality |= {"f1": "f1", "f1_gain": "f1_gain"}
+    quality |= AREA if "auc_gain" in best else {}
+    quality |= {"f1": "f1", "f1_gain": "f1_gain"} if "f1" in best else {}
     if "packed_acc" in best:
         best = best.assign(cost=best["packed_acc"] - best["test_acc"])
         quality |= {"packed": "packed_acc", "cost": "cost"}
