@@ -201,7 +201,7 @@ def test_questions_without_an_answer_teach_on_request_alone(
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"SQuAD is not in {REAL}")
 def test_real_questions_are_divided_by_article():
     split = sentences.split("squad", seed=0, val=2)
-    assert split.kind == "real"
+    assert split.kind == "reduced"
     answered = [
         int((p.y[:, 0] >= 0).sum()) for p in (split.train, split.val, split.test)
     ]
