@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,15 @@ NETS = {
     "bag": {"widths": [6, 4], "buckets": 64, "order": 2},
     "textcnn": {"widths": [6, 5], "buckets": 64},
     "bilstm": {"widths": [6, 4, 3], "buckets": 64},
+    "textcnn of parts": {"widths": [6, 5], "buckets": 64, "letters": [3, 4]},
+    "bilstm of parts": {"widths": [6, 4, 3], "buckets": 64, "letters": [2, 3]},
 }
 
 
 def net_of(name, seed=0):
     """A net with rows for the words of LIST."""
     torch.manual_seed(seed)
-    net = models.build(name, 9, 2, **NETS[name]).spell(LIST).eval()
+    net = models.build(name.split()[0], 9, 2, **NETS[name]).spell(LIST).eval()
     with torch.no_grad():
         net.embed.weight[1:40] = torch.randn(39, 6)
     return net
@@ -289,6 +292,36 @@ def test_bert_computes_what_its_paper_says(minilm):
     X = np.array([[3, 7, 6, -1, -1], [0, 1, 2, 3, 4]], np.int32)
     np.testing.assert_allclose(models.predict(net, X)[0], expected, atol=1e-5)
     np.testing.assert_allclose(models.predict(net, X[:1, :3])[0], expected, atol=1e-5)
+
+
+def test_a_word_that_was_never_seen_has_what_its_parts_have():
+    """w + sum(parts) / sqrt(number), by hand; a hidden word has its parts alone."""
+    assert words.parts("so", 2, 3) == [b"#<s", b"#so", b"#o>", b"#<so", b"#so>"]
+    assert len(words.parts("x" * 99, 3, 5)) == words.MOST_PARTS
+    sizes = {"widths": [3, 5], "buckets": 4096, "letters": [2, 3], "hide": 1.0}
+    net = models.build("textcnn", 9, 2, **sizes).spell(["so", "good"])
+    torch.nn.init.normal_(net.embed.weight[1:])
+    h = [zlib.crc32(part) for part in words.parts("so", 2, 3)]
+    E = net.embed.weight[words.rows_of(torch.tensor(h), 4096, 1)]
+    own = words.rows_of(torch.tensor([zlib.crc32(b"so")]), 4096, 1)
+    expected = E.sum(0) / 5**0.5
+    x = torch.tensor([[1, 0, -1]])
+    assert torch.allclose(net.train().rows(x)[0, 1], expected)
+    expected = expected + net.embed.weight[own[0]]
+    assert torch.allclose(net.eval().rows(x)[0, 1], expected)
+
+
+def test_rows_that_are_asked_for_too_rarely_stay_zero():
+    sizes = {"widths": [3, 5], "buckets": 4096, "letters": [3, 3]}
+    net = models.build("textcnn", 9, 2, **sizes).spell(["art", "tart", "dull"])
+    torch.nn.init.normal_(net.embed.weight[1:])
+    net.keep(np.array([3, 1, 2]), 3)
+    net(torch.tensor([[0, 1, 2]])).sum().backward()
+    rows = words.rows_of(torch.from_numpy(words.hashed(["art", "tart"], 3, 3)), 4096, 1)
+    art = [own for own in rows[0].tolist() if own]  # art, <ar, art, rt>
+    alive = net.embed.weight.any(1).nonzero()[:, 0].tolist()
+    assert alive == sorted(art) and {*alive} & {*rows[1].tolist()}  # tart has art, rt>
+    assert {*net.embed.weight.grad.any(1).nonzero()[:, 0].tolist()} <= {*alive}
 
 
 def test_a_student_begins_with_the_teachers_words(minilm):

@@ -171,7 +171,8 @@ class Bundle:
         """
         if isinstance(self.student, Maps):
             if self.student.sentences:
-                maps = checked_sentences(X)
+                first = self.student.steps[0]
+                maps = checked_sentences(X, (first.word, first.numbers))
             else:
                 check = checked_images if self.student.colours else checked
                 maps = check(X, self.student.side)
@@ -326,9 +327,13 @@ def golden_images(side: int, rows: int = ROWS) -> np.ndarray:
     return (256 * _shares(rows, 3 * side**2)).reshape(rows, 3, side, side).astype("u1")
 
 
-def checked_sentences(texts) -> list[np.ndarray]:
-    """The hashes of each text's words; BundleError for one of none or too many."""
-    found = [words.hashed(words.divided(text)) for text in texts]
+def checked_sentences(texts, first) -> list[np.ndarray]:
+    """The hashes of each text's words; BundleError for one of none or too many.
+
+    first: the net's first step and its numbers, which say what else is hashed.
+    """
+    letters = first[1][:2] if first[0] == "words" else ()
+    found = [words.hashed(words.divided(text), *letters) for text in texts]
     for row, some in enumerate(found, 1):
         if not 1 <= len(some) <= MOST_WORDS:
             raise BundleError(
@@ -448,7 +453,7 @@ def _maps(held: dict, about: dict) -> Bundle:
         raise ValueError(f"its maps are {len(logits)} of {side} x {side}")
     net = [_words(text) for text in about["net"].split(",")]
     X = _golden(net, side, len(logits))
-    first = X[0] if alive is None else checked_sentences(X[:1])[0]
+    first = X[0] if alive is None else checked_sentences(X[:1], net[0])[0]
     steps = _steps(net, first, _Numbers(held["weights"], held["halves"]), alive)
     if not steps[-1].shape == (len(classes),) == logits.shape[1:]:
         raise ValueError(f"its net does not end in {len(classes)} logits")

@@ -2,8 +2,9 @@
 
 A net is a list of steps; each takes what the one before left. Of a table that is
 float32 (n, d), all rows at once; of a map first uint8 (H, W), of a colour image (3, H,
-W), then (H, W, channels) or (n,); of a sentence its words' hashes int64 (n,), then (n,
-d) or (d,). These come one at a time, so that their logits depend on them alone.
+W), then (H, W, channels) or (n,); of a sentence its words' hashes int64 (n,) or, with
+those of their parts, (n, 1 + m), then (n, d) or (d,). These come one at a time, so that
+their logits depend on them alone.
 
 | step                                        | what it does                         |
 | ------------------------------------------- | ------------------------------------ |
@@ -21,7 +22,9 @@ d) or (d,). These come one at a time, so that their logits depend on them alone.
 |                                             | what is left over                    |
 | mean                                        | of each channel                      |
 | flatten                                     | channels, then rows                  |
-| words, buckets, out                         | of words' hashes (n,) a row each     |
+| words, least, most, buckets, out            | of words' hashes a row each, and the |
+|                                             | sum of their parts' by the root of   |
+|                                             | their number; see `words.hashed`     |
 | grams, order, buckets, out                  | the mean of all n-grams' rows        |
 | threes, out, bias, relu                     | of (n, d): each three rows, two rows |
 |                                             | of zeros at both ends                |
@@ -164,7 +167,11 @@ def _flatten(x: np.ndarray, step: Step) -> np.ndarray:
 
 
 def _words(x: np.ndarray, step: Step) -> np.ndarray:
-    return step.W[step.b[words.rows_of(x, step.numbers[0], 1)]]
+    rows = step.b[words.rows_of(x, step.numbers[2], 1)]
+    if x.ndim == 1:
+        return step.W[rows]
+    count = np.maximum((x[:, 1:] >= 0).sum(1, keepdims=True), 1)
+    return step.W[rows[:, 0]] + step.W[rows[:, 1:]].sum(1) / np.sqrt(count, dtype="f4")
 
 
 def _grams(x: np.ndarray, step: Step) -> np.ndarray:
@@ -217,7 +224,7 @@ STEPS: dict[str, tuple[int, Callable]] = {
     "max": (1, _max),
     "mean": (0, _mean),
     "flatten": (0, _flatten),
-    "words": (2, _words),
+    "words": (4, _words),
     "grams": (3, _grams),
     "threes": (3, _threes),
     "lstm": (1, _lstm),

@@ -32,25 +32,66 @@ class Hashed(nn.Module):
     Rows of its table begin at 0, and one that no sentence of the training asked for
     stays 0: in a file of deflated weights such a row costs next to nothing, so that a
     table much longer than the list of words has few words with one row.
-    buckets: rows; width: numbers in a row.
+    buckets: rows; width: numbers in a row; letters: least and most of a word's parts
+    that have rows as well, so that a word that was never seen has what its parts have
+    (Bojanowski et al. 2017, arXiv 1607.04606), or (); hide: how often a word in
+    training has its parts' rows alone.
     """
 
-    def __init__(self, buckets: int, width: int) -> None:
+    def __init__(self, buckets: int, width: int, letters=(), hide=0.0) -> None:
         super().__init__()
-        self.buckets = buckets
+        self.buckets, self.letters, self.hide = buckets, tuple(letters or ()), hide
         self.embed = nn.Embedding(buckets + 1, width, padding_idx=0)
         nn.init.zeros_(self.embed.weight)
 
     def spell(self, words) -> Hashed:
         """Set the list of words of the sentences to come."""
-        h = torch.from_numpy(np.append(hashed(words), -1))
+        h = hashed(words, *self.letters)
+        h = torch.from_numpy(np.concatenate((h, np.full_like(h[:1], -1))))
         self.register_buffer("table", h, persistent=False)
         return self
 
+    @torch.no_grad()
+    def keep(self, counts: np.ndarray, least: int) -> Hashed:
+        """Let rows that sentences ask for less than `least` times stay 0.
+
+        counts: how often the sentences have each word of the list.
+        """
+        rows = rows_of(self.table[:-1].reshape(len(counts), -1), self.buckets, 1)
+        asked = torch.zeros(self.buckets + 1)
+        some = torch.tensor(counts, dtype=torch.float32)[:, None].expand(rows.shape)
+        asked.index_add_(0, rows.flatten(), some.flatten())
+        asked[0] = 0
+        alive = (asked >= least)[:, None]
+        self.embed.weight *= alive
+        self.embed.weight.register_hook(lambda g: g * alive.to(g.device))
+        return self
+
+    def there(self, x: Tensor) -> Tensor:
+        """x (n, longest), cut after the longest sentence's last word."""
+        return x[:, : max(int((x >= 0).sum(1).max()), 1)].long()
+
     def hashes(self, x: Tensor) -> Tensor:
         """The words' hashes int64 (n, longest), -1 after the last one."""
-        longest = max(int((x >= 0).sum(1).max()), 1)
-        return self.table[x[:, :longest].long()]
+        return self.table[self.there(x)]
+
+    def rows(self, x: Tensor) -> Tensor:
+        """What the table has of each word (n, longest, width)."""
+        some, place = torch.unique(x, return_inverse=True)
+        h = self.table[some].reshape(len(some), -1)
+        e = self.embed(rows_of(h, self.buckets, 1))
+        own, parts = e[:, 0], e[:, 1:]
+        if self.letters:
+            if self.training and self.hide:
+                own = own * (torch.rand(len(own), 1, device=own.device) >= self.hide)
+            count = (h[:, 1:] >= 0).sum(1, keepdim=True).clamp(min=1)
+            own = own + parts.sum(1) / count.sqrt()
+        return own[place]
+
+    def first(self) -> list:
+        """The first step, as `deploy.runtime` has it."""
+        letters = self.letters or (0, 0)
+        return ["words", *letters, self.buckets, self.embed.embedding_dim]
 
     @torch.no_grad()
     def pretrained(self, place: Path, words, counts: np.ndarray, scale: float):
@@ -117,24 +158,28 @@ class Convolved(Hashed):
     """
 
     def __init__(
-        self, length: int, classes: int, widths=(32, 64), buckets=8192, dropout=0.0
+        self,
+        length: int,
+        classes: int,
+        widths=(32, 64),
+        buckets=8192,
+        dropout=0.0,
+        **own,
     ):
-        super().__init__(buckets, widths[0])
+        super().__init__(buckets, widths[0], **own)
         self.conv = nn.Linear(3 * widths[0], widths[1])
         self.drop, self.head = nn.Dropout(dropout), nn.Linear(widths[1], classes)
 
     def program(self) -> list[list]:
         """The steps, as `deploy.runtime` has them."""
-        first = ["words", self.buckets, self.embed.embedding_dim]
         threes = ["threes", self.conv.out_features, 1, 1]
-        return [first, threes, ["most"], *_linear(self.head)]
+        return [self.first(), threes, ["most"], *_linear(self.head)]
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.hashes(x)
-        e = self.drop(self.embed(rows_of(h, self.buckets, 1)))
-        e = nn.functional.pad(e, (0, 0, 2, 2))
+        x = self.there(x)
+        e = nn.functional.pad(self.drop(self.rows(x)), (0, 0, 2, 2))
         threes = torch.cat((e[:, :-2], e[:, 1:-1], e[:, 2:]), 2)
-        there = nn.functional.pad(h >= 0, (2, 0), value=True)[..., None]
+        there = nn.functional.pad(x >= 0, (2, 0), value=True)[..., None]
         return self.head(self.drop((self.conv(threes).relu() * there).amax(1)))
 
 
@@ -146,9 +191,15 @@ class Recurrent(Hashed):
     """
 
     def __init__(
-        self, length: int, classes: int, widths=(32, 48, 32), buckets=8192, dropout=0.0
+        self,
+        length: int,
+        classes: int,
+        widths=(32, 48, 32),
+        buckets=8192,
+        dropout=0.0,
+        **own,
     ):
-        super().__init__(buckets, widths[0])
+        super().__init__(buckets, widths[0], **own)
         a, b, c = widths
         self.lstm = nn.LSTM(a, b, batch_first=True, bidirectional=True)
         self.drop = nn.Dropout(dropout)
@@ -156,16 +207,20 @@ class Recurrent(Hashed):
 
     def program(self) -> list[list]:
         """The steps, as `deploy.runtime` has them."""
-        first = ["words", self.buckets, self.embed.embedding_dim]
-        return [first, ["lstm", self.lstm.hidden_size], ["most"], *_linear(self.head)]
+        return [
+            self.first(),
+            ["lstm", self.lstm.hidden_size],
+            ["most"],
+            *_linear(self.head),
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.hashes(x)
-        e = self.drop(self.embed(rows_of(h, self.buckets, 1)))
-        n = (h >= 0).sum(1).clamp(min=1).cpu()  # the way back begins at the last word
+        x = self.there(x)
+        e = self.drop(self.rows(x))
+        n = (x >= 0).sum(1).clamp(min=1).cpu()  # the way back begins at the last word
         e = pack_padded_sequence(e, n, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.lstm(e)[0], batch_first=True)
-        states = states.masked_fill((h < 0)[..., None], -1)
+        states = states.masked_fill((x < 0)[..., None], -1)
         return self.head(self.drop(states.amax(1)))
 
 

@@ -50,6 +50,9 @@ class Sizes:
     order: Natural = 0
     scale: NotNegative = 0.0
     rows: list[Count] | None = None
+    letters: list[Count] | None = None
+    hide: Share = 0.0
+    least: Natural = 0
     pixels: Natural = 0
 
 
@@ -287,15 +290,17 @@ class Sentences(Photographs):
     def untrained(self, config: dict, parts: Split) -> nn.Module:
         """The net of a config with its initial weights, told the source's words."""
         sizes, X, words = dict(config["sizes"]), parts.train.X, parts.features
-        scale = sizes.pop("scale", 0)
+        scale, least = sizes.pop("scale", 0), sizes.pop("least", 0)
         net = self.build(config["net"], sizes, config["seed"], X.shape[-1], 2)
-        if not self.pretrained(config):
-            return net.spell(words)
-        place = registry.find(self.pretrained(config), config["root"])
+        counts = np.bincount(X[X >= 0], minlength=len(words))
+        name = self.pretrained(config)
+        place = registry.find(name, config["root"]) if name else None
         if isinstance(net, models.text.Bert):
             return net.spell(words, place).pretrained(place / readers.MINILM[0])
-        counts = np.bincount(X[X >= 0], minlength=len(words))
-        return net.spell(words).pretrained(place, words, counts, scale)
+        net.spell(words)
+        if place:
+            net.pretrained(place, words, counts, scale)
+        return net.keep(counts, least) if least else net
 
     def optimizer(self, config: dict) -> Callable:
         """Adam."""
