@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -181,6 +182,25 @@ def test_nets_for_colour_images_have_their_rows(tmp_path, monkeypatch, capsys):
     assert all(row["images_per_second"] > 0 for row in training)
     assert [row["batch"] for row in latency[::3]] == [1, 2]
     assert {row["times"] for row in latency if row["way"] == "torch"} == {1}
+
+
+def test_sentences_have_their_rows(tmp_path, monkeypatch, capsys):
+    words = ["sentences-latency", "--nets", "textcnn", "--rounds", "2", "--calls", "1"]
+    (rows,) = measured(words, tmp_path, monkeypatch, capsys).values()
+    assert [row["way"] for row in rows] == ["torch", "numpy", "onnxruntime"]
+    assert rows[0]["times"] == 1 and all(row["p50_ms"] > 0 for row in rows)
+
+
+def test_an_exported_net_of_sentences_has_the_same_logits():
+    known = ["a", "good", "film"]
+    sizes = {"widths": [4, 5], "buckets": 64, "letters": [2, 3]}
+    net = bench.models.build("textcnn", 3, 2, **sizes).spell(known).eval()
+    torch.nn.init.normal_(net.embed.weight[1:])
+    session = onnxruntime.InferenceSession(bench.exported(net, 3))
+    for text in ("a good film", "good", "a film a good good film"):
+        x = torch.tensor([[known.index(word) for word in text.split()]])
+        z = bench.hashed_logits(session, net, text)[0]
+        np.testing.assert_allclose(z, net(x).detach().numpy(), atol=1e-5)
 
 
 def test_many_students_have_a_row_beside_each_loop(tmp_path, monkeypatch, capsys):

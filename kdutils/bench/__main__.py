@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import datetime
 import inspect
+import io
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -33,6 +35,7 @@ from kdutils.compress import convert
 from kdutils.data import images
 from kdutils.data.simulate import wafersim
 from kdutils.deploy import bundle as bundles
+from kdutils.deploy.words import divided, hashed, rows_of
 from kdutils.recipes.tasks import IMAGES, PHOTOGRAPHS, READINGS, WAFERS
 from kdutils.train import grid
 from kdutils.train import students as stack
@@ -480,30 +483,68 @@ def sentence_latency(
     Baseline: the same net in torch, float32, given each word's place (`times`).
 
     Sizes are those of the study's students, weights drawn; words: of the sentence,
-    as many as SST-2's test sentences have in the mean.
+    as many as SST-2's test sentences have in the mean. ONNX Runtime has the CNN alone,
+    given rows that are hashed in the same time; its file has no hash.
     """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
     sizes = {
         "bag": {"widths": [16], "buckets": 8192, "order": 2},
-        "textcnn": {"widths": [14, 64], "buckets": 65536},
-        "bilstm": {"widths": [48, 64, 32], "buckets": 65536},
+        "textcnn": {"widths": [16, 96], "buckets": 65536, "letters": [3, 4]},
+        "bilstm": {"widths": [40, 64, 32], "buckets": 65536, "letters": [3, 5]},
     }
-    known, rows = [f"w{i}" for i in range(words)], []
-    x = torch.arange(words, dtype=torch.int32)[None]
+    known, rows = [f"word{i}" for i in range(words)], []
+    text, x = " ".join(known), torch.arange(words, dtype=torch.int32)[None]
     for name in nets:
         net = models.build(name, words, 2, **sizes[name]).spell(known).eval()
-        torch.nn.init.normal_(net.embed.weight[:999], std=0.1)
+        torch.nn.init.normal_(net.embed.weight[1:999], std=0.1)
         file, _ = convert.packed(net, 0, ("no", "yes"), id="bench")
         student = bundles.loads(file, "bench")
         ways = {
             "torch": partial(net, x),
-            "numpy": partial(student.score, [" ".join(known)]),
+            "numpy": partial(student.score, [text]),
         }
+        if name == "textcnn":
+            session = onnxruntime.InferenceSession(exported(net, words), options)
+            ways["onnxruntime"] = partial(hashed_logits, session, net, text)
         with torch.inference_mode():
             took = taken(ways, rounds, calls)
         how = {"net": name, "words": words}
         for way, row in latency(took, "ms", times="torch").items():
             rows.append({**how, "way": way, **row, "rounds": rounds})
     return rows
+
+
+def exported(net: nn.Module, length: int) -> bytes:
+    """The ONNX file of a `textcnn`, rows of its table (1, length, 1 + m) -> logits."""
+
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, rows):
+            e, parts = net.embed(rows), (rows[..., 1:] > 0).sum(-1, keepdim=True)
+            e = e[:, :, 0] + e[:, :, 1:].sum(2) / parts.sqrt()
+            e = nn.functional.pad(e, (0, 0, 2, 2))
+            threes = torch.cat((e[:, :-2], e[:, 1:-1], e[:, 2:]), 2)
+            return net.head(net.conv(threes).relu().amax(1))
+
+    rows, held = rows_of(net.table[None, :length], net.buckets, 1), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, about its age
+        names = {"input_names": ["rows"], "output_names": ["logits"]}
+        names["dynamic_axes"] = {"rows": {1: "words", 2: "parts"}}
+        torch.onnx.export(Rows(), (rows,), held, **names, dynamo=False)
+    return held.getvalue()
+
+
+def hashed_logits(session, net: nn.Module, text: str):
+    """A session's logits of a text, hashed by numpy."""
+    h = hashed(divided(text), *net.letters)[None]
+    return session.run(None, {"rows": rows_of(h, net.buckets, 1)})
 
 
 def fresh(name: str = "compact", **sizes) -> nn.Module:
