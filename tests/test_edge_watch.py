@@ -27,7 +27,9 @@ def test_a_lot_becomes_one_verdict_and_is_kept(place):
     (kept,), (name,) = place.names("done"), place.names("verdicts")
     assert kept.endswith("-lot1.csv") and name.startswith(kept[:16])
     text = (place.outbox / "verdicts" / name).read_text()
-    assert text.startswith("id,score,verdict\nr1,") and text.count("\n") == 3
+    assert text.startswith("id,score,verdict,") and text.count("\n") == 3
+    (answer,) = [line for line in text.splitlines() if line.startswith("r1,")]
+    assert answer.endswith(",lot1.csv") and place.student.digest[:12] in answer
     assert (place.outbox / "done" / kept).read_bytes() == lot("400,5,.1", "1,2,3")
     assert place.names("tmp") == place.names("work") == []
     log = place.log.getvalue()
@@ -275,7 +277,7 @@ def test_the_words_of_a_verdict_are_the_bundles(place, monkeypatch):
     place.watcher.scan()
     (name,) = place.names("verdicts")
     text = (place.outbox / "verdicts" / name).read_text()
-    found = {line.rsplit(",", 1)[1] for line in text.splitlines()[1:]}
+    found = {line.split(",")[2] for line in text.splitlines()[1:]}
     assert found <= {"gut", "fail"} and place.student.classes == ("gut", "fail")
 
 

@@ -1,13 +1,15 @@
 """edge.growing: one file that the tester appends to, judged row by row.
 
 Its verdicts grow beside it, one file for each generation of it: verdicts/NAME.G.csv
-with `end,id,score,verdict,reason`, where `end` is the byte behind the row in NAME. So
-the last whole line of the verdicts *is* the durable offset: a row is judged once, and a
-killed run goes on behind it. A refused row has the verdict `refused` and its reason.
+with `end`, the columns of a lot's verdict and `reason`, where `end` is the byte behind
+the row in NAME. So the last whole line of the verdicts *is* the durable offset: a row
+is judged once, and a killed run goes on behind it. A refused row has the verdict
+`refused` and its reason.
 
 A new generation begins when NAME is another file (rotated: the old one is first read to
 its end, wherever in the inbox it was renamed to), when it became shorter or its
-beginning changed (truncated), or when another bundle or --id reads it.
+beginning changed (truncated), or when another bundle or --id reads it, or the verdicts
+have other columns than ours.
 """
 
 from __future__ import annotations
@@ -27,18 +29,18 @@ from kdutils.edge import claim, reader, verdicts
 from kdutils.edge.reader import Form, Malformed
 
 HEAD, BLOCK, KEPT = 4096, 1 << 18, 100
-COLUMNS = b"end,id,score,verdict,reason\n"
+COLUMNS = b"end,%s,reason\n" % verdicts.COLUMNS
 REMEMBERED = 50_000  # ids
 
 
 class Rows:
     """What was judged of one generation: how many rows and fails, and the last ids.
 
-    An id that comes again among the last 50,000 is refused.
+    An id that comes again among the last 50,000 is refused. name: of the file.
     """
 
-    def __init__(self, model, *, empty: bool = False):
-        self.model, self.empty = model, empty
+    def __init__(self, model, name: str, *, empty: bool = False):
+        self.model, self.name, self.empty = model, name, empty
         self.count = self.fails = 0
         self.seen: OrderedDict[str, None] = OrderedDict()
         self.wrong: list[tuple[int, Malformed, str]] = []
@@ -51,7 +53,7 @@ class Rows:
             self.seen.popitem(last=False)
 
     def judge(self, data: bytes, at: int, form: Form) -> bytes:
-        """Whole lines from byte `at` on -> `end,id,score,verdict,reason` lines."""
+        """Whole lines from byte `at` on -> lines of COLUMNS."""
         if not data:
             return b""
         try:
@@ -87,17 +89,18 @@ class Rows:
         self.fails += int(fails.sum())
         sizes = [len(line) + 1 for line in data.split(b"\n")[:-1]]
         ends = islice(accumulate(sizes, initial=at), 1, None)
-        words = self.model.classes
-        lines = reader.lines(ids, scores, fails, words).split(b"\n")[:-1]
+        trace = verdicts.trace(self.model, self.name)
+        lines = reader.lines(ids, scores, fails, self.model.classes, trace)
+        lines = lines.split(b"\n")[:-1]
         return b"".join([b"%d,%s,\n" % pair for pair in zip(ends, lines, strict=True)])
 
     def _refuse(self, line: bytes, at: int, wrong: Malformed) -> bytes:
         self.wrong.append((at, wrong, hashlib.sha256(line).hexdigest()))
         self.remember([""])
         text = io.StringIO()
-        row = (at + len(line), "", "", "refused", wrong)
-        csv.writer(text, lineterminator="\n").writerow(row)
-        return text.getvalue().encode()
+        csv.writer(text, lineterminator="\n").writerow([wrong])
+        trace = verdicts.trace(self.model, self.name)
+        return f"{at + len(line)},,,refused,{trace},{text.getvalue()}".encode()
 
 
 class Growing:
@@ -108,8 +111,8 @@ class Growing:
         self.model, self.status = model, status
         self.empty, self.settle = how.get("empty", False), how.get("settle", 2.0)
         self.state: dict | None = None
-        self.fd, self.end, self.form = None, 0, None
-        self.rows = Rows(model, empty=self.empty)
+        self.fd, self.end, self.form, self.ours = None, 0, None, True
+        self.rows = Rows(model, name, empty=self.empty)
 
     def owns(self, name: str) -> bool:
         """Whether a name of the inbox is the file or one rotated away: NAME.1, NAME-a.
@@ -176,7 +179,7 @@ class Growing:
             return True
         self.fd = fd
         self._resume()
-        if self.state["model"] != self.model.key:
+        if self.state["model"] != self.model.key or not self.ours:
             self._begin(os.dup(fd), self.end)
         return True
 
@@ -206,7 +209,7 @@ class Growing:
         """A new generation, read from byte `start`."""
         self._close()
         self.fd, self.end, self.form = fd, start, None
-        self.rows = Rows(self.model, empty=self.empty)
+        self.rows = Rows(self.model, self.name, empty=self.empty)
         old = self.state or {"generation": -1, "finished": []}
         self.state = {
             "generation": old["generation"] + 1,
@@ -301,8 +304,8 @@ class Growing:
 
     def _resume(self) -> None:
         """Take the offset from the verdicts; a torn last line never was a verdict."""
-        self.end, self.form = self.state["start"], None
-        self.rows = Rows(self.model, empty=self.empty)
+        self.end, self.form, self.ours = self.state["start"], None, True
+        self.rows = Rows(self.model, self.name, empty=self.empty)
         if not self._verdicts.exists():
             return
         verdicts.sync(self._verdicts.parent)
@@ -312,12 +315,15 @@ class Growing:
                 whole += len(line) if line.endswith(b"\n") else 0
             file.truncate(whole)
         with open(self._verdicts, encoding="utf-8", newline="") as file:
-            for place, row in enumerate(islice(csv.reader(file), 1, None), 2):
-                if len(row) != 5 or not row[0].isdecimal():
+            lines = csv.reader(file)
+            names = next(lines, wanted := COLUMNS.decode().strip().split(","))
+            self.ours = names == wanted
+            for place, row in enumerate(lines, 2):
+                if len(row) != len(names) or not row[0].isdecimal():
                     raise OSError(
                         errno.EINVAL,
                         f"line {place} of {self._verdicts} is no verdict of "
-                        f"{self.name}: expected {COLUMNS.decode().strip()}; mend it, "
+                        f"{self.name}: expected {','.join(names)}; mend it, "
                         "or move the file away to judge the rows anew",
                     )
                 self.end = int(row[0])

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kdutils.deploy import readings
+from kdutils.edge import verdicts
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 DIGITS = b"0123456789+-.eE,"
@@ -79,16 +80,19 @@ class Lot:
     seconds: Counter = field(default_factory=Counter)
 
 
-def judge(fd: int, model, limits: Limits, *, empty: bool = False) -> Lot:
+def judge(fd: int, model, limits: Limits, *, empty=False, name: str = "") -> Lot:
     """Read the open file to its end. Never raises Malformed: it is in `wrong`.
 
-    OSError where the file cannot be read. The same bytes and the same bundle give the
-    same content, on whatever day.
+    name: the lot's, for each row of its verdict. OSError where the file cannot be read.
+    The same bytes, bundle and name give the same content, but for the time in it.
     """
-    lot, digest, pieces = Lot(), hashlib.sha256(), [b"id,score,verdict\n"]
-    blocks = _blocks(fd, digest, lot.seconds, limits)
+    lot, digest, pieces = Lot(), hashlib.sha256(), [verdicts.COLUMNS + b"\n"]
+    blocks, trace = (
+        _blocks(fd, digest, lot.seconds, limits),
+        verdicts.trace(model, name),
+    )
     try:
-        _check(lot, blocks, model, limits, pieces, empty)
+        _check(lot, blocks, model, limits, pieces, empty, trace)
         lot.content = b"".join(pieces)
     except Malformed as wrong:
         lot.wrong = wrong
@@ -98,11 +102,14 @@ def judge(fd: int, model, limits: Limits, *, empty: bool = False) -> Lot:
     return lot
 
 
-def lines(ids, scores, fails, classes=("pass", "fail")) -> bytes:
-    """Rows of a verdict: `id,score,verdict`, nine digits, which float32 survives."""
-    words = [classes[fail] for fail in fails.tolist()]
-    cells = zip(ids, scores.tolist(), words, strict=True)
-    return "".join(["%s,%.9g,%s\n" % row for row in cells]).encode()  # noqa: UP031
+def lines(ids, scores, fails, classes, trace: str) -> bytes:
+    """Rows of a verdict: `verdicts.COLUMNS`, nine digits, which float32 survives.
+
+    trace: what `verdicts.trace` gives for all of them.
+    """
+    ends = [f"{word},{trace}\n" for word in classes]
+    cells = zip(ids, scores.tolist(), [ends[f] for f in fails.tolist()], strict=True)
+    return "".join(["%s,%.9g,%s" % row for row in cells]).encode()  # noqa: UP031
 
 
 def _blocks(fd, digest, seconds, limits):
@@ -118,7 +125,7 @@ def _blocks(fd, digest, seconds, limits):
         yield data
 
 
-def _check(lot, blocks, model, limits, pieces, empty) -> None:
+def _check(lot, blocks, model, limits, pieces, empty, trace) -> None:
     rest, form, seen, size = b"", None, set(), 0
     for block in blocks:
         size += len(block)
@@ -138,7 +145,7 @@ def _check(lot, blocks, model, limits, pieces, empty) -> None:
             ready = perf_counter()
             scores, fails = model.judge(X)
             judged = perf_counter()
-            pieces.append(lines(ids, scores, fails, model.classes))
+            pieces.append(lines(ids, scores, fails, model.classes, trace))
             lot.rows += len(ids)
             lot.fails += int(fails.sum())
             lot.seconds["model"] += judged - ready

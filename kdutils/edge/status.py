@@ -14,6 +14,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from kdutils.edge import verdicts
+
 PARTS = ("event", "read", "parse", "model", "publish")
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
 EVERY = 1.0
@@ -90,9 +92,7 @@ class Status:
 
     def line(self, text: str) -> None:
         """One line of the log, with the time in UTC."""
-        now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        self._say(self.log, f"{stamp}.{int(now % 1 * 1000):03d}Z {text}\n")
+        self._say(self.log, f"{verdicts.utc()} {text}\n")
 
     def show(self, *, now: bool = False) -> None:
         """Rewrite the health and counter files and the live line, once a second."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -140,14 +141,14 @@ def compare(student, lots, outbox: Path, folder: Path) -> list[str]:
     """Every lot against what is in done/, quarantine/ and verdicts/."""
     wrong, wanted = [], {"done": set(), "quarantine": set(), "verdicts": set()}
     for lot in lots:
-        judged = judge(student, lot.content, folder / "lot")
+        judged = judge(student, lot.content, folder / "lot", lot.name)
         kept = verdicts.kept(judged.digest, lot.name)
         if lot.kind == "good":
             name = verdicts.key(judged.digest, student.digest) + ".csv"
             wanted["done"].add(kept)
             wanted["verdicts"].add(name)
             path, content = outbox / "verdicts" / name, judged.content
-            if not path.exists() or path.read_bytes() != content:
+            if not path.exists() or undated(path.read_bytes()) != undated(content):
                 wrong.append(f"{lot.name}: verdict lost or wrong")
         else:
             wanted["quarantine"] |= {kept, kept + verdicts.REASON}
@@ -163,12 +164,17 @@ def compare(student, lots, outbox: Path, folder: Path) -> list[str]:
     return wrong + [f"tmp/{name}" for name in os.listdir(outbox / "tmp")]
 
 
-def judge(student, content: bytes, path: Path) -> reader.Lot:
+def undated(content: bytes) -> bytes:
+    """A verdict without the time in its rows, which no second run repeats."""
+    return re.sub(rb",[0-9]{4}-[-0-9:.T]+Z,", b",,", content)
+
+
+def judge(student, content: bytes, path: Path, name: str = "") -> reader.Lot:
     """The same bytes without a watcher."""
     path.write_bytes(content)
     fd = os.open(path, os.O_RDONLY)
     try:
-        return reader.judge(fd, student, reader.Limits())
+        return reader.judge(fd, student, reader.Limits(), name=name)
     finally:
         os.close(fd)
 

@@ -1,11 +1,12 @@
 """edge.verdicts: what leaves the watcher, durable and exactly once.
 
-    verdicts/KEY.csv        id,score,verdict; KEY = content digest . `Model.key`
+    verdicts/KEY.csv        COLUMNS of each unit; KEY = content digest . `Model.key`
     done/KEY16-NAME         the lot as it came
     quarantine/KEY16-NAME   a refused lot, and KEY16-NAME.reason.json beside it
 
-The same lot and bundle give the same name and content, so work that is done again after
-a crash finds its verdict there and changes nothing.
+The same lot and bundle give the same name, so work that is done again after a crash
+finds its verdict there and changes nothing. Each row says which lot it is of, when
+(UTC), by which bundle and threshold: one `grep` of a unit's id answers all.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
+COLUMNS = b"id,score,verdict,threshold,model,time,lot"
 LONGEST = 255
 REASON = ".reason.json"
 FOLDERS = ("work", "done", "quarantine", "verdicts", "state", "tmp")
@@ -36,6 +39,24 @@ def sweep(outbox: Path) -> None:
 def key(lot: str, model: str) -> str:
     """The name of a verdict, from two SHA-256 digests: 32 and 12 hex digits."""
     return f"{lot[:32]}.{model[:12]}"
+
+
+def utc() -> str:
+    """The time now, to the millisecond, such as 2026-01-02T03:04:05.678Z."""
+    now = time.time()
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    return f"{whole}.{int(now % 1 * 1000):03d}Z"
+
+
+def trace(model, lot: str) -> str:
+    """The cells of a verdict behind its word: threshold, bundle, time, lot's name.
+
+    The bundle is the first 12 hex digits of its SHA-256; a name is one line of CSV.
+    """
+    name = json.dumps(lot, ensure_ascii=False)[1:-1].replace('\\"', '""')
+    name = os.fsencode(name).decode(errors="backslashreplace")
+    name = f'"{name}"' if {*name} & {*',"'} else name
+    return f"{model.bundle.threshold:.9g},{model.digest[:12]},{utc()},{name}"
 
 
 def publish(outbox: Path, folder: str, name: str, content: bytes) -> bool:

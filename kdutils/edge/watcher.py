@@ -299,7 +299,8 @@ class Watcher:
                 wrong = reader.too_large(os.fstat(fd).st_size, self.limits)
                 lot = Lot(claim.identity(path), wrong=wrong)
             else:
-                lot = reader.judge(fd, self.model, self.limits, empty=self.empty)
+                how = {"empty": self.empty, "name": name}
+                lot = reader.judge(fd, self.model, self.limits, **how)
             try:
                 os.fsync(fd)  # a verdict must not outlive what it is of
             except OSError as problem:
