@@ -49,7 +49,7 @@ import stat
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +162,14 @@ class Bundle:
         hidden = Step("linear", (len(b1), 1, 1), W1, b=b1)
         return [first, hidden, Step("linear", (1, 1, 0), w2, b=b2)]
 
+    @cached_property
+    def _readings(self) -> Callable[[np.ndarray], np.ndarray]:
+        """A table's logits float32 (n,), of readings float32 (n, d)."""
+        if getattr(self.student, "s_in", None) is None:
+            run = np.errstate(over="ignore")(runtime.run)
+            return partial(run, self.steps)
+        return self.student.from_readings(self.prepare.center, self.prepare.scale)
+
     def score(self, X: np.ndarray) -> np.ndarray:
         """Raw inputs -> float32 logits: (n,) of readings, else (n, classes).
 
@@ -179,12 +187,13 @@ class Bundle:
             for row, one in enumerate(maps):
                 logits[row] = runtime.run(self.steps, one)
             return logits
-        with np.errstate(over="ignore"):  # too large for float32 is infinite
-            X = np.asarray(X, np.float32)
-            if X.ndim != 2 or X.shape[1] != len(self.features):
-                wanted = f"(n, {len(self.features)})"
-                raise BundleError(f"expected readings of shape {wanted}, got {X.shape}")
-            return runtime.run(self.steps, self.prepare.pick(X))
+        if getattr(X, "dtype", None) != np.float32:
+            with np.errstate(over="ignore"):  # too large for float32 is infinite
+                X = np.asarray(X, np.float32)
+        if X.shape[1:] != self.prepare.center.shape:
+            wanted = f"(n, {len(self.features)})"
+            raise BundleError(f"expected readings of shape {wanted}, got {X.shape}")
+        return self._readings(X)
 
 
 def packed(student, prepare, threshold: float, schema: Schema | None = None) -> bytes:
