@@ -1,6 +1,7 @@
 """bundle: a student of any kind as one file, and back.
 
-The arrays and notes of a `container`. Notes: format; id; classes, as a line of CSV.
+The arrays and notes of a `container`. Notes: format; id; classes, as a line of CSV;
+of a table's static student also check, see `check`.
 
 A table's student of d readings and h hidden units; dense, or sparse if smaller. Its
 notes are names, units (lines of CSV) and, below 8, the bits of a weight:
@@ -62,7 +63,7 @@ from kdutils.deploy.runtime import SCALES, Int8, Step
 TABLES = "words", "grams"  # the first step of a net of sentences
 MOST_WORDS = 500  # of a sentence
 GOLDEN = "one", "not a good film .", "it 's a good , warm film", "bad and dull !"
-FORMAT, ROWS = "kdb 2", 4
+FORMAT, ROWS, MORE = "kdb 2", 4, 1024
 LARGEST = 1 << 26  # bytes of a file, and numbers that a step of a net may need at once
 FINITE = "scalars", "scale", "b1", "w2", "W1"
 NARROW = 2.0**-14, 65504.0  # the numbers that float16 holds to 11 bits
@@ -214,6 +215,7 @@ def packed(student, prepare, threshold: float, schema: Schema | None = None) -> 
     about = {"format": FORMAT, "id": schema.id, "names": _line(prepare.names)}
     about |= {"units": _line(schema.units), "classes": _line(schema.classes)}
     about |= {"bits": str(bits)} if bits < 8 else {}
+    about |= {"check": check(loaded)} if _exact(student) else {}
     return container.write(held, {k: v for k, v in about.items() if v})
 
 
@@ -286,10 +288,11 @@ def loads(data: bytes, name: str) -> Bundle:
         loaded = (_maps if "net" in about else _table)(held, about)
         X, logits = loaded.golden
         gap = np.abs(loaded.score(X) - logits)
+        close = gap <= (0 if _exact(loaded.student) else CLOSE) * (1 + np.abs(logits))
+        same = "check" not in about or about["check"] == check(loaded)
     except WRONG as error:
         raise BundleError(f"{name} holds no whole student ({error!r})") from None
-    exact = isinstance(loaded.student, Int8) and loaded.student.s_in is not None
-    if not (gap <= (0 if exact else CLOSE) * (1 + np.abs(logits))).all():
+    if not close.all() or not same:
         raise BundleError(
             f"{name} does not repeat its golden vectors on this machine: do not use it"
         )
@@ -314,6 +317,25 @@ def golden(low, center, high, scale, rows: int = ROWS) -> np.ndarray:
     X = np.fmin(np.fmax(X, low), high)
     X[-1, ::3] = np.nan
     return X
+
+
+def check(loaded: Bundle) -> str:
+    """CRC-32 of what a table's student does, 8 hex digits, equal on every machine.
+
+    Of the logits and words of 1,024 rows of `golden`, some of which are next to the
+    threshold, and of the ranges, centres and scales, with which those rows move.
+    """
+    (low, high), prepare = loaded.ranges.T, loaded.prepare
+    own = low, prepare.center, high, prepare.scale
+    logits = loaded.score(golden(*own, MORE))
+    words = [loaded.classes[fail] for fail in (logits > loaded.threshold).tolist()]
+    numbers = [np.asarray(a, "<f4").tobytes() for a in (*own, logits)]
+    return f"{zlib.crc32(b''.join([*numbers, _line(words).encode()])):08x}"
+
+
+def _exact(student) -> bool:
+    """Whether a student's logits are the same on every machine."""
+    return isinstance(student, Int8) and student.s_in is not None
 
 
 def golden_maps(side: int, rows: int = ROWS) -> np.ndarray:
