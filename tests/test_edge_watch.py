@@ -246,7 +246,7 @@ def test_a_lot_of_a_killed_run_keeps_its_verdict_of_the_bundle_before(
 def test_a_link_that_somebody_planted_is_not_followed(place, tmp_path):
     target = tmp_path / "precious"
     target.write_text("mine")
-    (place.outbox / "tmp" / "part").symlink_to(target)
+    (place.outbox / "tmp" / "part0").symlink_to(target)
     place.drop("lot.csv", lot())
     assert place.watcher.scan() == 1 and target.read_text() == "mine"
     assert place.counts() == (1, 1, 0)
@@ -305,6 +305,43 @@ def test_what_a_killed_run_left_in_work_is_done_first(place, tmp_path, path):
     assert again.counts() == (2, 2, 0) and again.names("tmp") == []
 
 
+def test_verdicts_that_wait_share_one_fsync_of_their_folder(place, monkeypatch):
+    monkeypatch.setattr(watcher, "TOGETHER", 4)
+    for number in range(10):
+        place.drop(f"{number}.csv", lot(f"{number},2,3"))
+    synced, sync, link = [], verdicts.sync, os.link
+
+    def counted(folder):
+        synced.append(len(place.names("verdicts")))
+        sync(folder)
+
+    def linked(part, target):
+        assert os.stat(part).st_size and len(place.names("done")) == len(synced) * 4
+        link(part, target)
+
+    monkeypatch.setattr(verdicts, "sync", counted)
+    monkeypatch.setattr(os, "link", linked)
+    assert place.watcher.scan() == 10 and place.counts() == (10, 10, 0)
+    assert synced == [4, 8, 10] and place.names("tmp") == []
+
+
+def test_of_a_batch_only_the_lot_that_changed_is_read_again(place, monkeypatch):
+    for name in "abc":
+        place.drop(f"{name}.csv", lot(f"{ord(name)},2,3"))
+    durable = verdicts.durable
+
+    def late(fds):
+        monkeypatch.setattr(verdicts, "durable", durable)
+        with open(place.outbox / "work" / "b.csv", "ab") as writer:
+            writer.write(b"r2,1,2,3\n")
+        durable(fds)
+
+    monkeypatch.setattr(verdicts, "durable", late)
+    assert place.watcher.scan() == 2 and place.names("work") == ["b.csv"]
+    assert place.watcher.scan() == 1 and place.counts() == (3, 3, 0)
+    assert "rows 2" in place.log.getvalue()
+
+
 class Killed(BaseException):
     """Not an Exception: nothing in the watcher may catch it."""
 
@@ -323,6 +360,7 @@ def test_a_crash_at_each_system_call_loses_and_doubles_nothing(
         folder.mkdir()
         place = Place(folder, path, grow=["grow.csv"])
         place.drop("lot.csv", lot("1,2,3"))
+        place.drop("lot2.csv", lot("1,2,4"))
         place.drop("bad.csv", lot("1,2,x"))
         place.drop("grow.csv", HEADER + b"a,1,2,3\nb,1,2,x\n")
         left = [stop]
@@ -365,7 +403,7 @@ def test_a_crash_at_each_system_call_loses_and_doubles_nothing(
             assert found == clean
             break
         sizes = [len(found[kind]) for kind in ("verdicts", "done", "quarantine")]
-        assert sizes == [2, 1, 2], (stop, found)
+        assert sizes == [3, 2, 2], (stop, found)
         assert not found["work"] and not found["tmp"], stop
         rows = found["verdicts"]["grow.csv.0.csv"].decode().splitlines()
         assert [row.split(",")[1] for row in rows] == ["id", "a", ""], stop
@@ -389,14 +427,15 @@ def test_what_cannot_be_written_is_kept_shown_and_tried_again(
     with monkeypatch.context() as patched:
         patched.setattr(os, call, full)
         assert place.watcher.scan() == 0
-    assert place.names("work") == ["a.csv"] and place.names("verdicts") == []
-    assert os.listdir(place.inbox) == ["b.csv"], "one in hand, no more"
+    assert place.names("work") == ["a.csv", "b.csv"] and place.names("verdicts") == []
+    place.drop("c.csv", lot("1,2,4"))
     word = errno.errorcode[code]
     assert word in place.status.health() and f'error="{word}"' in place.status.prom()
     assert place.watcher.scan() == 0, "not at once"
+    assert os.listdir(place.inbox) == ["c.csv"], "those in hand, no more"
     place.watcher.retries.at.clear()
-    assert place.watcher.scan() == 2
-    assert place.counts() == (2, 2, 0) and json.loads(place.status.health())["ok"]
+    assert place.watcher.scan() == 3
+    assert place.counts() == (3, 3, 0) and json.loads(place.status.health())["ok"]
 
 
 def test_a_real_full_disk_by_a_limit_on_file_size(place):
@@ -463,13 +502,13 @@ def test_the_inbox_may_go_and_come_back_and_a_folder_of_the_outbox(place):
 def test_stop_finishes_the_file_in_hand_and_takes_no_other(place, monkeypatch):
     for number in range(5):
         place.drop(f"{number}.csv", lot(f"{number},2,3"))
-    publish = verdicts.publish
+    judge = reader.judge
 
-    def stopping(*given):
+    def stopping(*given, **named):
         place.watcher.stop()
-        return publish(*given)
+        return judge(*given, **named)
 
-    monkeypatch.setattr(verdicts, "publish", stopping)
+    monkeypatch.setattr(reader, "judge", stopping)
     place.watcher.run()
     assert place.counts() == (1, 1, 0) and len(os.listdir(place.inbox)) == 4
     assert place.names("work") == [] and (place.outbox / "health.json").exists()

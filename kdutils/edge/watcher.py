@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 from time import monotonic, perf_counter
+from typing import NamedTuple
 
 from kdutils.edge import claim, reader, verdicts
 from kdutils.edge.reader import Limits, Lot, Malformed
@@ -23,6 +24,7 @@ TICK, FIRST, LONGEST = 0.5, 0.25, 30.0  # seconds
 LATE = 600.0  # seconds for which a lot in done/ is looked at, where leases are missing
 WAKING = ("closed", "moved", "created")
 REMEMBERED = 100_000  # events
+TOGETHER, HELD = 32, 4 << 20  # verdicts that become durable at once, their bytes
 
 
 class Refused(Exception):
@@ -140,6 +142,22 @@ class Retries:
         self.at.pop(name, None)
 
 
+class Judged(NamedTuple):
+    """A lot of work/ whose verdict waits for its fsync.
+
+    closed: whether leases say so, None without; waited: seconds from the event to the
+    claim; ready: when it was judged (perf_counter).
+    """
+
+    name: str
+    fd: int
+    lot: Lot
+    stamp: tuple
+    closed: bool | None
+    waited: float
+    ready: float
+
+
 class Watcher:
     """Serves one bundle to one inbox.
 
@@ -165,6 +183,7 @@ class Watcher:
         self.recovered: set[str] | None = None  # lots that a killed run had claimed
         self.since: dict[str, float] = {}  # when each waiting name was first seen
         self.asked = False  # for another model
+        self.hand: list[Judged] = []
 
     def stop(self, *_) -> None:
         """End after the file in hand; a signal handler, so it touches no lock."""
@@ -219,6 +238,7 @@ class Watcher:
                 if self.retries.due(one.name) and not self.stopped:
                     settled += self._try(one.name, one.step)
         except (Stalled, OSError) as problem:
+            self._release()  # they lie in work/
             cause = problem.__cause__ if isinstance(problem, Stalled) else problem
             self.status.trouble("", cause, self.retries.failed(""))
         else:
@@ -246,7 +266,11 @@ class Watcher:
             self.status.waiting = len(names) - place
             if self.retries.due(name):
                 settled += self._try(name, lambda name=name: self._one(folder, name))
+            content = sum(len(one.lot.content) for one in self.hand)
+            if len(self.hand) >= TOGETHER or content > HELD:
+                settled += self._publish()
             self.status.show()
+        settled += self._publish()
         self.status.waiting = len(names) - settled
         return settled
 
@@ -279,52 +303,75 @@ class Watcher:
             if self.marker:
                 (folder / f"{name}{self.marker}").unlink(missing_ok=True)
             event = self.alarm.closed(name)
-        self._settle(name, event)
-        return 1
+        return self._judge(name, event)
 
-    def _settle(self, name: str, event: float | None) -> None:
-        """Judge a lot of work/, publish, and move it on. Stalled, OSError or Busy."""
+    def _judge(self, name: str, event: float | None) -> int:
+        """Take a lot of work/ in hand, 0, or refuse it, 1. Stalled, OSError or Busy."""
         path, start = self.outbox / "work" / name, monotonic()
         try:
             fd = claim.opened(path)
         except Malformed as wrong:
-            self._refuse(name, claim.identity(path), wrong)
-            return
+            return self._refuse(name, claim.identity(path), wrong)
         try:
-            waited = start - event if event is not None else _age(fd)
+            waited = max(0.0, start - event if event is not None else _age(fd))
             if not claim.unwritten(fd, self.settle, ours=True):
                 raise claim.Busy
-            told, stamp = claim.leased(fd), claim.stamp(fd)
+            closed, stamp = claim.leased(fd), claim.stamp(fd)
             if os.fstat(fd).st_size > self.limits.bytes:
                 wrong = reader.too_large(os.fstat(fd).st_size, self.limits)
                 lot = Lot(claim.identity(path), wrong=wrong)
             else:
                 how = {"empty": self.empty, "name": name}
                 lot = reader.judge(fd, self.model, self.limits, **how)
-            try:
-                os.fsync(fd)  # a verdict must not outlive what it is of
-            except OSError as problem:
-                raise Stalled from problem
-            if claim.stamp(fd) != stamp:
-                raise claim.Busy  # written while it was read
+            one = Judged(name, fd, lot, stamp, closed, waited, perf_counter())
+            if lot.wrong is None:
+                self.hand.append(one)
+                return 0
+            if not self._kept([one]):
+                raise claim.Busy
+            return self._refuse(name, lot.digest, lot.wrong)
         finally:
-            os.close(fd)
-        if lot.wrong is not None:
-            self._refuse(name, lot.digest, lot.wrong)
-            return
-        begin = perf_counter()
+            if not self.hand or self.hand[-1].fd != fd:
+                os.close(fd)
+
+    def _kept(self, lots: list[Judged]) -> list[Judged]:
+        """Make lots durable; those that were not written while they were read.
+
+        Before their verdicts, which must not outlive what they are of.
+        """
         try:
-            if not (name in self.recovered and self._judged(lot.digest)):
-                target = verdicts.key(lot.digest, self.model.key) + ".csv"
-                verdicts.publish(self.outbox, "verdicts", target, lot.content)
-            lot.seconds["publish"] = perf_counter() - begin
-            place = verdicts.move(self.outbox, name, "done", lot.digest)
+            verdicts.durable([one.fd for one in lots])
         except OSError as problem:
             raise Stalled from problem
-        if told is None:
-            self.archived[place] = (name, lot.digest, stamp, monotonic() + LATE)
-        lot.seconds["event"] = max(0.0, waited)
-        self.status.verdict(name, lot, lot.seconds)
+        return [one for one in lots if claim.stamp(one.fd) == one.stamp]
+
+    def _release(self) -> None:
+        while self.hand:
+            os.close(self.hand.pop().fd)
+
+    def _publish(self) -> int:
+        """Make the verdicts in hand durable, all at once, and archive their lots."""
+        if not self.hand:
+            return 0
+        lots = self._kept(self.hand)
+        self._release()
+        contents = {
+            verdicts.key(one.lot.digest, self.model.key) + ".csv": one.lot.content
+            for one in lots
+            if not (one.name in self.recovered and self._judged(one.lot.digest))
+        }
+        try:
+            verdicts.publish(self.outbox, "verdicts", contents)
+            for name, _, lot, stamp, closed, waited, ready in lots:
+                lot.seconds["publish"] = perf_counter() - ready
+                place = verdicts.move(self.outbox, name, "done", lot.digest)
+                if closed is None:
+                    self.archived[place] = name, lot.digest, stamp, monotonic() + LATE
+                lot.seconds["event"] = waited
+                self.status.verdict(name, lot, lot.seconds)
+        except OSError as problem:
+            raise Stalled from problem
+        return len(lots)
 
     def _judged(self, digest: str) -> bool:
         """Whether a lot has a verdict, of this bundle or of the one before a kill."""
@@ -356,12 +403,13 @@ class Watcher:
             if now != stamp or monotonic() > until:
                 del self.archived[place]
 
-    def _refuse(self, name: str, digest: str, wrong: Malformed) -> None:
+    def _refuse(self, name: str, digest: str, wrong: Malformed) -> int:
         try:
             verdicts.refuse(self.outbox, name, digest, wrong)
         except OSError as problem:
             raise Stalled from problem
         self.status.refused(name, wrong, digest)
+        return 1
 
 
 def _age(fd: int) -> float:
