@@ -325,6 +325,54 @@ def test_verdicts_that_wait_share_one_fsync_of_their_folder(place, monkeypatch):
     assert synced == [4, 8, 10] and place.names("tmp") == []
 
 
+def test_a_new_lot_waits_for_no_backlog_and_the_backlog_for_no_new_lot(
+    place, monkeypatch
+):
+    monkeypatch.setattr(watcher, "TOGETHER", 4)
+    monkeypatch.setattr(watcher, "PASS", 0.0)
+    for number in range(40):
+        place.drop(f"m{number:02d}.csv", lot(f"{number},2,3"))
+    assert place.watcher.scan() == 4
+    for number, name in enumerate("az"):
+        place.drop(f"{name}.csv", lot(f"{number},3,3"))
+    assert place.watcher.scan() == 4
+    assert not {"a.csv", "z.csv"} & {*os.listdir(place.inbox)}
+    for number in range(8):  # new ones come as fast as lots are judged
+        for more in range(4):
+            place.drop(f"z{number}{more}.csv", lot(f"{number},{more},4"))
+        assert place.watcher.scan() == 4
+    assert not [name for name in os.listdir(place.inbox) if name < "m20"]
+    while place.watcher.scan():
+        pass
+    assert place.counts() == (74, 74, 0)
+
+
+def test_a_step_of_the_clock_back_holds_nothing_up_and_loses_nothing(
+    place, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(errno.EINVAL, "no leases here")
+
+    monkeypatch.setattr(claim.fcntl, "fcntl", refuse)
+    now, clock, monotonic = [0.0], time.time, time.monotonic
+    monkeypatch.setattr(time, "time", lambda: clock() - 3600 + now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + now[0])
+    path = place.drop("lot.csv", lot())
+    place.drop("half.csv", lot()[:-3])
+    assert place.watcher.scan() == 0
+    now[0] = 1.5
+    assert place.watcher.scan() == 0
+    with open(path, "ab") as writer:
+        writer.write(b"r2,1,2,3\n")
+    now[0] = 3.0
+    assert place.watcher.scan() == 0, "it was written to meanwhile"
+    now[0] = 12.0
+    assert place.watcher.scan() == 0, "claimed, which is no change but of its name"
+    now[0] = 15.0
+    assert place.watcher.scan() == 2 and place.counts() == (1, 1, 1)
+    assert "rows 2" in place.log.getvalue()
+
+
 def test_of_a_batch_only_the_lot_that_changed_is_read_again(place, monkeypatch):
     for name in "abc":
         place.drop(f"{name}.csv", lot(f"{ord(name)},2,3"))

@@ -25,6 +25,7 @@ LATE = 600.0  # seconds for which a lot in done/ is looked at, where leases are 
 WAKING = ("closed", "moved", "created")
 REMEMBERED = 100_000  # events
 TOGETHER, HELD = 32, 4 << 20  # verdicts that become durable at once, their bytes
+PASS = 0.25  # seconds after which the inbox is listed anew
 
 
 class Refused(Exception):
@@ -247,7 +248,7 @@ class Watcher:
         return settled
 
     def _folder(self, folder: Path) -> int:
-        names = claim.names(folder)
+        (names, ignored), until = claim.listed(folder), monotonic() + PASS
         if folder == self.inbox:
             self._forget(set(names))
             ours = [one.owns for one in self.growing]
@@ -258,9 +259,9 @@ class Watcher:
             now = monotonic()
             self.since = {name: self.since.get(name, now) for name in names}
             self.status.oldest = now - min(self.since.values(), default=now)
-            self.status.ignored = claim.ignored(folder)
+            self.status.ignored = ignored
         settled = 0
-        for place, name in enumerate(names):
+        for place, name in enumerate(self._fair(names)):
             if self.stopped or self.asked:
                 break
             self.status.waiting = len(names) - place
@@ -269,10 +270,23 @@ class Watcher:
             content = sum(len(one.lot.content) for one in self.hand)
             if len(self.hand) >= TOGETHER or content > HELD:
                 settled += self._publish()
+                if monotonic() > until:
+                    break
             self.status.show()
         settled += self._publish()
         self.status.waiting = len(names) - settled
         return settled
+
+    def _fair(self, names: list[str]) -> list[str]:
+        """The first that waits, the last that came, the second, the last but one, ...
+
+        A new lot waits for no backlog, and a backlog gets half of the places.
+        """
+        if len(names) <= TOGETHER:
+            return names
+        names = sorted(names, key=lambda name: self.since.get(name, 0.0))
+        pairs = zip(names, reversed(names), strict=True)
+        return [name for pair in pairs for name in pair][: len(names)]
 
     def _forget(self, there: set[str]) -> None:
         """Drop the troubles of names that are gone."""
