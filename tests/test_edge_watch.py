@@ -330,6 +330,7 @@ def test_a_new_lot_waits_for_no_backlog_and_the_backlog_for_no_new_lot(
 ):
     monkeypatch.setattr(watcher, "TOGETHER", 4)
     monkeypatch.setattr(watcher, "PASS", 0.0)
+    monkeypatch.setattr(watcher, "SHARE", 0.0)
     for number in range(40):
         place.drop(f"m{number:02d}.csv", lot(f"{number},2,3"))
     assert place.watcher.scan() == 4

@@ -25,7 +25,7 @@ LATE = 600.0  # seconds for which a lot in done/ is looked at, where leases are 
 WAKING = ("closed", "moved", "created")
 REMEMBERED = 100_000  # events
 TOGETHER, HELD = 32, 4 << 20  # verdicts that become durable at once, their bytes
-PASS = 0.25  # seconds after which the inbox is listed anew
+PASS, SHARE = 0.25, 4  # seconds until the inbox is listed anew; times the listing's
 
 
 class Refused(Exception):
@@ -248,11 +248,12 @@ class Watcher:
         return settled
 
     def _folder(self, folder: Path) -> int:
-        (names, ignored), until = claim.listed(folder), monotonic() + PASS
+        began, (names, ignored) = monotonic(), claim.listed(folder)
         if folder == self.inbox:
             self._forget(set(names))
             ours = [one.owns for one in self.growing]
-            names = [name for name in names if not any(own(name) for own in ours)]
+            if ours:
+                names = [n for n in names if not any(own(n) for own in ours)]
             if self.marker:
                 there, end = set(names), self.marker
                 names = [n for n in names if n + end in there and not n.endswith(end)]
@@ -260,8 +261,10 @@ class Watcher:
             self.since = {name: self.since.get(name, now) for name in names}
             self.status.oldest = now - min(self.since.values(), default=now)
             self.status.ignored = ignored
-        settled = 0
-        for place, name in enumerate(self._fair(names)):
+            names = self._fair(names)
+        settled, now = 0, monotonic()
+        until = now + max(PASS, SHARE * (now - began))
+        for place, name in enumerate(names):
             if self.stopped or self.asked:
                 break
             self.status.waiting = len(names) - place
