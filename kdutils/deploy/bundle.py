@@ -16,6 +16,7 @@ notes are names, units (lines of CSV) and, below 8, the bits of a weight:
 | w2       | U8, F32      | int8: h bits, 1 for -1, 0 for +1; else h numbers          |
 | W1       | see below    | (h, d) weights, or those that are not zero, row by row    |
 | alive    | U8           | sparse: h d bits, which weights those are                 |
+| shares   | U8 (d, 3)    | optional: `shares` of the training rows, of 255           |
 | golden   | F32 k        | the logits of `golden(...)`, which the reader must repeat |
 
 W1 is I8, or F32 in a float32 student. Weights of fewer bits are U8: value +
@@ -114,7 +115,8 @@ class Bundle:
     """A student with everything between a raw input and a verdict.
 
     prepare: None for maps. golden: inputs (readings float32 (k, d), maps uint8 (k,
-    side, side)) and their logits float32, repeated at loading.
+    side, side)) and their logits float32, repeated at loading. shares: (d, 4)
+    of the training rows, see `shares`, or None.
     """
 
     prepare: Prepare | None
@@ -122,6 +124,7 @@ class Bundle:
     threshold: float
     schema: Schema
     golden: tuple[np.ndarray, np.ndarray] | None = None
+    shares: np.ndarray | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -197,10 +200,13 @@ class Bundle:
         return self._readings(X)
 
 
-def packed(student, prepare, threshold: float, schema: Schema | None = None) -> bytes:
+def packed(
+    student, prepare, threshold: float, schema: Schema | None = None, X=None
+) -> bytes:
     """A table's student as a file's bytes; BundleError for what does not fit together.
 
-    Its golden logits are those of the scaler as the file keeps it.
+    Its golden logits are those of the scaler as the file keeps it. X: training readings
+    (n, d), whose `shares` are kept for the watcher, which compares.
     """
     schema, held = schema or Schema(), arrays(student, prepare, threshold)
     center, scale = held.pop("center"), held["scale"].astype(np.float32)
@@ -210,6 +216,9 @@ def packed(student, prepare, threshold: float, schema: Schema | None = None) -> 
     low, high = loaded.ranges.astype(np.float32).T
     bits = _bits(student.W1) if "s1" in held else 32
     held["readings"] = np.column_stack((low, center, high))
+    if X is not None:
+        known = shares((np.asarray(X, np.float32) - center) * scale)
+        held["shares"] = np.rint(255 * known[:, :3]).astype(np.uint8)
     X = golden(low, center, high, scale)
     held["golden"] = np.asarray(loaded.score(X), np.float32)
     about = {"format": FORMAT, "id": schema.id, "names": _line(prepare.names)}
@@ -317,6 +326,17 @@ def golden(low, center, high, scale, rows: int = ROWS) -> np.ndarray:
     X = np.fmin(np.fmax(X, low), high)
     X[-1, ::3] = np.nan
     return X
+
+
+def shares(z: np.ndarray) -> np.ndarray:
+    """Of readings (n, d) in spreads from their centres -> (d, 4), NaN if all missing.
+
+    The shares below -1, from there to 0, to 1, and above, of those that are not NaN.
+    """
+    count = (~np.isnan(z)).sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below = [(z <= edge).sum(0) / count for edge in (-1, 0, 1, np.inf)]
+    return np.diff(below, axis=0, prepend=0).T
 
 
 def check(loaded: Bundle) -> str:
@@ -459,7 +479,10 @@ def _table(held: dict, about: dict) -> Bundle:
     known = X, held["golden"]
     if not np.isfinite(held["golden"]).all():
         raise ValueError("a golden logit is not finite")
-    return Bundle(prepare, student, float(threshold), schema, known)
+    shares = held["shares"] / 255 if "shares" in held else None
+    if shares is not None:
+        shares = np.column_stack((shares, 1 - shares.sum(1))).reshape(d, 4)
+    return Bundle(prepare, student, float(threshold), schema, known, shares)
 
 
 def _maps(held: dict, about: dict) -> Bundle:

@@ -63,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
     add("--patience", type=float, default=10.0, help="seconds for an unended last line")
     wait = "seconds that a file may wait before health says so (default: 300)"
     add("--alarm", type=float, default=300.0, help=wait)
+    limit = "PSI of a reading above which health says so, such as .25 (default: none)"
+    add("--drift", type=float, default=float("inf"), metavar="PSI", help=limit)
     add("--max-bytes", type=int, default=Limits.bytes, help="of a lot")
     add("--max-rows", type=int, default=Limits.rows, help="of a lot")
     for name, kind, default, what in simulate.OPTIONS:
@@ -98,6 +100,7 @@ def watch(chosen) -> int:
     # without a buffer, whose lock would be held while nobody reads
     log = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
     how = {"log": log, "live": live, "threaded": True, "alarm": chosen.alarm}
+    how["drift"] = chosen.drift
     status = Status(outbox, student.digest, **how)
     alarm = Alarm(inbox, events=not chosen.timer)
     how = {"empty": chosen.empty, "settle": chosen.settle}

@@ -44,6 +44,7 @@ class Rows:
         self.count = self.fails = 0
         self.seen: OrderedDict[str, None] = OrderedDict()
         self.wrong: list[tuple[int, Malformed, str]] = []
+        self.judged: list[tuple] = []  # readings and logits, until they are shown
 
     def remember(self, ids: list[str]) -> None:
         """Count rows; a refused one has no id."""
@@ -86,6 +87,7 @@ class Rows:
         ids, X = reader.rows(data, first, self.model, seen, empty=self.empty, form=form)
         scores, fails = self.model.judge(X)
         self.remember(ids)
+        self.judged.append((X, scores))
         self.fails += int(fails.sum())
         sizes = [len(line) + 1 for line in data.split(b"\n")[:-1]]
         ends = islice(accumulate(sizes, initial=at), 1, None)
@@ -268,7 +270,8 @@ class Growing:
         for place, wrong, digest in self.rows.refused():
             self.status.refused(f"{self.name} byte {place}", wrong, digest)
         rows, fails = self.rows.count - rows, self.rows.fails - fails
-        self.status.grown(self.name, rows, fails, self.end)
+        judged, self.rows.judged = self.rows.judged, []
+        self.status.grown(self.name, rows, fails, self.end, judged)
 
     def _header(self, data: bytes, at: int):
         """The bytes below the header, and where they begin."""

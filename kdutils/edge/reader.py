@@ -69,7 +69,8 @@ class Limits:
 class Lot:
     """What came of a file: its digest, and verdicts as CSV or what is wrong.
 
-    seconds: spent in `read` (with hashing), `parse` and `model`.
+    seconds: spent in `read` (with hashing), `parse` and `model`; seen: readings and
+    logits, block by block.
     """
 
     digest: str = ""
@@ -78,6 +79,7 @@ class Lot:
     content: bytes = b""
     wrong: Malformed | None = None
     seconds: Counter = field(default_factory=Counter)
+    seen: list[tuple] = field(default_factory=list)
 
 
 def judge(fd: int, model, limits: Limits, *, empty=False, name: str = "") -> Lot:
@@ -145,6 +147,7 @@ def _check(lot, blocks, model, limits, pieces, empty, trace) -> None:
             ready = perf_counter()
             scores, fails = model.judge(X)
             judged = perf_counter()
+            lot.seen.append((X.astype(np.float32), scores))
             pieces.append(lines(ids, scores, fails, model.classes, trace))
             lot.rows += len(ids)
             lot.fails += int(fails.sum())

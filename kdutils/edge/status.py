@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kdutils.edge import verdicts
+from kdutils.edge.drift import Drift
 
 PARTS = ("event", "read", "parse", "model", "publish")
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
@@ -28,7 +29,8 @@ class Status:
     log: a text file that is already open; live: rewrite one line on stderr; threaded:
     lines are written by a thread of their own, up to 1,000 wait for a reader, and those
     behind are counted as unshown: a log that nobody reads stops no lot; alarm: seconds
-    after which a lot that waits in the inbox is a trouble.
+    after which a lot that waits in the inbox is a trouble; drift: the PSI above which a
+    reading is one.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Status:
         live=False,
         threaded=False,
         alarm=math.inf,
+        drift=math.inf,
     ):
         self.outbox, self.digest, self.log, self.live = outbox, digest, log, live
         self.counts: Counter = Counter()
@@ -47,6 +50,7 @@ class Status:
         self.troubles: dict[str, str] = {}
         self.waiting = self.ignored = 0
         self.oldest, self.alarm = 0.0, alarm
+        self.limit, self.drift = drift, None
         self.started, self.shown = time.time(), 0.0
         self.buckets: Counter = Counter()
         self.lines: queue.Queue = queue.Queue(1000)
@@ -55,8 +59,22 @@ class Status:
         if self.writer is not None:
             self.writer.start()
 
+    def serve(self, model) -> None:
+        """Verdicts come from this model now."""
+        self.digest, self.drift = model.digest, Drift(model, self.limit)
+
+    def seen(self, judged: list[tuple]) -> None:
+        """Readings and logits whose verdicts are published, for `Drift.add`."""
+        before = self.drift.alarm()
+        for X, scores in judged:
+            self.drift.add(X, scores)
+        now = self.drift.alarm()
+        if now and not before:
+            self.line(f"drift: {now}")
+
     def verdict(self, name: str, lot, seconds: Counter) -> None:
         """A lot was judged; seconds by part, from the event to the durable verdict."""
+        self.seen(lot.seen)
         self.counts["verdicts"] += 1
         self.counts["rows"] += lot.rows
         self.counts["fails"] += lot.fails
@@ -67,8 +85,9 @@ class Status:
             f" lot {lot.digest[:16]} latency {1e3 * total:.2f} ms ({parts})"
         )
 
-    def grown(self, name: str, rows: int, fails: int, end: int) -> None:
+    def grown(self, name: str, rows: int, fails: int, end: int, seen: list) -> None:
         """Rows of a growing file were judged, up to byte `end`."""
+        self.seen(seen)
         self.counts["rows"] += rows
         self.counts["fails"] += fails
         self.line(f"grown {json.dumps(name)} rows {rows} fails {fails} end {end}")
@@ -142,6 +161,8 @@ class Status:
         if self.oldest > self.alarm:
             waits = f"a file of the inbox waits for {self.oldest:.0f} s"
             found["inbox"] = f"{waits}, expected at most {self.alarm:g}"
+        if self.drift and (drift := self.drift.alarm()):
+            found["drift"] = drift
         if share < SCARCE:
             found["disk"] = f"{free:,} bytes are free, {100 * share:.1f} % of the disk"
         return found
@@ -155,31 +176,27 @@ class Status:
         return seen.f_bavail * seen.f_frsize, seen.f_bavail / max(seen.f_blocks, 1)
 
     def prom(self) -> str:
-        """The counters in Prometheus' text format; latency in seconds."""
-        lines, known = [], set()
-        plain = dict.fromkeys(("verdicts", "rows", "fails"), 0) | dict(self.counts)
-        for name, value in sorted(plain.items()):
+        """All that is counted in Prometheus' text format; latency in seconds."""
+        found: dict[tuple[str, str], dict] = {}
+        counts = dict.fromkeys(("verdicts", "rows", "fails"), 0) | dict(self.counts)
+        for name, value in sorted(counts.items()):
             bare, brace, labels = name.partition("{")
-            if bare not in known:
-                lines.append(f"# TYPE kd_edge_{bare}_total counter")
-                known.add(bare)
-            lines.append(f"kd_edge_{bare}_total{brace}{labels} {value}")
+            found.setdefault((f"{bare}_total", "counter"), {})[brace + labels] = value
         gauges = {"waiting": self.waiting, "oldest_waiting_seconds": self.oldest}
         gauges |= {"ignored_names": self.ignored, "free_bytes": self._free()[0]}
-        for name, value in gauges.items():
-            lines += [f"# TYPE kd_edge_{name} gauge", f"kd_edge_{name} {value:g}"]
-        lines.append("# TYPE kd_edge_part_seconds_total counter")
-        for part in PARTS:
-            value = f"{self.seconds[part]:.6f}"
-            lines.append(f'kd_edge_part_seconds_total{{part="{part}"}} {value}')
-        lines.append("# TYPE kd_edge_latency_seconds histogram")
-        for edge in BUCKETS:
-            count = self.buckets[edge]
-            lines.append(f'kd_edge_latency_seconds_bucket{{le="{edge}"}} {count}')
-        count = self.buckets["count"]
-        lines.append(f'kd_edge_latency_seconds_bucket{{le="+Inf"}} {count}')
-        lines.append(f"kd_edge_latency_seconds_sum {self.seconds['total']:.6f}")
-        lines.append(f"kd_edge_latency_seconds_count {count}")
+        found |= {(name, "gauge"): {"": value} for name, value in gauges.items()}
+        parts = {f'{{part="{part}"}}': self.seconds[part] for part in PARTS}
+        found["part_seconds_total", "counter"] = parts
+        latency = {f'_bucket{{le="{edge}"}}': self.buckets[edge] for edge in BUCKETS}
+        latency['_bucket{le="+Inf"}'] = latency["_count"] = self.buckets["count"]
+        latency["_sum"] = self.seconds["total"]
+        found["latency_seconds", "histogram"] = latency
+        for name, kind, values in self.drift.metrics() if self.drift else ():
+            found[name, kind] = values
+        lines = []
+        for (name, kind), values in found.items():
+            lines.append(f"# TYPE kd_edge_{name} {kind}")
+            lines += [f"kd_edge_{name}{k} {value:.12g}" for k, value in values.items()]
         return "\n".join(lines) + "\n"
 
     def _spent(self, seconds: Counter) -> float:

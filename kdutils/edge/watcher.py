@@ -185,6 +185,7 @@ class Watcher:
         self.since: dict[str, float] = {}  # when each waiting name was first seen
         self.asked = False  # for another model
         self.hand: list[Judged] = []
+        status.serve(model)
 
     def stop(self, *_) -> None:
         """End after the file in hand; a signal handler, so it touches no lock."""
@@ -205,7 +206,8 @@ class Watcher:
             return
         self.status.solved("bundle")
         self.status.line(f"bundle {new.digest[:12]} for {self.model.digest[:12]}")
-        self.model, self.status.digest = new, new.digest
+        self.model = new
+        self.status.serve(new)
         for one in self.growing:
             one.renew(new)
 
