@@ -391,6 +391,41 @@ def test_of_a_batch_only_the_lot_that_changed_is_read_again(place, monkeypatch):
     assert "rows 2" in place.log.getvalue()
 
 
+def test_what_is_older_than_its_days_is_removed_but_not_how_far_a_file_was_read(
+    tmp_path, path
+):
+    place = Place(tmp_path, path, grow=["grow.csv"], keep=1 / 86_400)
+    place.drop("grow.csv", lot("1,2,3"))
+    place.drop("old.csv", lot())
+    place.drop("bad.csv", b"junk\n")
+    (place.inbox / "folder").mkdir()
+    place.watcher.scan()
+    assert place.counts() == (2, 1, 2), "the newest are kept, whatever the clock says"
+    time.sleep(1.3)
+    for name, content in (("new.csv", lot("2,2,3")), ("bad2.csv", b"junk 2\n")):
+        place.drop(name, content)
+        place.watcher.retired -= watcher.HOUR
+        place.watcher.scan()
+    place.watcher.retired -= watcher.HOUR
+    place.watcher.scan()
+    assert place.counts() == (2, 1, 1) and "removed" in place.log.getvalue()
+    assert place.names("done")[0].endswith("-new.csv")
+    assert "grow.csv.0.csv" in place.names("verdicts")
+    assert len(place.names("quarantine")) == 2
+    again = Place(tmp_path, path, grow=["grow.csv"])
+    again.watcher.scan()
+    assert again.names("verdicts") == place.names("verdicts")
+
+
+def test_a_clock_far_ahead_removes_nothing(place, monkeypatch):
+    place.watcher.keep = 1.0
+    place.drop("a.csv", lot())
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 1e8)
+    place.watcher.scan()
+    assert place.counts() == (1, 1, 0)
+
+
 class Killed(BaseException):
     """Not an Exception: nothing in the watcher may catch it."""
 

@@ -63,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
     add("--patience", type=float, default=10.0, help="seconds for an unended last line")
     wait = "seconds that a file may wait before health says so (default: 300)"
     add("--alarm", type=float, default=300.0, help=wait)
+    kept = "days that lots and their verdicts are kept (default: for ever)"
+    add("--keep-days", type=float, metavar="N", help=kept)
     limit = "PSI of a reading above which health says so, such as .25 (default: none)"
     add("--drift", type=float, default=float("inf"), metavar="PSI", help=limit)
     add("--max-bytes", type=int, default=Limits.bytes, help="of a lot")
@@ -108,6 +110,7 @@ def watch(chosen) -> int:
     limits = Limits(chosen.max_bytes, chosen.max_rows)
     rest = {"patience": chosen.patience, "limits": limits, "growing": growing}
     rest["age"], rest["marker"] = chosen.min_age, chosen.marker
+    rest["keep"] = chosen.keep_days
     rest["reload"] = functools.partial(model.load, chosen.bundle, **named)
     watcher = Watcher(student, inbox, outbox, status, alarm, **how, **rest)
     signal.signal(signal.SIGTERM, watcher.stop)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import glob
 import hashlib
 import io
 import json
@@ -128,6 +129,12 @@ class Growing:
         """Another bundle judges the rows that come: a new generation of verdicts."""
         self._close()
         self.model = model
+
+    def current(self) -> list[str]:
+        """The last verdicts, which say how far the file was read."""
+        found = (self.outbox / "verdicts").glob(f"{glob.escape(self.name)}.*.csv")
+        last = max(found, key=lambda path: path.stat().st_mtime, default=None)
+        return [] if last is None else [last.name]
 
     def step(self) -> int:
         """Judge the whole lines there are, at most a block; 1 if there were any.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -35,6 +36,27 @@ def sweep(outbox: Path) -> None:
     """Remove what a killed run left half written."""
     for path in (outbox / "tmp").iterdir():
         path.unlink()
+
+
+def retire(outbox: Path, days: float, kept: set[str]) -> int:
+    """Remove lots, reasons and verdicts that were there so many days; how many.
+
+    Days before the newest one of a folder, or before now if that is earlier: a clock
+    that is wrong empties no folder. kept: names to leave.
+    """
+    count = 0
+    for folder in ("done", "quarantine", "verdicts"):
+        with os.scandir(outbox / folder) as there:
+            found = [(e.stat(follow_symlinks=False).st_ctime, e) for e in there]
+        latest = min(time.time(), max((since for since, _ in found), default=0.0))
+        for since, entry in found:
+            if since < latest - 86_400 * days and entry.name not in kept:
+                remove = os.unlink
+                if entry.is_dir(follow_symlinks=False):
+                    remove = shutil.rmtree
+                remove(entry.path)
+                count += 1
+    return count
 
 
 def key(lot: str, model: str) -> str:

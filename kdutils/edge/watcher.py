@@ -21,7 +21,10 @@ from kdutils.edge import claim, reader, verdicts
 from kdutils.edge.reader import Limits, Lot, Malformed
 
 TICK, FIRST, LONGEST = 0.5, 0.25, 30.0  # seconds
-LATE = 600.0  # seconds for which a lot in done/ is looked at, where leases are missing
+LATE, HOUR = (
+    600.0,
+    3600.0,
+)  # seconds for which a lot in done/ is looked at, where leases are missing
 WAKING = ("closed", "moved", "created")
 REMEMBERED = 100_000  # events
 TOGETHER, HELD = 32, 4 << 20  # verdicts that become durable at once, their bytes
@@ -165,7 +168,8 @@ class Watcher:
     settle, patience, age: seconds, see `claim`; empty: an empty cell is a test that was
     not run; growing: objects with `name`, `step()` for files that are appended to;
     reload: gives the model that the bundle's file now holds; marker: a lot is whole
-    once a file of its name and this ending lies beside it.
+    once a file of its name and this ending lies beside it; keep: days that lots and
+    verdicts are kept, None for ever.
     """
 
     def __init__(self, model, inbox, outbox, status, alarm, **chosen):
@@ -176,6 +180,7 @@ class Watcher:
         self.age = chosen.get("age", 0.0)
         self.reload = chosen.get("reload")
         self.marker = chosen.get("marker", "")
+        self.keep, self.retired = chosen.get("keep"), -HOUR
         self.limits = chosen.get("limits", Limits())
         self.empty = chosen.get("empty", False)
         self.growing = chosen.get("growing", ())
@@ -222,6 +227,16 @@ class Watcher:
                 self.alarm.wait(TICK)
         self.status.show(now=True)
 
+    def _retire(self) -> None:
+        """Once an hour, remove what is older than `keep` days."""
+        if self.keep is None or monotonic() < self.retired + HOUR:
+            return
+        self.retired = monotonic()
+        current = {name for one in self.growing for name in one.current()}
+        count = verdicts.retire(self.outbox, self.keep, current)
+        if count:
+            self.status.line(f"removed {count} files older than {self.keep:g} days")
+
     def scan(self) -> int:
         """Settle everything that is due; returns the number of lots settled."""
         self.alarm.attend()
@@ -240,6 +255,7 @@ class Watcher:
             for one in self.growing:
                 if self.retries.due(one.name) and not self.stopped:
                     settled += self._try(one.name, one.step)
+            self._retire()
         except (Stalled, OSError) as problem:
             self._release()  # they lie in work/
             cause = problem.__cause__ if isinstance(problem, Stalled) else problem
