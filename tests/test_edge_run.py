@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -216,6 +217,75 @@ def test_what_cannot_be_served_is_said_in_one_sentence(tmp_path, path, capsys):
     with pytest.raises(SystemExit):
         command.main(["watch", "--help"])
     assert readings.RULE in " ".join(capsys.readouterr().out.split())
+
+
+def test_options_may_stand_in_a_file_which_the_command_line_overrules(tmp_path):
+    config = tmp_path / "watcher.toml"
+    folders = 'bundle = "a b"\ninbox = "in"\noutbox = "out"\n'
+    rest = 'grow = ["a", "b"]\nempty = true\ntimer = false\nsettle = 1\ndrift = inf\n'
+    config.write_text(folders + rest + "min-age = -1.5\n")
+    words = ["watch", "--config", str(config), "--settle", "3", "--grow", "c"]
+    chosen = command.parser().parse_args(command.configured(words))
+    assert (chosen.bundle, chosen.settle, chosen.min_age) == ("a b", 3.0, -1.5)
+    assert chosen.grow == ["a", "b", "c"] and chosen.empty and not chosen.timer
+    assert chosen.drift == float("inf") and chosen.inbox == Path("in")
+    assert command.configured(["watch", "--help"]) == ["watch", "--help"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [("inbox = ", "is no TOML"), ("[settle]\na = 1", "settle is {'a': 1}, expected")],
+)
+def test_a_file_of_options_that_is_none_is_one_sentence(tmp_path, capsys, text, wrong):
+    config = tmp_path / "watcher.toml"
+    config.write_text(text)
+    assert wrong in one_sentence(capsys, "watch", "--config", config)
+    config.write_text('size = 1\nbundle = "b"\ninbox = "i"\noutbox = "o"')
+    with pytest.raises(SystemExit):
+        command.main(["watch", "--config", str(config)])
+    assert "unrecognized arguments: --size=1" in capsys.readouterr().err
+
+
+def test_the_shipped_files_name_every_option_and_each_other():
+    folder = ROOT / "kdutils/edge/service"
+    text = (folder / "watcher.toml").read_text()
+    config = str(folder / "watcher.toml")
+    chosen = command.parser().parse_args(
+        command.configured(["watch", "--config", config])
+    )
+    named = {line.removeprefix("# ").split(" = ")[0] for line in text.splitlines()}
+    options = {name.replace("_", "-") for name in vars(chosen)} - {"command", "config"}
+    assert options <= named, "each with its default"
+    plain = ["watch", "--bundle", "b", "--inbox", "i", "--outbox", "o"]
+    usual = vars(command.parser().parse_args(plain))
+    own = {"bundle", "inbox", "outbox", "keep_days", "config"}
+    assert {k: v for k, v in vars(chosen).items() if k not in own} == {
+        k: v for k, v in usual.items() if k not in own
+    }
+    unit = (folder / "kd-edge.service").read_text()
+    assert "WatchdogSec=" in unit and "Type=notify" in unit
+    log = unit.split("append:")[1].splitlines()[0]
+    assert log in (folder / "kd-edge.logrotate").read_text()
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_hears_that_it_is_ready_alive_and_stopping(
+    start, tmp_path, monkeypatch, abstract
+):
+    name = f"\0kd-edge-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(name)
+        ear.settimeout(LIMIT)
+        monkeypatch.setenv("NOTIFY_SOCKET", name.replace("\0", "@"))
+        child, heard = start(), []
+        while "READY=1" not in heard or heard.count("WATCHDOG=1") < 3:
+            heard.append(ear.recv(100).decode())
+        child.send_signal(signal.SIGTERM)
+        while heard[-1] != "STOPPING=1":
+            heard.append(ear.recv(100).decode())
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    status.notify("READY=1")
+    assert child.wait(LIMIT) == 0
 
 
 def test_the_tester_writes_what_it_says(tmp_path, path, capsys):

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import tomllib
 from pathlib import Path
 
 from kdutils.deploy.bundle import BundleError
@@ -16,20 +17,46 @@ from kdutils.deploy.readings import RULE
 from kdutils.edge import claim, model, simulate, verdicts
 from kdutils.edge.growing import Growing
 from kdutils.edge.reader import Limits
-from kdutils.edge.status import Status
+from kdutils.edge.status import Status, notify
 from kdutils.edge.watcher import Alarm, Refused, Watcher, lock
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 once it is stopped, 2 and one sentence if it cannot start."""
-    chosen = parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        chosen = parser().parse_args(configured(arguments))
         return {"watch": watch, "simulate": play, "requeue": requeue}[chosen.command](
             chosen
         )
     except (BundleError, Refused, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
+
+
+def configured(words: list[str]) -> list[str]:
+    """The words of a command line, those of its --config FILE before its own.
+
+    Refused names a file that is no TOML, or a value that is none of an option.
+    """
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--config")
+    chosen, rest = own.parse_known_args(words)
+    if chosen.config is None:
+        return words
+    try:
+        table = tomllib.loads(Path(chosen.config).read_text("utf-8"))
+    except ValueError as problem:
+        raise Refused(f"{chosen.config} is no TOML: {problem}") from None
+    found = rest[:1]
+    for key, value in table.items():
+        for one in value if isinstance(value, list) else [value]:
+            if not isinstance(one, str | int | float):
+                expected = "a string, a number, true, false or a list of them"
+                raise Refused(f"{chosen.config}: {key} is {one!r}, expected {expected}")
+            if one is not False:
+                found.append(f"--{key}" if one is True else f"--{key}={one}")
+    return found + rest[1:]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
         named = "the column that names the unit (default: id)"
         command.add_argument("--id", default="id", metavar="NAME", help=named)
     add = one.add_argument
+    add("--config", metavar="FILE", help="options as TOML; those given here go first")
     add("--outbox", required=True, type=Path, help="on the same file system as inbox")
     add("--grow", action="append", default=[], metavar="NAME", help="a growing file")
     extra = "columns that are neither the id nor a reading (default: refuse)"
@@ -124,7 +152,9 @@ def watch(chosen) -> int:
         )
         status.line(f"nobody can tell here who has a file open: {quiet}")
     status.show(now=True)
+    notify("READY=1")
     watcher.run()
+    notify("STOPPING=1")
     alarm.close()
     status.line(f"ended after the file in hand: {status.short()}, {len(held)} locks")
     status.close()

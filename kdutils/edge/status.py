@@ -7,6 +7,7 @@ import json
 import math
 import os
 import queue
+import socket
 import sys
 import threading
 import time
@@ -118,6 +119,7 @@ class Status:
         if not now and time.monotonic() - self.shown < EVERY:
             return
         self.shown = time.monotonic()
+        notify("WATCHDOG=1")
         texts = {"health.json": self.health(), "metrics.prom": self.prom()}
         for name, text in texts.items():
             part = self.outbox / f".{name}.part"
@@ -235,3 +237,11 @@ class Status:
             file.flush()
         except (OSError, ValueError):
             self.counts["unshown"] += 1
+
+
+def notify(state: str) -> None:
+    """Say READY=1, WATCHDOG=1 or STOPPING=1 to systemd, where it has started us."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.sendto(state.encode(), address.replace("@", "\0", 1))

@@ -21,10 +21,8 @@ from kdutils.edge import claim, reader, verdicts
 from kdutils.edge.reader import Limits, Lot, Malformed
 
 TICK, FIRST, LONGEST = 0.5, 0.25, 30.0  # seconds
-LATE, HOUR = (
-    600.0,
-    3600.0,
-)  # seconds for which a lot in done/ is looked at, where leases are missing
+LATE = 600.0  # seconds for which a lot in done/ is looked at, where leases are missing
+HOUR = 3600.0
 WAKING = ("closed", "moved", "created")
 REMEMBERED = 100_000  # events
 TOGETHER, HELD = 32, 4 << 20  # verdicts that become durable at once, their bytes
