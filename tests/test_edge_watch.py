@@ -669,6 +669,42 @@ def test_a_new_model_without_a_stop(place, tmp_path, path):
     assert json.loads(place.status.health())["troubles"] == {"bundle": "it is damaged"}
 
 
+def test_a_shadow_judges_beside_the_first_and_is_only_counted(tmp_path, path):
+    plain = Place(tmp_path, path).student.bundle
+    file = bundle.packed(plain.student, plain.prepare, 0.5, plain.schema)
+    (tmp_path / "other.kdb").write_bytes(file)
+    place = Place(tmp_path, path, grow=["grow.csv"])
+    shadow = place.status.shadow = model.load(tmp_path / "other.kdb")
+    rows = [[400 + i, 5, 0.1] for i in range(-20, 20)]
+    text = lot(*[",".join(map(str, row)) for row in rows])
+    place.drop("a.csv", text)
+    place.drop("grow.csv", text)
+    place.watcher.scan()
+    place.watcher.scan()
+    first, second = (m.judge(np.array(rows))[1] for m in (place.student, shadow))
+    assert (first != second).any()
+    for one, a in (("pass", ~first), ("fail", first)):
+        for other, b in (("pass", ~second), ("fail", second)):
+            key = f'shadow{{first="{one}",second="{other}"}}'
+            assert place.status.counts[key] == 2 * (a & b).sum()
+    assert "kd_edge_shadow_total{first=" in place.status.prom()
+    assert all(
+        place.student.digest[:12] in name for name in place.names("verdicts")[:1]
+    )
+    names = tmp_path / "names"
+    names.mkdir()
+    place.status.shadow = model.load(save(names, names=("vdd_mV", "idd_uA", "other")))
+    with pytest.raises(bundle.BundleError, match="the shadow reads 'other'"):
+        place.status.serve(place.student)
+
+
+def test_a_bundle_that_is_pinned_is_no_other(tmp_path, path):
+    digest = model.load(path).digest
+    assert model.load(path, sha256=digest.upper()).digest == digest
+    with pytest.raises(bundle.BundleError, match=f"SHA-256 {digest}, expected 0"):
+        model.load(path, sha256="0" * 64)
+
+
 def test_a_lot_is_whole_once_its_marker_is_there(tmp_path, path):
     place = Place(tmp_path, path, marker=".done")
     place.drop("lot.csv", lot())

@@ -77,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
         named = "the column that names the unit (default: id)"
         command.add_argument("--id", default="id", metavar="NAME", help=named)
     add = one.add_argument
+    add("--sha256", default="", metavar="HEX", help="that the bundle must have")
+    beside = "a bundle that judges beside the first, to be counted in the metrics"
+    add("--shadow", default="", metavar="BUNDLE", help=beside)
     add("--config", metavar="FILE", help="options as TOML; those given here go first")
     add("--outbox", required=True, type=Path, help="on the same file system as inbox")
     add("--grow", action="append", default=[], metavar="NAME", help="a growing file")
@@ -108,7 +111,8 @@ def watch(chosen) -> int:
     SIGHUP reads the bundle's file anew: what is refused there changes nothing.
     """
     named = {"id": chosen.id, "extra": chosen.extra}
-    student = model.load(chosen.bundle, **named)
+    student = model.load(chosen.bundle, sha256=chosen.sha256, **named)
+    shadow = model.load(chosen.shadow, **named) if chosen.shadow else None
     inbox, outbox = chosen.inbox, chosen.outbox
     if not inbox.is_dir():
         raise Refused(f"the inbox {inbox} is not a folder")
@@ -130,7 +134,7 @@ def watch(chosen) -> int:
     # without a buffer, whose lock would be held while nobody reads
     log = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
     how = {"log": log, "live": live, "threaded": True, "alarm": chosen.alarm}
-    how["drift"] = chosen.drift
+    how["drift"], how["shadow"] = chosen.drift, shadow
     status = Status(outbox, student.digest, **how)
     alarm = Alarm(inbox, events=not chosen.timer)
     how = {"empty": chosen.empty, "settle": chosen.settle}
@@ -139,6 +143,7 @@ def watch(chosen) -> int:
     rest = {"patience": chosen.patience, "limits": limits, "growing": growing}
     rest["age"], rest["marker"] = chosen.min_age, chosen.marker
     rest["keep"] = chosen.keep_days
+    named["sha256"] = chosen.sha256
     rest["reload"] = functools.partial(model.load, chosen.bundle, **named)
     watcher = Watcher(student, inbox, outbox, status, alarm, **how, **rest)
     signal.signal(signal.SIGTERM, watcher.stop)

@@ -15,9 +15,11 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from kdutils.deploy.bundle import BundleError
 from kdutils.edge import verdicts
 from kdutils.edge.drift import Drift
 
+WORDS = ("pass", "fail")
 PARTS = ("event", "read", "parse", "model", "publish")
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
 EVERY = 1.0
@@ -31,7 +33,7 @@ class Status:
     lines are written by a thread of their own, up to 1,000 wait for a reader, and those
     behind are counted as unshown: a log that nobody reads stops no lot; alarm: seconds
     after which a lot that waits in the inbox is a trouble; drift: the PSI above which a
-    reading is one.
+    reading is one; shadow: a model that judges beside the first, to be counted.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Status:
         threaded=False,
         alarm=math.inf,
         drift=math.inf,
+        shadow=None,
     ):
         self.outbox, self.digest, self.log, self.live = outbox, digest, log, live
         self.counts: Counter = Counter()
@@ -51,7 +54,7 @@ class Status:
         self.troubles: dict[str, str] = {}
         self.waiting = self.ignored = 0
         self.oldest, self.alarm = 0.0, alarm
-        self.limit, self.drift = drift, None
+        self.limit, self.drift, self.shadow = drift, None, shadow
         self.started, self.shown = time.time(), 0.0
         self.buckets: Counter = Counter()
         self.lines: queue.Queue = queue.Queue(1000)
@@ -61,14 +64,28 @@ class Status:
             self.writer.start()
 
     def serve(self, model) -> None:
-        """Verdicts come from this model now."""
+        """Verdicts come from this model now; BundleError if the shadow reads more."""
+        more = {*self.shadow.features} - {*model.features} if self.shadow else ()
+        if more:
+            known = f"expected readings of bundle {model.digest[:12]} only"
+            raise BundleError(f"the shadow reads {min(more)!r}, {known}")
+        self.names = model.features
         self.digest, self.drift = model.digest, Drift(model, self.limit)
 
     def seen(self, judged: list[tuple]) -> None:
         """Readings and logits whose verdicts are published, for `Drift.add`."""
-        before = self.drift.alarm()
+        before, at = self.drift.alarm(), self.drift.bundle.threshold
         for X, scores in judged:
             self.drift.add(X, scores)
+            if self.shadow is not None:
+                places = [self.names.index(name) for name in self.shadow.features]
+                other = self.shadow.judge(X[:, places])[1]
+                pairs = Counter(
+                    zip((scores > at).tolist(), other.tolist(), strict=True)
+                )
+                for (first, second), count in pairs.items():
+                    words = f'first="{WORDS[first]}",second="{WORDS[second]}"'
+                    self.counts[f"shadow{{{words}}}"] += count
         now = self.drift.alarm()
         if now and not before:
             self.line(f"drift: {now}")

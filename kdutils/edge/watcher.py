@@ -203,6 +203,7 @@ class Watcher:
         self.asked = False
         try:
             new = self.reload()
+            self.status.serve(new)
         except (ValueError, OSError) as problem:
             self.status.line(f"bundle {self.model.digest[:12]} stays: {problem}")
             self.status.troubles["bundle"] = str(problem)
@@ -210,7 +211,6 @@ class Watcher:
         self.status.solved("bundle")
         self.status.line(f"bundle {new.digest[:12]} for {self.model.digest[:12]}")
         self.model = new
-        self.status.serve(new)
         for one in self.growing:
             one.renew(new)
 
