@@ -80,10 +80,8 @@ class Status:
             if self.shadow is not None:
                 places = [self.names.index(name) for name in self.shadow.features]
                 other = self.shadow.judge(X[:, places])[1]
-                pairs = Counter(
-                    zip((scores > at).tolist(), other.tolist(), strict=True)
-                )
-                for (first, second), count in pairs.items():
+                both = zip((scores > at).tolist(), other.tolist(), strict=True)
+                for (first, second), count in Counter(both).items():
                     words = f'first="{WORDS[first]}",second="{WORDS[second]}"'
                     self.counts[f"shadow{{{words}}}"] += count
         now = self.drift.alarm()
