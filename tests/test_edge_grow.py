@@ -191,7 +191,7 @@ def test_columns_by_name_in_each_file_and_another_id(place, tmp_path, path):
     assert "EINVAL" in place.status.health() and ids(place)[2:] == []
     os.unlink(wide.inbox / NAME)
     append(place, "f")
-    place.watcher.retries.at.clear()
+    place.watcher.retries.clear()
     scan(place)
     assert ids(place)[-1] == ["f"] and not place.status.troubles
 
@@ -210,7 +210,7 @@ def test_a_full_disk_loses_no_row_and_doubles_none(place, monkeypatch):
         patched.setattr(os, "write", full)
         scan(place)
     assert ids(place) == [["a"]] and "ENOSPC" in place.status.health()
-    place.watcher.retries.at.clear()
+    place.watcher.retries.clear()
     append(place, "c")
     scan(place)
     assert ids(place) == [["a", "b", "c"]]
@@ -285,7 +285,7 @@ def test_a_damaged_state_is_named_and_stops_no_lot(place, tmp_path, path, damage
     assert "is damaged: remove it" in again.status.troubles[NAME]
     assert again.counts()[1] == 1 and ids_of(again) == ["a"]
     (place.outbox / "state" / f"{NAME}.json").unlink()
-    again.watcher.retries.forget(NAME)
+    again.watcher.retries.pop(NAME, None)
     scan(again)
     assert NAME not in again.status.troubles
 

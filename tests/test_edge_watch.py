@@ -426,6 +426,28 @@ def test_a_clock_far_ahead_removes_nothing(place, monkeypatch):
     assert place.counts() == (1, 1, 0)
 
 
+def test_a_verdict_before_a_stall_is_the_lots_whatever_bundle_comes(
+    place, tmp_path, monkeypatch
+):
+    other = tmp_path / "other"
+    other.mkdir()
+    place.watcher.reload = lambda: model.load(
+        save(other, ranges=np.float32([[0, 900]] * 3))
+    )
+    place.drop("lot.csv", lot())
+
+    def full(folder):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verdicts, "sync", full)
+        assert place.watcher.scan() == 0
+    assert place.counts() == (1, 0, 0) and place.names("work") == ["lot.csv"]
+    place.watcher._renew()
+    place.watcher.retries.clear()
+    assert place.watcher.scan() == 1 and place.counts() == (1, 1, 0)
+
+
 class Killed(BaseException):
     """Not an Exception: nothing in the watcher may catch it."""
 
@@ -517,7 +539,7 @@ def test_what_cannot_be_written_is_kept_shown_and_tried_again(
     assert word in place.status.health() and f'error="{word}"' in place.status.prom()
     assert place.watcher.scan() == 0, "not at once"
     assert os.listdir(place.inbox) == ["c.csv"], "those in hand, no more"
-    place.watcher.retries.at.clear()
+    place.watcher.retries.clear()
     assert place.watcher.scan() == 3
     assert place.counts() == (3, 3, 0) and json.loads(place.status.health())["ok"]
 
@@ -531,7 +553,7 @@ def test_a_real_full_disk_by_a_limit_on_file_size(place):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "EFBIG" in place.log.getvalue() and place.names("verdicts") == []
-    place.watcher.retries.at.clear()
+    place.watcher.retries.clear()
     assert place.watcher.scan() == 1 and place.counts() == (1, 1, 0)
 
 
@@ -553,7 +575,7 @@ def test_an_unreadable_file_holds_up_no_other(place, monkeypatch):
     assert place.counts() == (1, 1, 0) and os.listdir(place.inbox) == ["closed.csv"]
     assert "EACCES" in place.status.health()
     (place.inbox / "closed.csv").chmod(0o644)
-    place.watcher.retries.at.clear()
+    place.watcher.retries.clear()
     assert place.watcher.scan() == 1 and json.loads(place.status.health())["ok"]
 
 
@@ -561,14 +583,14 @@ def test_a_trouble_that_went_away_with_its_file_is_forgotten(place):
     place.status.trouble("x", OSError(errno.EACCES, "no"), 1.0)
     place.watcher.retries.failed("x")
     place.watcher.scan()
-    assert not place.status.troubles and not place.watcher.retries.at
+    assert not place.status.troubles and not place.watcher.retries
 
 
 def test_pauses_double_up_to_half_a_minute():
     retries = watcher.Retries()
     pauses = [retries.failed("x") for _ in range(9)]
     assert pauses == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30] and not retries.due("x")
-    retries.forget("x")
+    retries.pop("x")
     assert retries.due("x") and retries.failed("x") == 0.25
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import glob
 import hashlib
 import io
 import json
@@ -130,12 +129,6 @@ class Growing:
         self._close()
         self.model = model
 
-    def current(self) -> list[str]:
-        """The last verdicts, which say how far the file was read."""
-        found = (self.outbox / "verdicts").glob(f"{glob.escape(self.name)}.*.csv")
-        last = max(found, key=lambda path: path.stat().st_mtime, default=None)
-        return [] if last is None else [last.name]
-
     def step(self) -> int:
         """Judge the whole lines there are, at most a block; 1 if there were any.
 
@@ -228,7 +221,7 @@ class Growing:
             "start": start,
             "head": None,
         }
-        while self._verdicts.exists():  # of a state that somebody removed
+        while self.verdicts.exists():  # of a state that somebody removed
             self.state["generation"] += 1
 
     def _replaced(self) -> bool:
@@ -250,7 +243,8 @@ class Growing:
     # --- what it says ----------------------------------------------------------------
 
     @property
-    def _verdicts(self) -> Path:
+    def verdicts(self) -> Path:
+        """The verdicts of this generation, which say how far the file was read."""
         name = f"{self.name}.{self.state['generation']}.csv"
         return self.outbox / "verdicts" / name
 
@@ -294,7 +288,7 @@ class Growing:
             self.state["head"] = _head(self.fd, min(end, HEAD))
             self._save()
         if content:
-            verdicts.extend(self._verdicts, COLUMNS, content)
+            verdicts.extend(self.verdicts, COLUMNS, content)
         self.end = end
 
     def _finish(self) -> None:
@@ -316,15 +310,15 @@ class Growing:
         """Take the offset from the verdicts; a torn last line never was a verdict."""
         self.end, self.form, self.ours = self.state["start"], None, True
         self.rows = Rows(self.model, self.name, empty=self.empty)
-        if not self._verdicts.exists():
+        if not self.verdicts.exists():
             return
-        verdicts.sync(self._verdicts.parent)
-        with open(self._verdicts, "r+b") as file:
+        verdicts.sync(self.verdicts.parent)
+        with open(self.verdicts, "r+b") as file:
             whole = 0
             for line in file:
                 whole += len(line) if line.endswith(b"\n") else 0
             file.truncate(whole)
-        with open(self._verdicts, encoding="utf-8", newline="") as file:
+        with open(self.verdicts, encoding="utf-8", newline="") as file:
             lines = csv.reader(file)
             names = next(lines, wanted := COLUMNS.decode().strip().split(","))
             self.ours = names == wanted
@@ -332,7 +326,7 @@ class Growing:
                 if len(row) != len(names) or not row[0].isdecimal():
                     raise OSError(
                         errno.EINVAL,
-                        f"line {place} of {self._verdicts} is no verdict of "
+                        f"line {place} of {self.verdicts} is no verdict of "
                         f"{self.name}: expected {','.join(names)}; mend it, "
                         "or move the file away to judge the rows anew",
                     )

@@ -121,10 +121,6 @@ class Status:
         self.troubles[name] = f"{code}: {problem.strerror or problem}"
         self.line(f"retry {json.dumps(name)} in {pause:.1f} s: {self.troubles[name]}")
 
-    def solved(self, name: str) -> None:
-        """It is no trouble any more."""
-        self.troubles.pop(name, None)
-
     def line(self, text: str) -> None:
         """One line of the log, with the time in UTC."""
         self._say(self.log, f"{verdicts.utc()} {text}\n")

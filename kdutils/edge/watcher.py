@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import NamedTuple
@@ -62,12 +62,10 @@ class Alarm:
             return
         self.observer.unschedule_all()
         self.seen = None
-        if here is not None:
-            try:
+        with suppress(OSError):  # no watches left, or gone again: the timer carries on
+            if here is not None:
                 self.observer.schedule(self, str(self.inbox))
-            except OSError:
-                return  # no watches left, or gone again: the timer carries on
-            self.seen = here
+                self.seen = here
 
     def dispatch(self, event) -> None:
         """Called by watchdog for each event, in its own thread."""
@@ -95,53 +93,40 @@ class Alarm:
             self.observer.join()
 
     def _observer(self):
+        """Watchdog's, which lets events through at once.
+
+        It holds each rename out of the folder, and all events behind it, for .5 s to
+        see whether it comes in again elsewhere; our claims are such renames.
+        """
         try:
             from watchdog.observers import Observer
         except ImportError:
             return None
-        _undelayed()
+        with suppress(ImportError):
+            from watchdog.observers import inotify_move_event_grouper as grouper
+
+            grouper.InotifyMoveEventGrouper.delay = 0.0
         observer = Observer()
         observer.daemon = True
         observer.start()
         return observer
 
 
-def _undelayed() -> None:
-    """Let events through at once.
+class Retries(dict):
+    """What failed -> when to try it again (monotonic), and the pause before.
 
-    Watchdog holds each rename out of the folder, and all events behind it, for .5 s to
-    see whether it comes in again elsewhere; our claims are such renames.
+    After .25 s, then twice as long, at most 30 s.
     """
-    try:
-        from watchdog.observers.inotify_move_event_grouper import (
-            InotifyMoveEventGrouper as Grouper,
-        )
-    except ImportError:
-        return
-    Grouper.delay = 0.0
-
-
-class Retries:
-    """When to try again what failed: after .25 s, then twice as long, at most 30 s."""
-
-    def __init__(self):
-        self.pauses: dict[str, float] = {}
-        self.at: dict[str, float] = {}
 
     def due(self, name: str) -> bool:
         """Whether a name may be tried now."""
-        return self.at.get(name, 0.0) <= monotonic()
+        return self.get(name, (0.0, 0.0))[0] <= monotonic()
 
     def failed(self, name: str) -> float:
         """Note a failure; returns the pause in seconds."""
-        pause = min(LONGEST, 2 * self.pauses.get(name, FIRST / 2))
-        self.pauses[name], self.at[name] = pause, monotonic() + pause
+        pause = min(LONGEST, 2 * self.get(name, (0.0, FIRST / 2))[1])
+        self[name] = monotonic() + pause, pause
         return pause
-
-    def forget(self, name: str) -> None:
-        """It worked, or it is gone."""
-        self.pauses.pop(name, None)
-        self.at.pop(name, None)
 
 
 class Judged(NamedTuple):
@@ -170,19 +155,15 @@ class Watcher:
     verdicts are kept, None for ever.
     """
 
+    settle, patience, age, empty, marker = 2.0, 10.0, 0.0, False, ""
+    keep, limits, growing, reload = None, Limits(), (), None
+
     def __init__(self, model, inbox, outbox, status, alarm, **chosen):
         self.model, self.status, self.alarm = model, status, alarm
         self.inbox, self.outbox = Path(inbox), Path(outbox)
-        self.settle = chosen.get("settle", 2.0)
-        self.patience = chosen.get("patience", 10.0)
-        self.age = chosen.get("age", 0.0)
-        self.reload = chosen.get("reload")
-        self.marker = chosen.get("marker", "")
-        self.keep, self.retired = chosen.get("keep"), -HOUR
-        self.limits = chosen.get("limits", Limits())
-        self.empty = chosen.get("empty", False)
-        self.growing = chosen.get("growing", ())
-        self.retries, self.stopped = Retries(), False
+        for name, value in chosen.items():
+            setattr(self, name, value)
+        self.retries, self.stopped, self.retired = Retries(), False, -HOUR
         self.archived: dict[Path, tuple] = {}  # lots that a writer may still hold
         self.recovered: set[str] | None = None  # lots that a killed run had claimed
         self.since: dict[str, float] = {}  # when each waiting name was first seen
@@ -208,7 +189,7 @@ class Watcher:
             self.status.line(f"bundle {self.model.digest[:12]} stays: {problem}")
             self.status.troubles["bundle"] = str(problem)
             return
-        self.status.solved("bundle")
+        self.status.troubles.pop("bundle", None)
         self.status.line(f"bundle {new.digest[:12]} for {self.model.digest[:12]}")
         self.model = new
         for one in self.growing:
@@ -230,7 +211,7 @@ class Watcher:
         if self.keep is None or monotonic() < self.retired + HOUR:
             return
         self.retired = monotonic()
-        current = {name for one in self.growing for name in one.current()}
+        current = {one.verdicts.name for one in self.growing if one.state}
         count = verdicts.retire(self.outbox, self.keep, current)
         if count:
             self.status.line(f"removed {count} files older than {self.keep:g} days")
@@ -255,12 +236,12 @@ class Watcher:
                     settled += self._try(one.name, one.step)
             self._retire()
         except (Stalled, OSError) as problem:
-            self._release()  # they lie in work/
+            self._release()
+            self.recovered = None  # what lies in work/ may have its verdict
             cause = problem.__cause__ if isinstance(problem, Stalled) else problem
             self.status.trouble("", cause, self.retries.failed(""))
         else:
-            self.retries.forget("")
-            self.status.solved("")
+            self._solved("")
         return settled
 
     def _folder(self, folder: Path) -> int:
@@ -309,23 +290,23 @@ class Watcher:
 
     def _forget(self, there: set[str]) -> None:
         """Drop the troubles of names that are gone."""
-        for name in set(self.retries.at) - there - {""}:
+        for name in set(self.retries) - there - {""}:
             if not os.path.lexists(self.outbox / "work" / name):
-                self.retries.forget(name)
-                self.status.solved(name)
+                self._solved(name)
+
+    def _solved(self, name: str) -> None:
+        self.retries.pop(name, None)
+        self.status.troubles.pop(name, None)
 
     def _try(self, name: str, step) -> int:
         try:
             done = step()
-        except claim.Busy:
-            return 0
-        except FileNotFoundError:
-            return 0  # withdrawn, or the inbox itself: the next scan sees
+        except (claim.Busy, FileNotFoundError):
+            return 0  # or withdrawn, or the inbox itself: the next scan sees
         except OSError as problem:
             self.status.trouble(name, problem, self.retries.failed(name))
             return 0
-        self.retries.forget(name)
-        self.status.solved(name)
+        self._solved(name)
         return done
 
     def _one(self, folder: Path, name: str) -> int:
@@ -346,7 +327,7 @@ class Watcher:
         except Malformed as wrong:
             return self._refuse(name, claim.identity(path), wrong)
         try:
-            waited = max(0.0, start - event if event is not None else _age(fd))
+            waited = max(0.0, start - event if event is not None else claim.written(fd))
             if not claim.unwritten(fd, self.settle, ours=True):
                 raise claim.Busy
             closed, stamp = claim.leased(fd), claim.stamp(fd)
@@ -443,11 +424,6 @@ class Watcher:
             raise Stalled from problem
         self.status.refused(name, wrong, digest)
         return 1
-
-
-def _age(fd: int) -> float:
-    """Seconds since the last write, as far as the file system's clock shows it."""
-    return time.time() - os.fstat(fd).st_mtime
 
 
 def lock(path: Path) -> int:
