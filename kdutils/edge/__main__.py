@@ -6,6 +6,7 @@ import argparse
 import functools
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -20,15 +21,32 @@ from kdutils.edge.reader import Limits
 from kdutils.edge.status import Status, notify
 from kdutils.edge.watcher import Alarm, Refused, Watcher, lock
 
+SWITCHES = {
+    "empty": "an empty cell is a test that was not run",
+    "timer": "use no events, look twice a second",
+}
+OPTIONS = {
+    "sha256": ("", "64 hex digits that the bundle's file must have"),
+    "shadow": ("", "a bundle that judges too, to be counted in the metrics"),
+    "marker": ("", "ending of the empty file that says a lot is whole, such as .done"),
+    "settle": (2.0, "quiet seconds = closed, where nobody knows"),
+    "min-age": (0.0, "quiet seconds before any lot"),
+    "patience": (10.0, "seconds for a last line without an end"),
+    "alarm": (300.0, "seconds that a file may wait before health says so"),
+    "drift": (math.inf, "PSI of a reading above which health says so, such as .25"),
+    "keep-days": (None, "days that lots and verdicts are kept (default: for ever)"),
+    "max-bytes": (Limits.bytes, "of a lot"),
+    "max-rows": (Limits.rows, "of a lot"),
+}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 once it is stopped, 2 and one sentence if it cannot start."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         chosen = parser().parse_args(configured(arguments))
-        return {"watch": watch, "simulate": play, "requeue": requeue}[chosen.command](
-            chosen
-        )
+        commands = {"watch": watch, "simulate": play, "requeue": requeue}
+        return commands[chosen.command](chosen)
     except (BundleError, Refused, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
@@ -76,30 +94,20 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--inbox", required=True, type=Path)
         named = "the column that names the unit (default: id)"
         command.add_argument("--id", default="id", metavar="NAME", help=named)
-    add = one.add_argument
-    add("--sha256", default="", metavar="HEX", help="that the bundle must have")
-    beside = "a bundle that judges beside the first, to be counted in the metrics"
-    add("--shadow", default="", metavar="BUNDLE", help=beside)
-    add("--config", metavar="FILE", help="options as TOML; those given here go first")
-    add("--outbox", required=True, type=Path, help="on the same file system as inbox")
-    add("--grow", action="append", default=[], metavar="NAME", help="a growing file")
+    one.add_argument("--config", metavar="FILE", help="options as TOML, ruled by these")
+    one.add_argument("--outbox", required=True, type=Path, help="on inbox' file system")
+    growing = "a file that grows, judged row by row"
+    one.add_argument(
+        "--grow", action="append", default=[], metavar="NAME", help=growing
+    )
     extra = "columns that are neither the id nor a reading (default: refuse)"
-    add("--extra", choices=("refuse", "ignore"), default="refuse", help=extra)
-    add("--empty", action="store_true", help="an empty cell is a test that was not run")
-    add("--timer", action="store_true", help="use no events, look twice a second")
-    add("--settle", type=float, default=2.0, help="quiet seconds = closed, if unknown")
-    add("--min-age", type=float, default=0.0, help="quiet seconds before any lot")
-    mark = "ending of the empty file that says a lot is whole, such as .done"
-    add("--marker", default="", metavar="ENDING", help=mark)
-    add("--patience", type=float, default=10.0, help="seconds for an unended last line")
-    wait = "seconds that a file may wait before health says so (default: 300)"
-    add("--alarm", type=float, default=300.0, help=wait)
-    kept = "days that lots and their verdicts are kept (default: for ever)"
-    add("--keep-days", type=float, metavar="N", help=kept)
-    limit = "PSI of a reading above which health says so, such as .25 (default: none)"
-    add("--drift", type=float, default=float("inf"), metavar="PSI", help=limit)
-    add("--max-bytes", type=int, default=Limits.bytes, help="of a lot")
-    add("--max-rows", type=int, default=Limits.rows, help="of a lot")
+    ways = ("refuse", "ignore")
+    one.add_argument("--extra", choices=ways, default="refuse", help=extra)
+    for name, what in SWITCHES.items():
+        one.add_argument(f"--{name}", action="store_true", help=what)
+    for name, (default, what) in OPTIONS.items():
+        kind = float if default is None else type(default)
+        one.add_argument(f"--{name}", type=kind, default=default, help=what)
     for name, kind, default, what in simulate.OPTIONS:
         other.add_argument(f"--{name}", type=kind, default=default, help=what)
     return whole
@@ -111,7 +119,8 @@ def watch(chosen) -> int:
     SIGHUP reads the bundle's file anew: what is refused there changes nothing.
     """
     named = {"id": chosen.id, "extra": chosen.extra}
-    student = model.load(chosen.bundle, sha256=chosen.sha256, **named)
+    pinned = named | {"sha256": chosen.sha256}
+    student = model.load(chosen.bundle, **pinned)
     shadow = model.load(chosen.shadow, **named) if chosen.shadow else None
     inbox, outbox = chosen.inbox, chosen.outbox
     if not inbox.is_dir():
@@ -130,21 +139,21 @@ def watch(chosen) -> int:
     leases = tried(inbox, outbox)
     held = [lock(outbox / "lock"), lock(inbox)]
     verdicts.sweep(outbox)
-    live = sys.stderr.isatty()
     # without a buffer, whose lock would be held while nobody reads
     log = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
-    how = {"log": log, "live": live, "threaded": True, "alarm": chosen.alarm}
-    how["drift"], how["shadow"] = chosen.drift, shadow
-    status = Status(outbox, student.digest, **how)
+    how = {"alarm": chosen.alarm, "drift": chosen.drift, "shadow": shadow}
+    status = Status(outbox, student.digest, log=log, threaded=True, **how)
     alarm = Alarm(inbox, events=not chosen.timer)
     how = {"empty": chosen.empty, "settle": chosen.settle}
     growing = [Growing(n, inbox, outbox, student, status, **how) for n in chosen.grow]
     limits = Limits(chosen.max_bytes, chosen.max_rows)
-    rest = {"patience": chosen.patience, "limits": limits, "growing": growing}
-    rest["age"], rest["marker"] = chosen.min_age, chosen.marker
-    rest["keep"] = chosen.keep_days
-    named["sha256"] = chosen.sha256
-    rest["reload"] = functools.partial(model.load, chosen.bundle, **named)
+    rest = {
+        "patience": chosen.patience,
+        "age": chosen.min_age,
+        "keep": chosen.keep_days,
+    }
+    rest |= {"limits": limits, "growing": growing, "marker": chosen.marker}
+    rest["reload"] = functools.partial(model.load, chosen.bundle, **pinned)
     watcher = Watcher(student, inbox, outbox, status, alarm, **how, **rest)
     signal.signal(signal.SIGTERM, watcher.stop)
     signal.signal(signal.SIGINT, watcher.stop)

@@ -1,4 +1,4 @@
-"""edge.status: how the watcher is: log lines, a live line, health and counters."""
+"""edge.status: how the watcher is: log lines, health and counters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 import os
 import queue
 import socket
-import sys
 import threading
 import time
 from collections import Counter
@@ -29,32 +28,24 @@ SCARCE = 0.02  # the share of a disk below which free room is a trouble
 class Status:
     """Counts what happens and shows it: `health.json`, `metrics.prom`, lines.
 
-    log: a text file that is already open; live: rewrite one line on stderr; threaded:
-    lines are written by a thread of their own, up to 1,000 wait for a reader, and those
-    behind are counted as unshown: a log that nobody reads stops no lot; alarm: seconds
-    after which a lot that waits in the inbox is a trouble; drift: the PSI above which a
-    reading is one; shadow: a model that judges beside the first, to be counted.
+    log: a text file that is already open; threaded: lines are written by a thread of
+    their own, up to 1,000 wait for a reader, and those behind are counted as unshown: a
+    log that nobody reads stops no lot; alarm: seconds after which a lot that waits in
+    the inbox is a trouble; drift: the PSI above which a reading is one; shadow: a model
+    that judges beside the first, to be counted.
     """
 
     def __init__(
-        self,
-        outbox: Path,
-        digest: str,
-        *,
-        log=None,
-        live=False,
-        threaded=False,
-        alarm=math.inf,
-        drift=math.inf,
-        shadow=None,
+        self, outbox: Path, digest: str, *, log=None, threaded=False, **chosen
     ):
-        self.outbox, self.digest, self.log, self.live = outbox, digest, log, live
+        self.outbox, self.digest, self.log = outbox, digest, log
         self.counts: Counter = Counter()
         self.seconds: Counter = Counter()
         self.troubles: dict[str, str] = {}
         self.waiting = self.ignored = 0
-        self.oldest, self.alarm = 0.0, alarm
-        self.limit, self.drift, self.shadow = drift, None, shadow
+        self.oldest, self.alarm = 0.0, chosen.get("alarm", math.inf)
+        self.limit, self.shadow = chosen.get("drift", math.inf), chosen.get("shadow")
+        self.drift: Drift | None = None
         self.started, self.shown = time.time(), 0.0
         self.buckets: Counter = Counter()
         self.lines: queue.Queue = queue.Queue(1000)
@@ -123,10 +114,17 @@ class Status:
 
     def line(self, text: str) -> None:
         """One line of the log, with the time in UTC."""
-        self._say(self.log, f"{verdicts.utc()} {text}\n")
+        text = f"{verdicts.utc()} {text}\n"
+        if self.writer is None and self.log is not None:
+            self._write(text)
+        elif self.log is not None:
+            try:
+                self.lines.put_nowait(text)
+            except queue.Full:
+                self.counts["unshown"] += 1
 
     def show(self, *, now: bool = False) -> None:
-        """Rewrite the health and counter files and the live line, once a second."""
+        """Rewrite the health and counter files, once a second."""
         if not now and time.monotonic() - self.shown < EVERY:
             return
         self.shown = time.monotonic()
@@ -139,11 +137,9 @@ class Status:
                 os.replace(part, self.outbox / name)
             except OSError:
                 self.counts["unshown"] += 1
-        if self.live:
-            self._say(sys.stderr, f"\r\x1b[K{self.short()}")
 
     def short(self) -> str:
-        """The live line."""
+        """What was counted, in a line."""
         refused = sum(self.counts[k] for k in self.counts if k.startswith("refused"))
         text = " ".join(f"{self.counts[k]} {k}," for k in ("verdicts", "rows", "fails"))
         text += f" {refused} refused, {self.waiting} waiting"
@@ -227,25 +223,14 @@ class Status:
                 self.lines.put(None, timeout=seconds)
             self.writer.join(seconds)
 
-    def _say(self, file, text: str) -> None:
-        if file is None:
-            return
-        if self.writer is None:
-            self._write(file, text)
-            return
-        try:
-            self.lines.put_nowait((file, text))
-        except queue.Full:
-            self.counts["unshown"] += 1
-
     def _work(self) -> None:
-        while (one := self.lines.get()) is not None:
-            self._write(*one)
+        while (text := self.lines.get()) is not None:
+            self._write(text)
 
-    def _write(self, file, text: str) -> None:
+    def _write(self, text: str) -> None:
         try:
-            file.write(text)
-            file.flush()
+            self.log.write(text)
+            self.log.flush()
         except (OSError, ValueError):
             self.counts["unshown"] += 1
 

@@ -28,7 +28,7 @@ from kdutils.edge import __main__ as command
 from kdutils.edge import claim, model, reader, simulate, verdicts
 
 GROWING = "grow.csv"
-LIFE = 0.03  # seconds that a watcher lives on average
+LIFE = 0.1  # seconds that a watcher lives on average
 QUIET = 0.1  # seconds after which a file counts as closed where there are no leases
 
 
@@ -93,32 +93,31 @@ class Line:
         return [] if ids == self.ids else [f"grow: {len(ids)} of {len(self.ids)} rows"]
 
 
-def run(
-    bundle: str, folder: Path, *, files: int, kills: int, seed=0, user=0, other=""
-) -> dict:
+def run(bundle: str, folder: Path, *, files, kills, seed=0, user=0, other="") -> dict:
     """Write, kill, drain, compare. `wrong` lists what differs, at most 20 sentences."""
-    student, rng = model.load(bundle), np.random.default_rng(seed)
-    inbox, outbox, served = (folder / name for name in ("inbox", "outbox", "served"))
+    rng, inbox, outbox = (
+        np.random.default_rng(seed),
+        folder / "inbox",
+        folder / "outbox",
+    )
     for place in (inbox, outbox):
         place.mkdir(parents=True)
         os.chown(place, user or -1, -1)
-    students, contents = [student], [Path(bundle).read_bytes()]
-    served.write_bytes(contents[0])
-    if other:
-        students.append(model.load(other))
-        contents.append(Path(other).read_bytes())
+    served, paths = folder / "served", [bundle, *[other] * bool(other)]
+    served.write_bytes(Path(bundle).read_bytes())
+    student, *others = [model.load(path) for path in paths]
     how = {"files": files, "rows": 1, "rate": 0, "garbage": 0.09, "crash": 0.01}
     lots = list(simulate.lots(student, seed=seed, **how))
-    line = Line(student, inbox, rng)
-    began = time.time()
-    how = {"user": user, "contents": contents if other else ()}
-    wrong = shift(str(served), outbox, lots, line, kills + 1, **how)
-    wrong += compare(student, lots, outbox, folder, *students[1:]) + line.check(outbox)
+    line, began = Line(student, inbox, rng), time.time()
+    wrong = shift(str(served), outbox, lots, line, kills + 1, user, paths)
+    wrong += compare(student, lots, outbox, folder, *others) + line.check(outbox)
+    names = os.listdir(outbox / "verdicts")
+    judged = [sum(one.key[:12] in n for n in names) for one in (student, *others)]
     return {
         "files": files,
         "malformed": sum(lot.kind != "good" for lot in lots),
         "kills": kills + 1,
-        "verdicts": verdicts_of(outbox, students),
+        "verdicts of each bundle": judged,
         "rows appended": len(line.ids),
         "rotated": line.rotated,
         "seconds": round(time.time() - began, 1),
@@ -126,33 +125,26 @@ def run(
     }
 
 
-def verdicts_of(outbox: Path, students: list) -> list[int]:
-    """How many lots each model judged."""
-    names = os.listdir(outbox / "verdicts")
-    ends = [f".{student.key[:12]}.csv" for student in students]
-    return [sum(name.endswith(end) for name in names) for end in ends]
-
-
 def shift(
-    bundle: str, outbox: Path, lots, line: Line, kills: int, user=0, contents=()
+    bundle: str, outbox: Path, lots, line: Line, kills: int, user=0, paths=()
 ) -> list[str]:
     """Write lots and rows while one watcher after another dies; `drain` the rest.
 
     The line's generator says when each of the `kills` watchers dies, and how many rows
-    are appended meanwhile. contents: what the bundle's file holds in turn.
+    are appended meanwhile. paths: whose content the bundle's file has in turn.
     """
-    options = ("--shadow", bundle) if contents else ()
+    options = ("--timer", *(("--shadow", paths[1]) if paths[1:] else ()))
     inbox, rng = line.path.parent, line.rng
     cuts = np.sort(rng.integers(0, len(lots) + 1, kills - 1))
     for turn, part in enumerate(np.split(np.arange(len(lots)), cuts)):
-        child = start(bundle, inbox, outbox, "--timer", *options, user=user)
+        child = start(bundle, inbox, outbox, *options, user=user)
         until = time.monotonic() + rng.exponential(LIFE + 3 * QUIET * bool(user))
         for i in part:
             simulate.write(inbox, lots[i])
         line.add(int(rng.integers(1, 4)))
         time.sleep(max(0.0, until - time.monotonic()) / 2)
-        if contents:
-            Path(f"{bundle}.part").write_bytes(contents[turn % len(contents)])
+        if paths[1:]:
+            Path(f"{bundle}.part").write_bytes(Path(paths[turn % 2]).read_bytes())
             os.replace(f"{bundle}.part", bundle)
             os.kill(child, signal.SIGHUP)  # dies of it where it has only begun
         time.sleep(max(0.0, until - time.monotonic()))
@@ -228,18 +220,15 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; everything lies in a temporary folder, or in --folder."""
     parser = argparse.ArgumentParser(prog="python -m kdutils.edge.torture")
     parser.add_argument("--bundle", required=True)
-    parser.add_argument("--files", type=int, default=20_000)
-    parser.add_argument("--kills", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--user", type=int, default=0)
-    parser.add_argument("--other", default="")
     parser.add_argument("--folder", help="where, e.g. on the disk to be tried")
-    chosen = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
+    for name, default in {"files": 20_000, "kills": 500, "seed": 0, "user": 0}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--other", default="")
+    how = vars(parser.parse_args(arguments))
+    bundle = how.pop("bundle")
+    with tempfile.TemporaryDirectory(dir=how.pop("folder")) as folder:
         os.chmod(folder, 0o755)
-        how = {name: getattr(chosen, name) for name in ("files", "kills", "seed")}
-        how |= {"user": chosen.user, "other": chosen.other}
-        found = run(chosen.bundle, Path(folder), **how)
+        found = run(bundle, Path(folder), **how)
     print(json.dumps(found, indent=1))
     return 1 if found["wrong"] else 0
 
