@@ -219,7 +219,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(place, monkeypatch):
 
 
 def test_a_lot_is_as_old_as_was_asked_for(tmp_path, path):
-    place = Place(tmp_path, path, age=5.0)
+    place = Place(tmp_path, path, min_age=5.0)
     file = place.drop("lot.csv", lot())
     assert place.watcher.scan() == 0 and file.exists()
 
@@ -394,7 +394,7 @@ def test_of_a_batch_only_the_lot_that_changed_is_read_again(place, monkeypatch):
 def test_what_is_older_than_its_days_is_removed_but_not_how_far_a_file_was_read(
     tmp_path, path
 ):
-    place = Place(tmp_path, path, grow=["grow.csv"], keep=1 / 86_400)
+    place = Place(tmp_path, path, grow=["grow.csv"], keep_days=1 / 86_400)
     place.drop("grow.csv", lot("1,2,3"))
     place.drop("old.csv", lot())
     place.drop("bad.csv", b"junk\n")
@@ -418,7 +418,7 @@ def test_what_is_older_than_its_days_is_removed_but_not_how_far_a_file_was_read(
 
 
 def test_a_clock_far_ahead_removes_nothing(place, monkeypatch):
-    place.watcher.keep = 1.0
+    place.watcher.keep_days = 1.0
     place.drop("a.csv", lot())
     clock = time.time
     monkeypatch.setattr(time, "time", lambda: clock() + 1e8)

@@ -117,9 +117,9 @@ def written(fd: int) -> float:
     return age if age >= 0 else quiet(fd)
 
 
-def stamp(fd: int) -> tuple[int, ...]:
-    """Changes whenever bytes of the file do."""
-    seen = os.fstat(fd)
+def stamp(file: int | Path) -> tuple[int, ...]:
+    """Changes whenever bytes of the file, open or by its path, do."""
+    seen = os.stat(file)
     return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 

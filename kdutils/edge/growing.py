@@ -43,8 +43,8 @@ class Rows:
         self.model, self.name, self.empty = model, name, empty
         self.count = self.fails = 0
         self.seen: OrderedDict[str, None] = OrderedDict()
-        self.wrong: list[tuple[int, Malformed, str]] = []
-        self.judged: list[tuple] = []  # readings and logits, until they are shown
+        # until shown: (first byte, what was wrong, SHA-256), (readings, logits)
+        self.wrong, self.judged = [], []
 
     def remember(self, ids: list[str]) -> None:
         """Count rows; a refused one has no id."""
@@ -76,11 +76,6 @@ class Rows:
         row = self.count + 1
         wrong = Malformed("short", row, None, found, "a whole last line")
         return self._refuse(rest, at, wrong)
-
-    def refused(self) -> list[tuple[int, Malformed, str]]:
-        """Since the last call: (first byte, what was wrong, SHA-256 of the line)."""
-        wrong, self.wrong = self.wrong, []
-        return wrong
 
     def _bulk(self, data: bytes, at: int, form: Form) -> bytes:
         first, seen = self.count + 1, self.seen.keys()
@@ -268,11 +263,11 @@ class Growing:
 
     def _tell(self, rows: int, fails: int) -> None:
         """Show what was published since there were so many rows and fails."""
-        for place, wrong, digest in self.rows.refused():
+        for place, wrong, digest in self.rows.wrong:
             self.status.refused(f"{self.name} byte {place}", wrong, digest)
         rows, fails = self.rows.count - rows, self.rows.fails - fails
-        judged, self.rows.judged = self.rows.judged, []
-        self.status.grown(self.name, rows, fails, self.end, judged)
+        self.status.grown(self.name, rows, fails, self.end, self.rows.judged)
+        self.rows.wrong, self.rows.judged = [], []
 
     def _header(self, data: bytes, at: int):
         """The bytes below the header, and where they begin."""

@@ -260,10 +260,9 @@ def rows(data: bytes, first: int, model, seen, *, empty=False, form: Form = PLAI
     lines, uneven = form.plain(lines, first)
     found = None if uneven else _fast(lines, model, seen, empty, form.crlf)
     if found is None:
-        how = {"empty": empty, "crlf": form.crlf}
-        wrong = explain(lines, first, model, seen, **how) or uneven
+        explain(lines, first, model, seen, empty=empty, crlf=form.crlf)
         expected = "plain decimal numbers"
-        raise wrong or Malformed("number", first, None, "an odd number", expected)
+        raise uneven or Malformed("number", first, None, "an odd number", expected)
     return found
 
 
@@ -280,7 +279,7 @@ def _fast(lines, model, seen, empty, crlf):
     if "\n".join(cells).encode().translate(None, DIGITS + b"\n"):
         return None
     if empty:
-        cells = [HOLE.sub("nan", line) if _holes(line) else line for line in cells]
+        cells = [HOLE.sub("nan", line) for line in cells]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -315,58 +314,44 @@ def _good(ids: list[str]) -> bool:
     return right and joined.isprintable() and list(map(str.strip, ids)) == ids
 
 
-def _holes(line: str) -> bool:
-    return line == "" or ",," in line or line[0] == "," or line[-1] == ","
-
-
 def undecodable(data: bytes, at: int, first: int) -> Malformed:
     """Malformed for byte `at` of a block whose first row is `first`."""
     row = first + data.count(b"\n", 0, at)
     return Malformed("encoding", row, None, f"byte 0x{data[at]:02x}", "UTF-8 text")
 
 
-def explain(
-    lines, first: int, model, seen, *, empty: bool, crlf: bool
-) -> Malformed | None:
-    """The first thing that is wrong in lines (rows `first`, ...), or None.
+def explain(lines, first: int, model, seen, *, empty: bool, crlf: bool) -> None:
+    """Raise Malformed for the first thing that is wrong in lines (rows `first`, ...).
 
     seen: the ids of earlier rows; empty: an empty cell is a test that was not run;
     crlf: each line must end with a carriage return. model: id, features, low and high.
     """
     new: set[str] = set()
     for row, line in enumerate(lines, first):
-        wrong = _line(row, line, model, seen, new, empty, crlf)
-        if wrong is not None:
-            return wrong
-    return None
-
-
-def _line(row, line, model, seen, new, empty, crlf) -> Malformed | None:
-    if line.endswith("\r") != crlf:
-        ends = ("a line feed alone", "a carriage return and a line feed")
-        found, expected = ends if crlf else ends[::-1]
-        return Malformed("cells", row, None, found, f"{expected}, as in the header")
-    id, *cells = line.removesuffix("\r").split(",")
-    if len(cells) != len(model.features):
-        expected = f"{len(model.features) + 1} cells"
-        return Malformed("cells", row, None, f"{len(cells) + 1} cells", expected)
-    if not _good([id]):
-        expected = f"1 to {LONGEST_ID} printable characters without quotes"
-        return Malformed("id", row, model.id, repr(id), expected)
-    if id in seen or id in new:
-        return Malformed("duplicate", row, model.id, repr(id), "each id once")
-    new.add(id)
-    bounds = zip(model.features, cells, model.low, model.high, strict=True)
-    for name, cell, low, high in bounds:
-        if cell == "" and empty:
-            continue
-        if not NUMBER.fullmatch(cell):
-            expected = "a finite decimal number such as -1.25e-3"
-            return Malformed("number", row, name, repr(cell), expected)
-        if not low <= float(cell) <= high:
-            expected = f"a reading from {low:.9g} to {high:.9g}"
-            return Malformed("range", row, name, cell, expected)
-    if (lacking := cells.count("")) > MISSING * len(cells):
-        found = f"{lacking} of {len(cells)} readings empty"
-        return Malformed("missing", row, None, found, f"at most {100 * MISSING:g} %")
-    return None
+        if line.endswith("\r") != crlf:
+            ends = ("a line feed alone", "a carriage return and a line feed")
+            found, expected = ends if crlf else ends[::-1]
+            raise Malformed("cells", row, None, found, f"{expected}, as in the header")
+        id, *cells = line.removesuffix("\r").split(",")
+        if len(cells) != len(model.features):
+            expected = f"{len(model.features) + 1} cells"
+            raise Malformed("cells", row, None, f"{len(cells) + 1} cells", expected)
+        if not _good([id]):
+            expected = f"1 to {LONGEST_ID} printable characters without quotes"
+            raise Malformed("id", row, model.id, repr(id), expected)
+        if id in seen or id in new:
+            raise Malformed("duplicate", row, model.id, repr(id), "each id once")
+        new.add(id)
+        bounds = zip(model.features, cells, model.low, model.high, strict=True)
+        for name, cell, low, high in bounds:
+            if cell == "" and empty:
+                continue
+            if not NUMBER.fullmatch(cell):
+                expected = "a finite decimal number such as -1.25e-3"
+                raise Malformed("number", row, name, repr(cell), expected)
+            if not low <= float(cell) <= high:
+                expected = f"a reading from {low:.9g} to {high:.9g}"
+                raise Malformed("range", row, name, cell, expected)
+        if (lacking := cells.count("")) > MISSING * len(cells):
+            found = f"{lacking} of {len(cells)} readings empty"
+            raise Malformed("missing", row, None, found, f"at most {100 * MISSING:g} %")

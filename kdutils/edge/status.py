@@ -148,20 +148,12 @@ class Status:
     def health(self) -> str:
         """JSON for a person or a supervisor: alive means `time` is recent."""
         troubles = self.troubles | self._standing()
-        first = dict(list(troubles.items())[:20])
-        record = {
-            "ok": not troubles,
-            "time": time.time(),
-            "started": self.started,
-            "pid": os.getpid(),
-            "bundle": self.digest,
-            "waiting": self.waiting,
-            "oldest_waiting_s": round(self.oldest, 1),
-            "ignored_names": self.ignored,
-            "free_bytes": self._free()[0],
-            "counts": dict(sorted(self.counts.items())),
-            "troubles": first,
-        }
+        record = {"ok": not troubles, "time": time.time(), "started": self.started}
+        record |= {"pid": os.getpid(), "bundle": self.digest, "waiting": self.waiting}
+        record |= {"oldest_waiting_s": round(self.oldest, 1)}
+        record |= {"ignored_names": self.ignored, "free_bytes": self._free()[0]}
+        record |= {"counts": dict(sorted(self.counts.items()))}
+        record["troubles"] = dict(list(troubles.items())[:20])
         return json.dumps(record, indent=1) + "\n"
 
     def _standing(self) -> dict[str, str]:

@@ -95,15 +95,12 @@ class Line:
 
 def run(bundle: str, folder: Path, *, files, kills, seed=0, user=0, other="") -> dict:
     """Write, kill, drain, compare. `wrong` lists what differs, at most 20 sentences."""
-    rng, inbox, outbox = (
-        np.random.default_rng(seed),
-        folder / "inbox",
-        folder / "outbox",
-    )
+    rng = np.random.default_rng(seed)
+    inbox, outbox, served = (folder / name for name in ("inbox", "outbox", "served"))
     for place in (inbox, outbox):
         place.mkdir(parents=True)
         os.chown(place, user or -1, -1)
-    served, paths = folder / "served", [bundle, *[other] * bool(other)]
+    paths = [bundle, *[other] * bool(other)]
     served.write_bytes(Path(bundle).read_bytes())
     student, *others = [model.load(path) for path in paths]
     how = {"files": files, "rows": 1, "rate": 0, "garbage": 0.09, "crash": 0.01}
@@ -113,16 +110,11 @@ def run(bundle: str, folder: Path, *, files, kills, seed=0, user=0, other="") ->
     wrong += compare(student, lots, outbox, folder, *others) + line.check(outbox)
     names = os.listdir(outbox / "verdicts")
     judged = [sum(one.key[:12] in n for n in names) for one in (student, *others)]
-    return {
-        "files": files,
-        "malformed": sum(lot.kind != "good" for lot in lots),
-        "kills": kills + 1,
-        "verdicts of each bundle": judged,
-        "rows appended": len(line.ids),
-        "rotated": line.rotated,
-        "seconds": round(time.time() - began, 1),
-        "wrong": wrong[:20],
-    }
+    bad = sum(lot.kind != "good" for lot in lots)
+    found = {"files": files, "malformed": bad, "kills": kills + 1}
+    found |= {"verdicts of each bundle": judged, "rows appended": len(line.ids)}
+    found |= {"rotated": line.rotated, "seconds": round(time.time() - began, 1)}
+    return found | {"wrong": wrong[:20]}
 
 
 def shift(

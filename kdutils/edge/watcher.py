@@ -148,15 +148,15 @@ class Judged(NamedTuple):
 class Watcher:
     """Serves one bundle to one inbox.
 
-    settle, patience, age: seconds, see `claim`; empty: an empty cell is a test that was
+    settle, patience, min_age: seconds, see `claim`; empty: an empty cell is a test that was
     not run; growing: objects with `name`, `step()` for files that are appended to;
     reload: gives the model that the bundle's file now holds; marker: a lot is whole
-    once a file of its name and this ending lies beside it; keep: days that lots and
-    verdicts are kept, None for ever.
+    once a file of its name and this ending lies beside it; keep_days: of lots and
+    verdicts, None for ever.
     """
 
-    settle, patience, age, empty, marker = 2.0, 10.0, 0.0, False, ""
-    keep, limits, growing, reload = None, Limits(), (), None
+    settle, patience, min_age, empty, marker = 2.0, 10.0, 0.0, False, ""
+    keep_days, limits, growing, reload = None, Limits(), (), None
 
     def __init__(self, model, inbox, outbox, status, alarm, **chosen):
         self.model, self.status, self.alarm = model, status, alarm
@@ -207,14 +207,16 @@ class Watcher:
         self.status.show(now=True)
 
     def _retire(self) -> None:
-        """Once an hour, remove what is older than `keep` days."""
-        if self.keep is None or monotonic() < self.retired + HOUR:
+        """Once an hour, remove what is older than `keep_days`."""
+        if self.keep_days is None or monotonic() < self.retired + HOUR:
             return
         self.retired = monotonic()
         current = {one.verdicts.name for one in self.growing if one.state}
-        count = verdicts.retire(self.outbox, self.keep, current)
+        count = verdicts.retire(self.outbox, self.keep_days, current)
         if count:
-            self.status.line(f"removed {count} files older than {self.keep:g} days")
+            self.status.line(
+                f"removed {count} files older than {self.keep_days:g} days"
+            )
 
     def scan(self) -> int:
         """Settle everything that is due; returns the number of lots settled."""
@@ -313,7 +315,7 @@ class Watcher:
         event = None
         if folder == self.inbox:
             work = self.outbox / "work"
-            claim.take(folder / name, work, self.settle, self.patience, self.age)
+            claim.take(folder / name, work, self.settle, self.patience, self.min_age)
             if self.marker:
                 (folder / f"{name}{self.marker}").unlink(missing_ok=True)
             event = self.alarm.closed(name)
@@ -398,16 +400,8 @@ class Watcher:
         Only where leases are missing can that happen.
         """
         for place, (name, digest, stamp, until) in list(self.archived.items()):
-            try:
-                fd = claim.opened(place)
-            except (OSError, Malformed):
-                del self.archived[place]
-                continue
-            try:
-                now = claim.stamp(fd)
-            finally:
-                os.close(fd)
-            if now != stamp:
+            now = claim.stamp(place) if place.exists() else None
+            if now not in (None, stamp):
                 found = f"{now[1]:,} bytes, {stamp[1]:,} of them judged"
                 wrong = Malformed("late", None, None, found, "no writer any more")
                 reason = verdicts.kept(digest, name) + verdicts.REASON
