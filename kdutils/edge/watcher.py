@@ -148,7 +148,7 @@ class Judged(NamedTuple):
 class Watcher:
     """Serves one bundle to one inbox.
 
-    settle, patience, min_age: seconds, see `claim`; empty: an empty cell is a test that was
+    settle, patience, min_age: seconds, see `claim`; empty: a cell may be a test that was
     not run; growing: objects with `name`, `step()` for files that are appended to;
     reload: gives the model that the bundle's file now holds; marker: a lot is whole
     once a file of its name and this ending lies beside it; keep_days: of lots and
