@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from toy_edge import HEADER, Place
 
-from kdutils.deploy import bundle
+from kdutils.deploy import bundle, drift
 from kdutils.deploy.prepare import Prepare
-from kdutils.edge import drift, model
+from kdutils.edge import model
 
 NAMES = tuple(f"reading {i}" for i in range(28))
 LIMIT = 0.25
@@ -32,8 +32,8 @@ def known():
     X = devices(rng, 6000)
     prepare = Prepare.fit(X, (rng.random(6000) < 0.5).astype(float), NAMES)
     kept = np.rint(255 * bundle.shares((X - prepare.center) * prepare.scale)) / 255
-    made = SimpleNamespace(prepare=prepare, shares=kept, threshold=0.0)
-    return SimpleNamespace(features=NAMES, bundle=made), np.nanstd(X, axis=0)
+    made = {"prepare": prepare, "shares": kept, "threshold": 0.0, "features": NAMES}
+    return SimpleNamespace(**made), np.nanstd(X, axis=0)
 
 
 @pytest.mark.parametrize("seed", range(5))

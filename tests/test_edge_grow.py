@@ -337,7 +337,11 @@ def test_a_line_of_verdicts_that_is_none_is_named(place, tmp_path, path):
 
 def test_many_rows_are_remembered_in_no_time(path):
     rows = growing.Rows(model.load(path), NAME)
-    start = time.perf_counter()
+    took = []
     for first in range(0, 200_000, 1000):
-        rows.remember([f"u{number}" for number in range(first, first + 1000)])
-    assert time.perf_counter() - start < 2 and len(rows.seen) == growing.REMEMBERED
+        ids = [f"u{number}" for number in range(first, first + 1000)]
+        start = time.perf_counter()
+        rows.remember(ids)
+        took.append(time.perf_counter() - start)
+    assert len(rows.seen) == growing.REMEMBERED
+    assert np.median(took[-100:]) < 10 * np.median(took[:40]), "no worse for many"

@@ -80,13 +80,13 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("watch", help=about.split(".")[0], description=about)
     other = commands.add_parser("simulate", help="write lots as a tester would")
     again = commands.add_parser("requeue", help="bring refused lots back to the inbox")
-    again.add_argument("--inbox", required=True, type=Path)
     again.add_argument("--outbox", required=True, type=Path)
     kinds = "only those that were refused for this, such as range (default: all)"
     again.add_argument("--kind", default="", help=kinds)
+    for command in (one, other, again):
+        command.add_argument("--inbox", required=True, type=Path)
     for command in (one, other):
         command.add_argument("--bundle", required=True, help="a student to serve")
-        command.add_argument("--inbox", required=True, type=Path)
         named = "the column that names the unit (default: id)"
         command.add_argument("--id", default="id", metavar="NAME", help=named)
     one.add_argument("--config", metavar="FILE", help="options as TOML, ruled by these")

@@ -72,8 +72,7 @@ class Rows:
 
     def cut_short(self, rest: bytes, at: int) -> bytes:
         """The refusal of a last line that will not be ended any more."""
-        found = f"{len(rest)} bytes without a line end"
-        row = self.count + 1
+        found, row = f"{len(rest)} bytes without a line end", self.count + 1
         wrong = Malformed("short", row, None, found, "a whole last line")
         return self._refuse(rest, at, wrong)
 
@@ -109,7 +108,6 @@ class Growing:
         self.empty, self.settle = how.get("empty", False), how.get("settle", 2.0)
         self.state: dict | None = None
         self.fd, self.end, self.form, self.ours = None, 0, None, True
-        self.rows = Rows(model, name, empty=self.empty)
 
     def owns(self, name: str) -> bool:
         """Whether a name of the inbox is the file or one rotated away: NAME.1, NAME-a.
@@ -161,8 +159,6 @@ class Growing:
             os.close(self.fd)
         self.fd = None
 
-    # --- which file ------------------------------------------------------------------
-
     def _open(self) -> bool:
         """Go on with the file of the saved state, or begin; False if there is none."""
         path = self.outbox / "state" / f"{self.name}.json"
@@ -189,7 +185,9 @@ class Growing:
                     fd = claim.opened(self.inbox / name)
                     age = (name == self.name, os.fstat(fd).st_mtime_ns, name)
                     found[age] = fd
-        best = min((age for age in found if not self._known(found[age])), default=None)
+        read = self.state["finished"] if self.state else []
+        new = [age for age, fd in found.items() if _signature(fd) not in read]
+        best = min(new, default=None)
         for age, fd in found.items():
             if self.state is not None and _inode(fd) == self.state["inode"]:
                 best = age
@@ -197,10 +195,6 @@ class Growing:
         for fd in found.values():
             os.close(fd)
         return chosen
-
-    def _known(self, fd: int) -> bool:
-        """Whether a file was read to its end and rotated away."""
-        return self.state is not None and _signature(fd) in self.state["finished"]
 
     def _begin(self, fd: int, start: int = 0) -> None:
         """A new generation, read from byte `start`."""
@@ -234,8 +228,6 @@ class Growing:
             return False
         other = [now.st_dev, now.st_ino] != _inode(self.fd)
         return other and claim.unwritten(self.fd, self.settle)
-
-    # --- what it says ----------------------------------------------------------------
 
     @property
     def verdicts(self) -> Path:
@@ -281,7 +273,8 @@ class Growing:
     def _publish(self, content: bytes, end: int) -> None:
         if self.state["head"] is None:
             self.state["head"] = _head(self.fd, min(end, HEAD))
-            self._save()
+            saved = json.dumps(self.state).encode()
+            verdicts.replace(self.outbox, "state", f"{self.name}.json", saved)
         if content:
             verdicts.extend(self.verdicts, COLUMNS, content)
         self.end = end
@@ -296,10 +289,6 @@ class Growing:
             self._tell(rows, self.rows.fails)
         self.state["finished"].append(_signature(self.fd))
         self.state["inode"] = None
-
-    def _save(self) -> None:
-        content = json.dumps(self.state).encode()
-        verdicts.replace(self.outbox, "state", f"{self.name}.json", content)
 
     def _resume(self) -> None:
         """Take the offset from the verdicts; a torn last line never was a verdict."""
@@ -319,11 +308,10 @@ class Growing:
             self.ours = names == wanted
             for place, row in enumerate(lines, 2):
                 if len(row) != len(names) or not row[0].isdecimal():
-                    raise OSError(
-                        errno.EINVAL,
-                        f"line {place} of {self.verdicts} is no verdict of "
-                        f"{self.name}: expected {','.join(names)}; mend it, "
-                        "or move the file away to judge the rows anew",
+                    raise _damaged(
+                        f"line {place} of {self.verdicts}",
+                        f"expected {','.join(names)}; mend it, or move the file away, "
+                        "and the rows are judged anew",
                     )
                 self.end = int(row[0])
                 self.rows.remember([row[1]])
@@ -339,10 +327,11 @@ def _state(path: Path) -> dict:
         found = json.loads(path.read_text())
         if {*found} == {"generation", "finished", "inode", "model", "start", "head"}:
             return found
-    raise OSError(
-        errno.EINVAL,
-        f"{path} is damaged: remove it, and the rows that are there are judged anew",
-    )
+    raise _damaged(f"{path}", "remove it, and the rows are judged anew")
+
+
+def _damaged(what: str, then: str) -> OSError:
+    return OSError(errno.EINVAL, f"{what} is damaged: {then}")
 
 
 def _inode(fd: int) -> list[int]:

@@ -105,10 +105,7 @@ def judge(fd: int, model, limits: Limits, *, empty=False, name: str = "") -> Lot
 
 
 def lines(ids, scores, fails, classes, trace: str) -> bytes:
-    """Rows of a verdict: `verdicts.COLUMNS`, nine digits, which float32 survives.
-
-    trace: what `verdicts.trace` gives for all of them.
-    """
+    """Rows of a verdict, with its `verdicts.trace`; nine digits, as float32 needs."""
     ends = [f"{word},{trace}\n" for word in classes]
     cells = zip(ids, scores.tolist(), [ends[f] for f in fails.tolist()], strict=True)
     return "".join(["%s,%.9g,%s" % row for row in cells]).encode()  # noqa: UP031
@@ -193,10 +190,7 @@ class Form(NamedTuple):
     places: tuple[int, ...] = ()
 
     def plain(self, lines: list[str], first: int) -> tuple[list[str], Malformed | None]:
-        """The id and the readings of each line, up to the first without such cells.
-
-        And what is wrong with that one, or None.
-        """
+        """The id and the readings of each line, up to the first that is wrong; why."""
         if not self.places:
             return lines, None
         picked, pick = [], itemgetter(*self.places)
@@ -294,10 +288,7 @@ def _fast(lines, model, seen, empty, crlf):
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a row, quotes and all; none if a quote is not one of a whole cell.
-
-    A comma inside quotes becomes a space.
-    """
+    """The cells of a row, commas in quotes as spaces; none if a quote is stray."""
     if '"' not in line:
         return line.split(",")
     parts = line.split('"')

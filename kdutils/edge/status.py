@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from kdutils.deploy.bundle import BundleError
+from kdutils.deploy.drift import Drift
 from kdutils.edge import verdicts
-from kdutils.edge.drift import Drift
 
 WORDS = ("pass", "fail")
 PARTS = ("event", "read", "parse", "model", "publish")
@@ -49,9 +49,9 @@ class Status:
         self.started, self.shown = time.time(), 0.0
         self.buckets: Counter = Counter()
         self.lines: queue.Queue = queue.Queue(1000)
-        self.writer = threading.Thread(target=self._work, daemon=True)
-        self.writer = self.writer if threaded else None
-        if self.writer is not None:
+        self.writer = None
+        if threaded:
+            self.writer = threading.Thread(target=self._work, daemon=True)
             self.writer.start()
 
     def serve(self, model) -> None:
@@ -61,7 +61,7 @@ class Status:
             known = f"expected readings of bundle {model.digest[:12]} only"
             raise BundleError(f"the shadow reads {min(more)!r}, {known}")
         self.names = model.features
-        self.digest, self.drift = model.digest, Drift(model, self.limit)
+        self.digest, self.drift = model.digest, Drift(model.bundle, self.limit)
 
     def seen(self, judged: list[tuple]) -> None:
         """Readings and logits whose verdicts are published, for `Drift.add`."""
@@ -82,9 +82,7 @@ class Status:
     def verdict(self, name: str, lot, seconds: Counter) -> None:
         """A lot was judged; seconds by part, from the event to the durable verdict."""
         self.seen(lot.seen)
-        self.counts["verdicts"] += 1
-        self.counts["rows"] += lot.rows
-        self.counts["fails"] += lot.fails
+        self.counts.update(verdicts=1, rows=lot.rows, fails=lot.fails)
         total = self._spent(seconds)
         parts = " ".join(f"{part} {1e3 * seconds[part]:.2f}" for part in PARTS)
         self.line(
@@ -95,8 +93,7 @@ class Status:
     def grown(self, name: str, rows: int, fails: int, end: int, seen: list) -> None:
         """Rows of a growing file were judged, up to byte `end`."""
         self.seen(seen)
-        self.counts["rows"] += rows
-        self.counts["fails"] += fails
+        self.counts.update(rows=rows, fails=fails)
         self.line(f"grown {json.dumps(name)} rows {rows} fails {fails} end {end}")
 
     def refused(self, name: str, wrong, digest: str) -> None:
@@ -140,10 +137,8 @@ class Status:
 
     def short(self) -> str:
         """What was counted, in a line."""
-        refused = sum(self.counts[k] for k in self.counts if k.startswith("refused"))
-        text = " ".join(f"{self.counts[k]} {k}," for k in ("verdicts", "rows", "fails"))
-        text += f" {refused} refused, {self.waiting} waiting"
-        return text + (f", {len(self.troubles)} in trouble" if self.troubles else "")
+        counted = [f"{count} {what}" for what, count in sorted(self.counts.items())]
+        return ", ".join([*counted, f"{len(self.troubles)} in trouble"])
 
     def health(self) -> str:
         """JSON for a person or a supervisor: alive means `time` is recent."""

@@ -33,10 +33,7 @@ QUIET = 0.1  # seconds after which a file counts as closed where there are no le
 
 
 def start(bundle: str, inbox: Path, outbox: Path, *options: str, user: int = 0) -> int:
-    """Fork a watcher that logs beside the outbox; returns its process id.
-
-    user: whose process it is, 0 for ours.
-    """
+    """Fork a watcher, a user's or ours, that logs beside the outbox; its process id."""
     child = os.fork()
     if child:
         return child
@@ -117,9 +114,7 @@ def run(bundle: str, folder: Path, *, files, kills, seed=0, user=0, other="") ->
     return found | {"wrong": wrong[:20]}
 
 
-def shift(
-    bundle: str, outbox: Path, lots, line: Line, kills: int, user=0, paths=()
-) -> list[str]:
+def shift(bundle, outbox: Path, lots, line, kills: int, user=0, paths=()) -> list[str]:
     """Write lots and rows while one watcher after another dies; `drain` the rest.
 
     The line's generator says when each of the `kills` watchers dies, and how many rows

@@ -113,10 +113,7 @@ class Alarm:
 
 
 class Retries(dict):
-    """What failed -> when to try it again (monotonic), and the pause before.
-
-    After .25 s, then twice as long, at most 30 s.
-    """
+    """What failed -> when to try it again (monotonic), the pause: .25 to 30 s."""
 
     def due(self, name: str) -> bool:
         """Whether a name may be tried now."""
@@ -148,11 +145,10 @@ class Judged(NamedTuple):
 class Watcher:
     """Serves one bundle to one inbox.
 
-    settle, patience, min_age: seconds, see `claim`; empty: a cell may be a test that was
-    not run; growing: objects with `name`, `step()` for files that are appended to;
-    reload: gives the model that the bundle's file now holds; marker: a lot is whole
-    once a file of its name and this ending lies beside it; keep_days: of lots and
-    verdicts, None for ever.
+    settle, patience, min_age: seconds, see `claim`; empty: a cell may be empty;
+    growing: objects with `name`, `step()` for files that are appended to; reload: gives
+    the model that the bundle's file now holds; marker: a lot is whole once a file of
+    its name and this ending lies beside it; keep_days: of lots, None for ever.
     """
 
     settle, patience, min_age, empty, marker = 2.0, 10.0, 0.0, False, ""

@@ -1,4 +1,4 @@
-"""edge.drift: whether devices still look like those that the student learned from.
+"""drift: whether devices still look like those that the student learned from.
 
 PSI, the population stability index of a reading: the sum over four ranges of (share -
 share in training) * log(share / share in training). 0: nothing changed; above .25, by
@@ -21,12 +21,12 @@ SCORES = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)  # above the threshol
 class Drift:
     """The last 400 devices against the bundle's training rows.
 
-    limit: of PSI, for `alarm`. psi: float64 (d,), NaN before 400 devices and where the
-    bundle keeps no shares of its training rows.
+    bundle: a table's student; limit: of PSI, for `alarm`. psi: float64 (d,), NaN before
+    400 devices and where the bundle keeps no shares of its training rows.
     """
 
-    def __init__(self, model, limit: float = float("inf")):
-        self.names, self.limit, self.bundle = model.features, limit, model.bundle
+    def __init__(self, bundle, limit: float = float("inf")):
+        self.names, self.limit, self.bundle = bundle.features, limit, bundle
         self.count = self.due = 0
         self.missing, self.clipped, psi = np.zeros((3, len(self.names)))
         self.rows, self.scores = np.empty((0, len(psi)), "f4"), np.empty(0, "f4")
@@ -56,7 +56,7 @@ class Drift:
         return f"{name!r} has PSI {psi.max():.2f} {at}, expected <= {self.limit:g}"
 
     def metrics(self) -> list[tuple[str, str, dict[str, float]]]:
-        """Name, kind and values by label, as `Status.prom` wants them."""
+        """Prometheus' name and kind, and values by label."""
         labels = [
             f"{{reading={json.dumps(n, ensure_ascii=False)}}}" for n in self.names
         ]
