@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from toy_edge import QUOTED, lot, save
 
-from kdutils.deploy import readings
+from kdutils.deploy import bundle, readings
 from kdutils.edge import __main__ as command
-from kdutils.edge import model, simulate, status, watcher
+from kdutils.edge import model, simulate, status, torture, watcher
 
 ROOT = Path(__file__).parents[1]
 DEVICE = """
@@ -217,6 +217,25 @@ def test_what_cannot_be_served_is_said_in_one_sentence(tmp_path, path, capsys):
     with pytest.raises(SystemExit):
         command.main(["watch", "--help"])
     assert readings.RULE in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("user", [0, 65534], ids=["leases", "no leases"])
+def test_kills_with_reloads_and_a_shadow_lose_and_double_nothing(
+    tmp_path, path, capsys, user
+):
+    if user and os.geteuid():
+        pytest.skip("only root can become another user")
+    plain = model.load(path).bundle
+    other = tmp_path / "other.kdb"
+    own = plain.student, plain.prepare, 1.5, plain.schema
+    other.write_bytes(bundle.packed(*own))
+    words = {"bundle": path, "other": other, "files": 40, "kills": 5, "user": user}
+    arguments = [str(word) for k, v in words.items() for word in (f"--{k}", v)]
+    assert torture.main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["wrong"] == [] and found["kills"] == 6
+    judged = found["verdicts of each bundle"]
+    assert sum(judged) == 40 - found["malformed"] and found["began to watch"] >= 1
 
 
 def test_options_may_stand_in_a_file_which_the_command_line_overrules(tmp_path):

@@ -46,7 +46,7 @@ def start(bundle: str, inbox: Path, outbox: Path, *options: str, user: int = 0) 
                 os.setgroups([])
                 os.setgid(user)
                 os.setuid(user)
-                options += ("--settle", str(QUIET))
+                options = (*options, "--settle", str(QUIET))
             folders = ["--inbox", str(inbox), "--outbox", str(outbox)]
             arguments = ["watch", "--bundle", bundle, *folders, *options]
             code = command.main([*arguments, "--patience", "0.2", "--grow", GROWING])
@@ -97,8 +97,10 @@ def run(bundle: str, folder: Path, *, files, kills, seed=0, user=0, other="") ->
     for place in (inbox, outbox):
         place.mkdir(parents=True)
         os.chown(place, user or -1, -1)
-    paths = [bundle, *[other] * bool(other)]
-    served.write_bytes(Path(bundle).read_bytes())
+    paths = [folder / f"bundle-{number}" for number in range(1 + bool(other))]
+    for path, file in zip(paths, (bundle, other), strict=False):
+        path.write_bytes(Path(file).read_bytes())
+    served.write_bytes(paths[0].read_bytes())
     student, *others = [model.load(path) for path in paths]
     how = {"files": files, "rows": 1, "rate": 0, "garbage": 0.09, "crash": 0.01}
     lots = list(simulate.lots(student, seed=seed, **how))
@@ -107,11 +109,12 @@ def run(bundle: str, folder: Path, *, files, kills, seed=0, user=0, other="") ->
     wrong += compare(student, lots, outbox, folder, *others) + line.check(outbox)
     names = os.listdir(outbox / "verdicts")
     judged = [sum(one.key[:12] in n for n in names) for one in (student, *others)]
-    bad = sum(lot.kind != "good" for lot in lots)
-    found = {"files": files, "malformed": bad, "kills": kills + 1}
+    found = {"files": files, "kills": kills + 1}
+    found["malformed"] = sum(lot.kind != "good" for lot in lots)
     found |= {"verdicts of each bundle": judged, "rows appended": len(line.ids)}
     found |= {"rotated": line.rotated, "seconds": round(time.time() - began, 1)}
-    return found | {"wrong": wrong[:20]}
+    began = Path(f"{outbox}.log").read_text().count(" watching ")
+    return found | {"began to watch": began, "wrong": wrong[:20]}
 
 
 def shift(bundle, outbox: Path, lots, line, kills: int, user=0, paths=()) -> list[str]:
@@ -120,7 +123,7 @@ def shift(bundle, outbox: Path, lots, line, kills: int, user=0, paths=()) -> lis
     The line's generator says when each of the `kills` watchers dies, and how many rows
     are appended meanwhile. paths: whose content the bundle's file has in turn.
     """
-    options = ("--timer", *(("--shadow", paths[1]) if paths[1:] else ()))
+    options = ["--timer", *(("--shadow", str(paths[1])) if paths[1:] else ())]
     inbox, rng = line.path.parent, line.rng
     cuts = np.sort(rng.integers(0, len(lots) + 1, kills - 1))
     for turn, part in enumerate(np.split(np.arange(len(lots)), cuts)):
@@ -131,7 +134,7 @@ def shift(bundle, outbox: Path, lots, line, kills: int, user=0, paths=()) -> lis
         line.add(int(rng.integers(1, 4)))
         time.sleep(max(0.0, until - time.monotonic()) / 2)
         if paths[1:]:
-            Path(f"{bundle}.part").write_bytes(Path(paths[turn % 2]).read_bytes())
+            Path(f"{bundle}.part").write_bytes(paths[turn % 2].read_bytes())
             os.replace(f"{bundle}.part", bundle)
             os.kill(child, signal.SIGHUP)  # dies of it where it has only begun
         time.sleep(max(0.0, until - time.monotonic()))
@@ -212,10 +215,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--other", default="")
     how = vars(parser.parse_args(arguments))
-    bundle = how.pop("bundle")
     with tempfile.TemporaryDirectory(dir=how.pop("folder")) as folder:
         os.chmod(folder, 0o755)
-        found = run(bundle, Path(folder), **how)
+        found = run(how.pop("bundle"), Path(folder), **how)
     print(json.dumps(found, indent=1))
     return 1 if found["wrong"] else 0
 
