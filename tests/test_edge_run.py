@@ -359,7 +359,7 @@ def test_a_rename_out_of_the_inbox_delays_no_later_event(tmp_path, monkeypatch):
 def test_status_is_prometheus_text_and_json(tmp_path, path):
     shown = status.Status(tmp_path, "f" * 64)
     shown.serve(model.load(path))
-    made = type("Lot", (), {"rows": 3, "fails": 1, "digest": "a" * 64, "seen": []})
+    made = type("Lot", (), {"rows": 3, "fails": 1, "digest": "a" * 64, "judged": []})
     shown.verdict("x", made, status.Counter({"read": 0.003, "publish": 0.001}))
     shown.trouble("x", OSError(28, "No space left on device"), 0.5)
     shown.show(now=True)

@@ -306,7 +306,7 @@ def test_what_a_killed_run_left_in_work_is_done_first(place, tmp_path, path):
 
 
 def test_verdicts_that_wait_share_one_fsync_of_their_folder(place, monkeypatch):
-    monkeypatch.setattr(watcher, "TOGETHER", 4)
+    monkeypatch.setattr(watcher, "BATCH", 4)
     for number in range(10):
         place.drop(f"{number}.csv", lot(f"{number},2,3"))
     synced, sync, link = [], verdicts.sync, os.link
@@ -328,7 +328,7 @@ def test_verdicts_that_wait_share_one_fsync_of_their_folder(place, monkeypatch):
 def test_a_new_lot_waits_for_no_backlog_and_the_backlog_for_no_new_lot(
     place, monkeypatch
 ):
-    monkeypatch.setattr(watcher, "TOGETHER", 4)
+    monkeypatch.setattr(watcher, "BATCH", 4)
     monkeypatch.setattr(watcher, "PASS", 0.0)
     monkeypatch.setattr(watcher, "SHARE", 0.0)
     for number in range(40):
@@ -377,15 +377,15 @@ def test_a_step_of_the_clock_back_holds_nothing_up_and_loses_nothing(
 def test_of_a_batch_only_the_lot_that_changed_is_read_again(place, monkeypatch):
     for name in "abc":
         place.drop(f"{name}.csv", lot(f"{ord(name)},2,3"))
-    durable = verdicts.durable
+    fsync_all = verdicts.fsync_all
 
     def late(fds):
-        monkeypatch.setattr(verdicts, "durable", durable)
+        monkeypatch.setattr(verdicts, "fsync_all", fsync_all)
         with open(place.outbox / "work" / "b.csv", "ab") as writer:
             writer.write(b"r2,1,2,3\n")
-        durable(fds)
+        fsync_all(fds)
 
-    monkeypatch.setattr(verdicts, "durable", late)
+    monkeypatch.setattr(verdicts, "fsync_all", late)
     assert place.watcher.scan() == 2 and place.names("work") == ["b.csv"]
     assert place.watcher.scan() == 1 and place.counts() == (3, 3, 0)
     assert "rows 2" in place.log.getvalue()
@@ -404,9 +404,9 @@ def test_what_is_older_than_its_days_is_removed_but_not_how_far_a_file_was_read(
     time.sleep(1.3)
     for name, content in (("new.csv", lot("2,2,3")), ("bad2.csv", b"junk 2\n")):
         place.drop(name, content)
-        place.watcher.retired -= watcher.HOUR
+        place.watcher.removed -= watcher.HOUR
         place.watcher.scan()
-    place.watcher.retired -= watcher.HOUR
+    place.watcher.removed -= watcher.HOUR
     place.watcher.scan()
     assert place.counts() == (2, 1, 1) and "removed" in place.log.getvalue()
     assert place.names("done")[0].endswith("-new.csv")
@@ -671,7 +671,7 @@ def test_a_new_model_without_a_stop(place, tmp_path, path):
     place.drop("a.csv", lot("1,2,3"))
     place.watcher.scan()
     place.drop("b.csv", lot("4,5,6"))
-    place.watcher.ask()
+    place.watcher.reload_next()
     assert place.watcher.scan() == 0  # the model first
     place.watcher._renew()
     assert place.watcher.scan() == 1
@@ -685,7 +685,7 @@ def test_a_new_model_without_a_stop(place, tmp_path, path):
         raise bundle.BundleError("it is damaged")
 
     place.watcher.reload = refused
-    place.watcher.ask()
+    place.watcher.reload_next()
     place.watcher._renew()
     assert place.watcher.model is new
     assert json.loads(place.status.health())["troubles"] == {"bundle": "it is damaged"}

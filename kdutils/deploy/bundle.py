@@ -64,7 +64,7 @@ from kdutils.deploy.runtime import SCALES, Int8, Step
 TABLES = "words", "grams"  # the first step of a net of sentences
 MOST_WORDS = 500  # of a sentence
 GOLDEN = "one", "not a good film .", "it 's a good , warm film", "bad and dull !"
-FORMAT, ROWS, MORE = "kdb 2", 4, 1024
+FORMAT, ROWS, CHECKED = "kdb 2", 4, 1024
 LARGEST = 1 << 26  # bytes of a file, and numbers that a step of a net may need at once
 FINITE = "scalars", "scale", "b1", "w2", "W1"
 NARROW = 2.0**-14, 65504.0  # the numbers that float16 holds to 11 bits
@@ -347,7 +347,7 @@ def check(loaded: Bundle) -> str:
     """
     (low, high), prepare = loaded.ranges.T, loaded.prepare
     own = low, prepare.center, high, prepare.scale
-    logits = loaded.score(golden(*own, MORE))
+    logits = loaded.score(golden(*own, CHECKED))
     words = [loaded.classes[fail] for fail in (logits > loaded.threshold).tolist()]
     numbers = [np.asarray(a, "<f4").tobytes() for a in (*own, logits)]
     return f"{zlib.crc32(b''.join([*numbers, _line(words).encode()])):08x}"

@@ -145,7 +145,7 @@ def watch(chosen) -> int:
     watcher = Watcher(student, inbox, outbox, status, alarm, **how)
     signal.signal(signal.SIGTERM, watcher.stop)
     signal.signal(signal.SIGINT, watcher.stop)
-    signal.signal(signal.SIGHUP, watcher.ask)
+    signal.signal(signal.SIGHUP, watcher.reload_next)
     events = "a timer" if alarm.observer is None else "watchdog and a timer"
     status.line(f"watching {inbox} with {events}, bundle {student.digest[:12]}")
     if not leases:

@@ -19,7 +19,7 @@ from pathlib import Path
 from kdutils.edge.reader import Malformed
 
 UNFINISHED = (".part", ".tmp", ".partial", ".swp", "~")
-TO_COME: dict[tuple, float] = {}  # files of a time to come, when they were first seen
+FUTURE: dict[tuple, float] = {}  # files of a time to come, when they were first seen
 SPECIAL = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a folder",
@@ -106,9 +106,9 @@ def quiet(fd: int) -> float:
     age = time.time() - seen.st_ctime
     if age >= 0:
         return age
-    if len(TO_COME) > 10_000:
-        TO_COME.clear()
-    return now - TO_COME.setdefault((seen.st_dev, seen.st_ino, seen.st_ctime_ns), now)
+    if len(FUTURE) > 10_000:
+        FUTURE.clear()
+    return now - FUTURE.setdefault((seen.st_dev, seen.st_ino, seen.st_ctime_ns), now)
 
 
 def written(fd: int) -> float:

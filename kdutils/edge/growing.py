@@ -107,7 +107,7 @@ class Growing:
         self.model, self.status = model, status
         self.empty, self.settle = how.get("empty", False), how.get("settle", 2.0)
         self.state: dict | None = None
-        self.fd, self.end, self.form, self.ours = None, 0, None, True
+        self.fd, self.end, self.form, self.same_columns = None, 0, None, True
 
     def owns(self, name: str) -> bool:
         """Whether a name of the inbox is the file or one rotated away: NAME.1, NAME-a.
@@ -172,7 +172,7 @@ class Growing:
             return True
         self.fd = fd
         self._resume()
-        if self.state["model"] != self.model.key or not self.ours:
+        if self.state["model"] != self.model.key or not self.same_columns:
             self._begin(os.dup(fd), self.end)
         return True
 
@@ -292,7 +292,7 @@ class Growing:
 
     def _resume(self) -> None:
         """Take the offset from the verdicts; a torn last line never was a verdict."""
-        self.end, self.form, self.ours = self.state["start"], None, True
+        self.end, self.form, self.same_columns = self.state["start"], None, True
         self.rows = Rows(self.model, self.name, empty=self.empty)
         if not self.verdicts.exists():
             return
@@ -305,7 +305,7 @@ class Growing:
         with open(self.verdicts, encoding="utf-8", newline="") as file:
             lines = csv.reader(file)
             names = next(lines, wanted := COLUMNS.decode().strip().split(","))
-            self.ours = names == wanted
+            self.same_columns = names == wanted
             for place, row in enumerate(lines, 2):
                 if len(row) != len(names) or not row[0].isdecimal():
                     raise _damaged(

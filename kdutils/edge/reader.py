@@ -69,7 +69,7 @@ class Limits:
 class Lot:
     """What came of a file: its digest, and verdicts as CSV or what is wrong.
 
-    seconds: spent in `read` (with hashing), `parse` and `model`; seen: readings and
+    seconds: spent in `read` (with hashing), `parse` and `model`; judged: readings and
     logits, block by block.
     """
 
@@ -79,7 +79,7 @@ class Lot:
     content: bytes = b""
     wrong: Malformed | None = None
     seconds: Counter = field(default_factory=Counter)
-    seen: list[tuple] = field(default_factory=list)
+    judged: list[tuple] = field(default_factory=list)
 
 
 def judge(fd: int, model, limits: Limits, *, empty=False, name: str = "") -> Lot:
@@ -144,7 +144,7 @@ def _check(lot, blocks, model, limits, pieces, empty, trace) -> None:
             ready = perf_counter()
             scores, fails = model.judge(X)
             judged = perf_counter()
-            lot.seen.append((X.astype(np.float32), scores))
+            lot.judged.append((X.astype(np.float32), scores))
             pieces.append(lines(ids, scores, fails, model.classes, trace))
             lot.rows += len(ids)
             lot.fails += int(fails.sum())

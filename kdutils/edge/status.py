@@ -63,7 +63,7 @@ class Status:
         self.names = model.features
         self.digest, self.drift = model.digest, Drift(model.bundle, self.limit)
 
-    def seen(self, judged: list[tuple]) -> None:
+    def observe(self, judged: list[tuple]) -> None:
         """Readings and logits whose verdicts are published, for `Drift.add`."""
         before, at = self.drift.alarm(), self.drift.bundle.threshold
         for X, scores in judged:
@@ -81,7 +81,7 @@ class Status:
 
     def verdict(self, name: str, lot, seconds: Counter) -> None:
         """A lot was judged; seconds by part, from the event to the durable verdict."""
-        self.seen(lot.seen)
+        self.observe(lot.judged)
         self.counts.update(verdicts=1, rows=lot.rows, fails=lot.fails)
         total = self._spent(seconds)
         parts = " ".join(f"{part} {1e3 * seconds[part]:.2f}" for part in PARTS)
@@ -92,7 +92,7 @@ class Status:
 
     def grown(self, name: str, rows: int, fails: int, end: int, seen: list) -> None:
         """Rows of a growing file were judged, up to byte `end`."""
-        self.seen(seen)
+        self.observe(seen)
         self.counts.update(rows=rows, fails=fails)
         self.line(f"grown {json.dumps(name)} rows {rows} fails {fails} end {end}")
 

@@ -38,7 +38,7 @@ def sweep(outbox: Path) -> None:
         path.unlink()
 
 
-def retire(outbox: Path, days: float, kept: set[str]) -> int:
+def remove_old(outbox: Path, days: float, kept: set[str]) -> int:
     """Remove lots, reasons and verdicts that were there so many days; how many.
 
     Days before the newest one of a folder, or before now if that is earlier: a clock
@@ -97,7 +97,7 @@ def publish(outbox: Path, folder: str, contents: dict[str, bytes]) -> None:
                     parts[part] = outbox / folder / name
                     fds.append(create(part, content))
                     opened.callback(os.close, fds[-1])
-            durable(fds)
+            fsync_all(fds)
         for part, target in parts.items():
             link(part, target)
     finally:
@@ -107,7 +107,7 @@ def publish(outbox: Path, folder: str, contents: dict[str, bytes]) -> None:
     sync(outbox / folder)
 
 
-def durable(fds: list[int]) -> None:
+def fsync_all(fds: list[int]) -> None:
     """fsync open files; several at once, which a journal commits together."""
     if len(fds) < 2:
         for fd in fds:

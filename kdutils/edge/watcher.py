@@ -25,7 +25,7 @@ LATE = 600.0  # seconds for which a lot in done/ is looked at, where leases are 
 HOUR = 3600.0
 WAKING = ("closed", "moved", "created")
 REMEMBERED = 100_000  # events
-TOGETHER, HELD = 32, 4 << 20  # verdicts that become durable at once, their bytes
+BATCH, BATCH_BYTES = 32, 4 << 20  # verdicts that become durable at once, their bytes
 PASS, SHARE = 0.25, 4  # seconds until the inbox is listed anew; times the listing's
 
 
@@ -159,25 +159,25 @@ class Watcher:
         self.inbox, self.outbox = Path(inbox), Path(outbox)
         for name, value in chosen.items():
             setattr(self, name, value)
-        self.retries, self.stopped, self.retired = Retries(), False, -HOUR
+        self.retries, self.stopped, self.removed = Retries(), False, -HOUR
         self.archived: dict[Path, tuple] = {}  # lots that a writer may still hold
         self.recovered: set[str] | None = None  # lots that a killed run had claimed
         self.since: dict[str, float] = {}  # when each waiting name was first seen
-        self.asked = False  # for another model
-        self.hand: list[Judged] = []
+        self.reloading = False  # for another model
+        self.batch: list[Judged] = []
         status.serve(model)
 
     def stop(self, *_) -> None:
         """End after the file in hand; a signal handler, so it touches no lock."""
         self.stopped = True
 
-    def ask(self, *_) -> None:
+    def reload_next(self, *_) -> None:
         """Take the bundle's new content after the lot in hand; a signal handler too."""
-        self.asked = True
+        self.reloading = True
 
     def _renew(self) -> None:
         """Serve the new model from the next lot on; the old one if it is refused."""
-        self.asked = False
+        self.reloading = False
         try:
             new = self.reload()
             self.status.serve(new)
@@ -194,7 +194,7 @@ class Watcher:
     def run(self) -> None:
         """Scan at each alarm and every half second, until `stop`."""
         while not self.stopped:
-            if self.asked:
+            if self.reloading:
                 self._renew()
             busy = self.scan()
             self.status.show()
@@ -202,13 +202,13 @@ class Watcher:
                 self.alarm.wait(TICK)
         self.status.show(now=True)
 
-    def _retire(self) -> None:
+    def _remove_old(self) -> None:
         """Once an hour, remove what is older than `keep_days`."""
-        if self.keep_days is None or monotonic() < self.retired + HOUR:
+        if self.keep_days is None or monotonic() < self.removed + HOUR:
             return
-        self.retired = monotonic()
+        self.removed = monotonic()
         current = {one.verdicts.name for one in self.growing if one.state}
-        count = verdicts.retire(self.outbox, self.keep_days, current)
+        count = verdicts.remove_old(self.outbox, self.keep_days, current)
         if count:
             self.status.line(
                 f"removed {count} files older than {self.keep_days:g} days"
@@ -232,7 +232,7 @@ class Watcher:
             for one in self.growing:
                 if self.retries.due(one.name) and not self.stopped:
                     settled += self._try(one.name, one.step)
-            self._retire()
+            self._remove_old()
         except (Stalled, OSError) as problem:
             self._release()
             self.recovered = None  # what lies in work/ may have its verdict
@@ -260,13 +260,13 @@ class Watcher:
         settled, now = 0, monotonic()
         until = now + max(PASS, SHARE * (now - began))
         for place, name in enumerate(names):
-            if self.stopped or self.asked:
+            if self.stopped or self.reloading:
                 break
             self.status.waiting = len(names) - place
             if self.retries.due(name):
                 settled += self._try(name, lambda name=name: self._one(folder, name))
-            content = sum(len(one.lot.content) for one in self.hand)
-            if len(self.hand) >= TOGETHER or content > HELD:
+            content = sum(len(one.lot.content) for one in self.batch)
+            if len(self.batch) >= BATCH or content > BATCH_BYTES:
                 settled += self._publish()
                 if monotonic() > until:
                     break
@@ -280,7 +280,7 @@ class Watcher:
 
         A new lot waits for no backlog, and a backlog gets half of the places.
         """
-        if len(names) <= TOGETHER:
+        if len(names) <= BATCH:
             return names
         names = sorted(names, key=lambda name: self.since.get(name, 0.0))
         pairs = zip(names, reversed(names), strict=True)
@@ -337,35 +337,35 @@ class Watcher:
                 lot = reader.judge(fd, self.model, self.limits, **how)
             one = Judged(name, fd, lot, stamp, closed, waited, perf_counter())
             if lot.wrong is None:
-                self.hand.append(one)
+                self.batch.append(one)
                 return 0
-            if not self._kept([one]):
+            if not self._unchanged([one]):
                 raise claim.Busy
             return self._refuse(name, lot.digest, lot.wrong)
         finally:
-            if not self.hand or self.hand[-1].fd != fd:
+            if not self.batch or self.batch[-1].fd != fd:
                 os.close(fd)
 
-    def _kept(self, lots: list[Judged]) -> list[Judged]:
+    def _unchanged(self, lots: list[Judged]) -> list[Judged]:
         """Make lots durable; those that were not written while they were read.
 
         Before their verdicts, which must not outlive what they are of.
         """
         try:
-            verdicts.durable([one.fd for one in lots])
+            verdicts.fsync_all([one.fd for one in lots])
         except OSError as problem:
             raise Stalled from problem
         return [one for one in lots if claim.stamp(one.fd) == one.stamp]
 
     def _release(self) -> None:
-        while self.hand:
-            os.close(self.hand.pop().fd)
+        while self.batch:
+            os.close(self.batch.pop().fd)
 
     def _publish(self) -> int:
         """Make the verdicts in hand durable, all at once, and archive their lots."""
-        if not self.hand:
+        if not self.batch:
             return 0
-        lots = self._kept(self.hand)
+        lots = self._unchanged(self.batch)
         self._release()
         contents = {
             verdicts.key(one.lot.digest, self.model.key) + ".csv": one.lot.content
