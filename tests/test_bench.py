@@ -255,7 +255,7 @@ def test_a_watcher_has_its_rows(small, path, tmp_path, monkeypatch, capsys):
         assert whole > by["publish"][key] > 0
     ways = {row["way"]: row for row in answers}
     assert ways[device.FIRST]["times"] == 1
-    assert {"numpy int8, one row", "torch eager", "XGBoost, 300 trees"} <= set(ways)
+    assert {"numpy int8, bundle", "torch eager", "XGBoost, 300 trees"} <= set(ways)
     for row in answers:
         assert 0 < row["p50_us"] <= row["p99_us"] and row["energy_uj"] > 0
         assert row["times_low"] <= row["times"] <= row["times_high"]

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import warnings
 import zlib
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kdutils import bench
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
 from kdutils.data import usertable
@@ -21,7 +24,8 @@ from kdutils.data.divide import TableError
 from kdutils.data.simulate import physics
 from kdutils.deploy import __main__ as deploy
 from kdutils.deploy import bundle, container, readings, runtime
-from kdutils.deploy.prepare import Prepare
+from kdutils.deploy.prepare import Prepare, squash
+from kdutils.deploy.runtime import SCALES, Int8
 
 FEATURES = tuple(f"reading_{i:02d}_mV" for i in range(28))
 STUDENTS = ["fp32", "pruned", "weight-only", "static", "pruned static", "each layer"]
@@ -209,10 +213,12 @@ def test_golden_readings_are_legal_and_some_are_missing(saved, schema):
 
 
 def test_a_machine_that_computes_otherwise_is_refused(saved, monkeypatch):
-    right = runtime.run
-    monkeypatch.setattr(
-        runtime, "run", lambda *given: np.nextafter(right(*given), np.float32(np.inf))
-    )
+    right = runtime.Int8.from_readings
+
+    def next_to_it(*given):
+        return lambda X: np.nextafter(right(*given)(X), np.float32(np.inf))
+
+    monkeypatch.setattr(runtime.Int8, "from_readings", next_to_it)
     with pytest.raises(bundle.BundleError, match="does not repeat its golden vectors"):
         bundle.load(saved)
 
@@ -250,6 +256,22 @@ def test_every_flipped_bit_is_noticed(saved):
             bundle.loads(bytes(data), "student.kdb")
         data[bit // 8] ^= 1 << bit % 8
     assert bundle.loads(bytes(data), "student.kdb").features == FEATURES
+
+
+def test_an_edit_with_a_new_checksum_hardly_changes_a_verdict_unnoticed(saved, X):
+    """Of 600 bits, spread over the file: with 4 golden rows alone, 56 did."""
+    good, data = bundle.load(saved), saved.read_bytes()
+    rng = np.random.default_rng(0)
+    X = X[-1:] + rng.normal(0, 1, (2000, 28)) / good.prepare.scale
+    wanted, unnoticed = good.score(X) > good.threshold, 0
+    for bit in rng.choice(8 * (len(data) - 4), 600, replace=False):
+        edited = bytearray(data)
+        edited[bit // 8] ^= 1 << bit % 8
+        with suppress(bundle.BundleError):
+            found = bundle.loads(sealed(bytes(edited)), "an edited file")
+            changed = (found.score(X) > found.threshold) != wanted
+            unnoticed += changed.any()
+    assert unnoticed <= 3
 
 
 def sealed(b: bytes) -> bytes:
@@ -483,13 +505,41 @@ def test_both_readers_refuse_the_same_cell(tmp_path, cell, sep):
 
 
 @pytest.mark.parametrize("name", ["static", "pruned static", "six bits", "coarse"])
-def test_one_row_at_a_time_gives_the_same_logits(students, prepare, X, name):
+def test_raw_readings_give_the_same_logits_one_by_one_and_all_at_once(
+    students, prepare, X, name
+):
     coarse = replace(students["static"], s_in=np.float32(0.01))
     student = {**students, "coarse": coarse}[name]
-    Z, one = prepare.transform(X), student.one()
-    assert [one(z) for z in Z] == student.logits(Z).tolist()
-    with pytest.raises(ValueError, match="needs a static student"):
-        students["weight-only"].one()
+    X = np.float32(X)
+    X[::7, 0], X[::11, 1], X[5, 2], X[6, 2] = np.nan, np.inf, 1e30, -3e38
+    logits = student.from_readings(prepare.center, prepare.scale)
+    with np.errstate(over="ignore"):
+        wanted = student.logits(prepare.transform(X)).tolist()
+        assert logits(X).tolist() == wanted
+        assert [logits(x[None]).item() for x in X] == wanted
+    with pytest.raises(ValueError, match="fixed activation scales"):
+        students["weight-only"].from_readings(prepare.center, prepare.scale)
+
+
+def test_a_row_is_answered_sooner_than_step_by_step(students, prepare, X):
+    """By a ratio within one run: absolute times are for the bench."""
+    file = bundle.packed(students["static"], prepare, 0.0)
+    student, x = bundle.loads(file, "a file"), np.float32(X[-1:])
+    ways = {"steps": partial(runtime.run, student.steps), "score": student.score}
+    took = bench.taken({k: partial(way, x) for k, way in ways.items()}, 5, 200)
+    assert np.median(took["score"]) < 0.7 * np.median(took["steps"])
+
+
+def test_many_readings_are_summed_without_a_loss():
+    rng, d, hidden = np.random.default_rng(0), 3000, 8
+    W1 = rng.integers(100, 128, (hidden, d)).astype(np.int8)
+    s1, b1 = np.full(hidden, SCALES[200]), np.zeros(hidden, np.float16)
+    signs, s_in = rng.choice([-1, 1], hidden).astype(np.int8), np.float32(3 / 127)
+    rest = np.float32(0.5), np.float32(0), s_in, np.float32(0.01)
+    student = Int8(W1, s1, b1, signs, *rest)
+    X = rng.normal(2, 1, (50, d)).astype(np.float32)
+    logits = student.from_readings(np.zeros(d), np.ones(d))
+    assert logits(X).tolist() == student.logits(squash(X)).tolist()
 
 
 @pytest.mark.parametrize("key", ["scalars", "b1", "scale"])

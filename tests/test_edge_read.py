@@ -1,5 +1,6 @@
 """The watcher's reader: what is refused, with its row, column and reason."""
 
+import csv
 import hashlib
 import os
 
@@ -7,13 +8,18 @@ import numpy as np
 import pytest
 from toy_edge import FEATURES, HEADER, QUOTED, save
 
-from kdutils.edge import claim, model, reader, simulate
+from kdutils.edge import claim, model, reader, simulate, verdicts
 from kdutils.edge.reader import Limits, Malformed
 
 
 @pytest.fixture(scope="module")
 def student(path):
     return model.load(path)
+
+
+@pytest.fixture(autouse=True)
+def _a_clock_that_stands(monkeypatch):
+    monkeypatch.setattr(verdicts, "utc", lambda: "2026-01-02T03:04:05.678Z")
 
 
 GOOD = HEADER + b"a,400,5,.1\nb,401.5,-4.75e0,+1E-1\nc,1.,2,3\n"
@@ -33,12 +39,35 @@ def test_a_lot_is_judged_as_the_bundle_judges(tmp_path, student):
     lot = judge(tmp_path, student, GOOD)
     scores = student.bundle.score([[400, 5, 0.1], [401.5, -4.75, 0.1], [1, 2, 3]])
     rows = [line.split(",") for line in lot.content.decode().splitlines()]
-    assert rows[0] == ["id", "score", "verdict"]
+    assert rows[0][:3] == ["id", "score", "verdict"]
     assert [row[0] for row in rows[1:]] == ["a", "b", "c"]
     assert np.array_equal(np.float32([row[1] for row in rows[1:]]), scores)
     said = ["fail" if score > np.float32(0.05) else "pass" for score in scores]
     assert [row[2] for row in rows[1:]] == said and lot.fails == said.count("fail")
     assert lot.digest == hashlib.sha256(GOOD).hexdigest() and lot.rows == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("lot7.csv", "lot7.csv"),
+        ('a,"b".csv', 'a,"b".csv'),
+        ("two\nlines", r"two\nlines"),
+        ("\x1b[2J.csv", r"\u001b[2J.csv"),
+        ("é.csv", "é.csv"),
+        (os.fsdecode(b"\xff.csv"), r"\xff.csv"),
+    ],
+)
+def test_each_row_of_a_verdict_says_where_it_is_from(tmp_path, student, name, cell):
+    lot = judge(tmp_path, student, GOOD, name=name)
+    names, *rows = csv.reader(lot.content.decode().splitlines())
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    for one in found:
+        assert one["lot"] == cell and one["time"] == "2026-01-02T03:04:05.678Z"
+        assert one["model"] == student.digest[:12]
+        fails = np.float32(one["score"]) > np.float32(one["threshold"])
+        assert one["verdict"] == ("fail" if fails else "pass")
+    assert len(lot.content.splitlines()) == 4, "a line of each unit, for grep"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +251,11 @@ def test_the_fast_and_the_exact_way_agree(student):
             data[rng.integers(len(data))] = rng.choice(letters)
         for empty in (False, True):
             text = data.decode()
-            wrong = reader.explain([text], 1, student, set(), empty=empty, crlf=False)
+            how, wrong = {"empty": empty, "crlf": False}, None
+            try:
+                reader.explain([text], 1, student, set(), **how)
+            except Malformed as problem:
+                wrong = problem
             try:
                 ids, X = reader.rows(
                     bytes(data) + b"\n", 1, student, set(), empty=empty

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,9 +15,9 @@ import numpy as np
 import pytest
 from toy_edge import QUOTED, lot, save
 
-from kdutils.deploy import readings
+from kdutils.deploy import bundle, readings
 from kdutils.edge import __main__ as command
-from kdutils.edge import model, simulate, status, watcher
+from kdutils.edge import model, simulate, status, torture, watcher
 
 ROOT = Path(__file__).parents[1]
 DEVICE = """
@@ -103,7 +104,7 @@ def test_a_whole_life(start, tmp_path, events):
     assert health["ok"] and health["counts"]["verdicts"] == 4
     assert "kd_edge_verdicts_total 4" in (out / "metrics.prom").read_text()
     assert len(listed(out / "verdicts")) == 4
-    assert "ended after the file in hand" in (tmp_path / "log").read_text()
+    assert "ended after the files in hand" in (tmp_path / "log").read_text()
 
 
 def test_a_bundle_that_is_replaced_serves_from_the_next_lot_on(start, tmp_path, path):
@@ -185,9 +186,9 @@ def one_sentence(capsys, *arguments):
 def test_what_cannot_be_served_is_said_in_one_sentence(tmp_path, path, capsys):
     inbox, out = tmp_path / "in", tmp_path / "out"
     watch = ("watch", "--inbox", inbox, "--outbox", out, "--bundle")
-    assert "No such file" in one_sentence(capsys, *watch, tmp_path / "none")
     assert "is not a folder" in one_sentence(capsys, *watch, path)
     inbox.mkdir()
+    assert "No such file" in one_sentence(capsys, *watch, tmp_path / "none")
     junk = tmp_path / "junk"
     junk.write_bytes(b"junk")
     assert "not a student bundle" in one_sentence(capsys, *watch, junk)
@@ -216,6 +217,94 @@ def test_what_cannot_be_served_is_said_in_one_sentence(tmp_path, path, capsys):
     with pytest.raises(SystemExit):
         command.main(["watch", "--help"])
     assert readings.RULE in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("user", [0, 65534], ids=["leases", "no leases"])
+def test_kills_with_reloads_and_a_shadow_lose_and_double_nothing(
+    tmp_path, path, capsys, user
+):
+    if user and os.geteuid():
+        pytest.skip("only root can become another user")
+    plain = model.load(path).bundle
+    other = tmp_path / "other.kdb"
+    own = plain.student, plain.prepare, 1.5, plain.schema
+    other.write_bytes(bundle.packed(*own))
+    words = {"bundle": path, "other": other, "files": 40, "kills": 5, "user": user}
+    arguments = [str(word) for k, v in words.items() for word in (f"--{k}", v)]
+    assert torture.main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["wrong"] == [] and found["kills"] == 6
+    judged = found["verdicts of each bundle"]
+    assert sum(judged) == 40 - found["malformed"] and found["began to watch"] >= 1
+
+
+def test_options_may_stand_in_a_file_which_the_command_line_overrules(tmp_path):
+    config = tmp_path / "watcher.toml"
+    folders = 'bundle = "a b"\ninbox = "in"\noutbox = "out"\n'
+    rest = 'grow = ["a", "b"]\nempty = true\ntimer = false\nsettle = 1\ndrift = inf\n'
+    config.write_text(folders + rest + "min-age = -1.5\n")
+    words = ["watch", "--config", str(config), "--settle", "3", "--grow", "c"]
+    chosen = command.parser().parse_args(command.configured(words))
+    assert (chosen.bundle, chosen.settle, chosen.min_age) == ("a b", 3.0, -1.5)
+    assert chosen.grow == ["a", "b", "c"] and chosen.empty and not chosen.timer
+    assert chosen.drift == float("inf") and chosen.inbox == Path("in")
+    assert command.configured(["watch", "--help"]) == ["watch", "--help"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [("inbox = ", "is no TOML"), ('"inbox"', "is no TOML")],
+)
+def test_a_file_of_options_that_is_none_is_one_sentence(tmp_path, capsys, text, wrong):
+    config = tmp_path / "watcher.toml"
+    config.write_text(text)
+    assert wrong in one_sentence(capsys, "watch", "--config", config)
+    config.write_text('size = 1\nbundle = "b"\ninbox = "i"\noutbox = "o"')
+    with pytest.raises(SystemExit):
+        command.main(["watch", "--config", str(config)])
+    assert "unrecognized arguments: --size=1" in capsys.readouterr().err
+
+
+def test_the_shipped_files_name_every_option_and_each_other():
+    folder = ROOT / "kdutils/edge/service"
+    text = (folder / "watcher.toml").read_text()
+    config = str(folder / "watcher.toml")
+    chosen = command.parser().parse_args(
+        command.configured(["watch", "--config", config])
+    )
+    named = {line.removeprefix("# ").split(" = ")[0] for line in text.splitlines()}
+    options = {name.replace("_", "-") for name in vars(chosen)} - {"command", "config"}
+    assert options <= named, "each with its default"
+    plain = ["watch", "--bundle", "b", "--inbox", "i", "--outbox", "o"]
+    usual = vars(command.parser().parse_args(plain))
+    own = {"bundle", "inbox", "outbox", "keep_days", "config"}
+    assert {k: v for k, v in vars(chosen).items() if k not in own} == {
+        k: v for k, v in usual.items() if k not in own
+    }
+    unit = (folder / "kd-edge.service").read_text()
+    assert "WatchdogSec=" in unit and "Type=notify" in unit
+    log = unit.split("append:")[1].splitlines()[0]
+    assert log in (folder / "kd-edge.logrotate").read_text()
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_hears_that_it_is_ready_alive_and_stopping(
+    start, tmp_path, monkeypatch, abstract
+):
+    name = f"\0kd-edge-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(name)
+        ear.settimeout(LIMIT)
+        monkeypatch.setenv("NOTIFY_SOCKET", name.replace("\0", "@"))
+        child, heard = start(), []
+        while "READY=1" not in heard or heard.count("WATCHDOG=1") < 3:
+            heard.append(ear.recv(100).decode())
+        child.send_signal(signal.SIGTERM)
+        while heard[-1] != "STOPPING=1":
+            heard.append(ear.recv(100).decode())
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    status.notify("READY=1")
+    assert child.wait(LIMIT) == 0
 
 
 def test_the_tester_writes_what_it_says(tmp_path, path, capsys):
@@ -267,9 +356,10 @@ def test_a_rename_out_of_the_inbox_delays_no_later_event(tmp_path, monkeypatch):
         bell.close()
 
 
-def test_status_is_prometheus_text_and_json(tmp_path):
+def test_status_is_prometheus_text_and_json(tmp_path, path):
     shown = status.Status(tmp_path, "f" * 64)
-    made = type("Lot", (), {"rows": 3, "fails": 1, "digest": "a" * 64})
+    shown.serve(model.load(path))
+    made = type("Lot", (), {"rows": 3, "fails": 1, "digest": "a" * 64, "judged": []})
     shown.verdict("x", made, status.Counter({"read": 0.003, "publish": 0.001}))
     shown.trouble("x", OSError(28, "No space left on device"), 0.5)
     shown.show(now=True)
@@ -277,9 +367,11 @@ def test_status_is_prometheus_text_and_json(tmp_path):
     assert 'kd_edge_latency_seconds_bucket{le="0.002"} 0' in lines
     assert 'kd_edge_latency_seconds_bucket{le="0.005"} 1' in lines
     assert 'kd_edge_retries_total{error="ENOSPC"} 1' in lines
-    assert 'kd_edge_part_seconds_total{part="read"} 0.003000' in lines
+    assert 'kd_edge_part_seconds_total{part="read"} 0.003' in lines
     for line in lines:
-        assert line.startswith("# TYPE kd_edge_") or float(line.rsplit(" ", 1)[1]) >= 0
+        assert (
+            line.startswith("# TYPE kd_edge_") or not float(line.rsplit(" ", 1)[1]) < 0
+        )
     assert len(lines) == len(set(lines))
     health = json.loads((tmp_path / "health.json").read_text())
     assert not health["ok"] and health["troubles"]["x"].startswith("ENOSPC")

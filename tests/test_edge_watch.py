@@ -27,7 +27,9 @@ def test_a_lot_becomes_one_verdict_and_is_kept(place):
     (kept,), (name,) = place.names("done"), place.names("verdicts")
     assert kept.endswith("-lot1.csv") and name.startswith(kept[:16])
     text = (place.outbox / "verdicts" / name).read_text()
-    assert text.startswith("id,score,verdict\nr1,") and text.count("\n") == 3
+    assert text.startswith("id,score,verdict,") and text.count("\n") == 3
+    (answer,) = [line for line in text.splitlines() if line.startswith("r1,")]
+    assert answer.endswith(",lot1.csv") and place.student.digest[:12] in answer
     assert (place.outbox / "done" / kept).read_bytes() == lot("400,5,.1", "1,2,3")
     assert place.names("tmp") == place.names("work") == []
     log = place.log.getvalue()
@@ -217,7 +219,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(place, monkeypatch):
 
 
 def test_a_lot_is_as_old_as_was_asked_for(tmp_path, path):
-    place = Place(tmp_path, path, age=5.0)
+    place = Place(tmp_path, path, min_age=5.0)
     file = place.drop("lot.csv", lot())
     assert place.watcher.scan() == 0 and file.exists()
 
@@ -244,7 +246,7 @@ def test_a_lot_of_a_killed_run_keeps_its_verdict_of_the_bundle_before(
 def test_a_link_that_somebody_planted_is_not_followed(place, tmp_path):
     target = tmp_path / "precious"
     target.write_text("mine")
-    (place.outbox / "tmp" / "part").symlink_to(target)
+    (place.outbox / "tmp" / "part0").symlink_to(target)
     place.drop("lot.csv", lot())
     assert place.watcher.scan() == 1 and target.read_text() == "mine"
     assert place.counts() == (1, 1, 0)
@@ -275,7 +277,7 @@ def test_the_words_of_a_verdict_are_the_bundles(place, monkeypatch):
     place.watcher.scan()
     (name,) = place.names("verdicts")
     text = (place.outbox / "verdicts" / name).read_text()
-    found = {line.rsplit(",", 1)[1] for line in text.splitlines()[1:]}
+    found = {line.split(",")[2] for line in text.splitlines()[1:]}
     assert found <= {"gut", "fail"} and place.student.classes == ("gut", "fail")
 
 
@@ -303,6 +305,149 @@ def test_what_a_killed_run_left_in_work_is_done_first(place, tmp_path, path):
     assert again.counts() == (2, 2, 0) and again.names("tmp") == []
 
 
+def test_verdicts_that_wait_share_one_fsync_of_their_folder(place, monkeypatch):
+    monkeypatch.setattr(watcher, "BATCH", 4)
+    for number in range(10):
+        place.drop(f"{number}.csv", lot(f"{number},2,3"))
+    synced, sync, link = [], verdicts.sync, os.link
+
+    def counted(folder):
+        synced.append(len(place.names("verdicts")))
+        sync(folder)
+
+    def linked(part, target):
+        assert os.stat(part).st_size and len(place.names("done")) == len(synced) * 4
+        link(part, target)
+
+    monkeypatch.setattr(verdicts, "sync", counted)
+    monkeypatch.setattr(os, "link", linked)
+    assert place.watcher.scan() == 10 and place.counts() == (10, 10, 0)
+    assert synced == [4, 8, 10] and place.names("tmp") == []
+
+
+def test_a_new_lot_waits_for_no_backlog_and_the_backlog_for_no_new_lot(
+    place, monkeypatch
+):
+    monkeypatch.setattr(watcher, "BATCH", 4)
+    monkeypatch.setattr(watcher, "PASS", 0.0)
+    monkeypatch.setattr(watcher, "SHARE", 0.0)
+    for number in range(40):
+        place.drop(f"m{number:02d}.csv", lot(f"{number},2,3"))
+    assert place.watcher.scan() == 4
+    for number, name in enumerate("az"):
+        place.drop(f"{name}.csv", lot(f"{number},3,3"))
+    assert place.watcher.scan() == 4
+    assert not {"a.csv", "z.csv"} & {*os.listdir(place.inbox)}
+    for number in range(8):  # new ones come as fast as lots are judged
+        for more in range(4):
+            place.drop(f"z{number}{more}.csv", lot(f"{number},{more},4"))
+        assert place.watcher.scan() == 4
+    assert not [name for name in os.listdir(place.inbox) if name < "m20"]
+    while place.watcher.scan():
+        pass
+    assert place.counts() == (74, 74, 0)
+
+
+def test_a_step_of_the_clock_back_holds_nothing_up_and_loses_nothing(
+    place, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(errno.EINVAL, "no leases here")
+
+    monkeypatch.setattr(claim.fcntl, "fcntl", refuse)
+    now, clock, monotonic = [0.0], time.time, time.monotonic
+    monkeypatch.setattr(time, "time", lambda: clock() - 3600 + now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + now[0])
+    path = place.drop("lot.csv", lot())
+    place.drop("half.csv", lot()[:-3])
+    assert place.watcher.scan() == 0
+    now[0] = 1.5
+    assert place.watcher.scan() == 0
+    with open(path, "ab") as writer:
+        writer.write(b"r2,1,2,3\n")
+    now[0] = 3.0
+    assert place.watcher.scan() == 0, "it was written to meanwhile"
+    now[0] = 12.0
+    assert place.watcher.scan() == 0, "claimed, which is no change but of its name"
+    now[0] = 15.0
+    assert place.watcher.scan() == 2 and place.counts() == (1, 1, 1)
+    assert "rows 2" in place.log.getvalue()
+
+
+def test_of_a_batch_only_the_lot_that_changed_is_read_again(place, monkeypatch):
+    for name in "abc":
+        place.drop(f"{name}.csv", lot(f"{ord(name)},2,3"))
+    fsync_all = verdicts.fsync_all
+
+    def late(fds):
+        monkeypatch.setattr(verdicts, "fsync_all", fsync_all)
+        with open(place.outbox / "work" / "b.csv", "ab") as writer:
+            writer.write(b"r2,1,2,3\n")
+        fsync_all(fds)
+
+    monkeypatch.setattr(verdicts, "fsync_all", late)
+    assert place.watcher.scan() == 2 and place.names("work") == ["b.csv"]
+    assert place.watcher.scan() == 1 and place.counts() == (3, 3, 0)
+    assert "rows 2" in place.log.getvalue()
+
+
+def test_what_is_older_than_its_days_is_removed_but_not_how_far_a_file_was_read(
+    tmp_path, path
+):
+    place = Place(tmp_path, path, grow=["grow.csv"], keep_days=1 / 86_400)
+    place.drop("grow.csv", lot("1,2,3"))
+    place.drop("old.csv", lot())
+    place.drop("bad.csv", b"junk\n")
+    (place.inbox / "folder").mkdir()
+    place.watcher.scan()
+    assert place.counts() == (2, 1, 2), "the newest are kept, whatever the clock says"
+    time.sleep(1.3)
+    for name, content in (("new.csv", lot("2,2,3")), ("bad2.csv", b"junk 2\n")):
+        place.drop(name, content)
+        place.watcher.removed -= watcher.HOUR
+        place.watcher.scan()
+    place.watcher.removed -= watcher.HOUR
+    place.watcher.scan()
+    assert place.counts() == (2, 1, 1) and "removed" in place.log.getvalue()
+    assert place.names("done")[0].endswith("-new.csv")
+    assert "grow.csv.0.csv" in place.names("verdicts")
+    assert len(place.names("quarantine")) == 2
+    again = Place(tmp_path, path, grow=["grow.csv"])
+    again.watcher.scan()
+    assert again.names("verdicts") == place.names("verdicts")
+
+
+def test_a_clock_far_ahead_removes_nothing(place, monkeypatch):
+    place.watcher.keep_days = 1.0
+    place.drop("a.csv", lot())
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 1e8)
+    place.watcher.scan()
+    assert place.counts() == (1, 1, 0)
+
+
+def test_a_verdict_before_a_stall_is_the_lots_whatever_bundle_comes(
+    place, tmp_path, monkeypatch
+):
+    other = tmp_path / "other"
+    other.mkdir()
+    place.watcher.reload = lambda: model.load(
+        save(other, ranges=np.float32([[0, 900]] * 3))
+    )
+    place.drop("lot.csv", lot())
+
+    def full(folder):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verdicts, "sync", full)
+        assert place.watcher.scan() == 0
+    assert place.counts() == (1, 0, 0) and place.names("work") == ["lot.csv"]
+    place.watcher._renew()
+    place.watcher.retries.clear()
+    assert place.watcher.scan() == 1 and place.counts() == (1, 1, 0)
+
+
 class Killed(BaseException):
     """Not an Exception: nothing in the watcher may catch it."""
 
@@ -321,6 +466,7 @@ def test_a_crash_at_each_system_call_loses_and_doubles_nothing(
         folder.mkdir()
         place = Place(folder, path, grow=["grow.csv"])
         place.drop("lot.csv", lot("1,2,3"))
+        place.drop("lot2.csv", lot("1,2,4"))
         place.drop("bad.csv", lot("1,2,x"))
         place.drop("grow.csv", HEADER + b"a,1,2,3\nb,1,2,x\n")
         left = [stop]
@@ -363,7 +509,7 @@ def test_a_crash_at_each_system_call_loses_and_doubles_nothing(
             assert found == clean
             break
         sizes = [len(found[kind]) for kind in ("verdicts", "done", "quarantine")]
-        assert sizes == [2, 1, 2], (stop, found)
+        assert sizes == [3, 2, 2], (stop, found)
         assert not found["work"] and not found["tmp"], stop
         rows = found["verdicts"]["grow.csv.0.csv"].decode().splitlines()
         assert [row.split(",")[1] for row in rows] == ["id", "a", ""], stop
@@ -387,14 +533,15 @@ def test_what_cannot_be_written_is_kept_shown_and_tried_again(
     with monkeypatch.context() as patched:
         patched.setattr(os, call, full)
         assert place.watcher.scan() == 0
-    assert place.names("work") == ["a.csv"] and place.names("verdicts") == []
-    assert os.listdir(place.inbox) == ["b.csv"], "one in hand, no more"
+    assert place.names("work") == ["a.csv", "b.csv"] and place.names("verdicts") == []
+    place.drop("c.csv", lot("1,2,4"))
     word = errno.errorcode[code]
     assert word in place.status.health() and f'error="{word}"' in place.status.prom()
     assert place.watcher.scan() == 0, "not at once"
-    place.watcher.retries.at.clear()
-    assert place.watcher.scan() == 2
-    assert place.counts() == (2, 2, 0) and json.loads(place.status.health())["ok"]
+    assert os.listdir(place.inbox) == ["c.csv"], "those in hand, no more"
+    place.watcher.retries.clear()
+    assert place.watcher.scan() == 3
+    assert place.counts() == (3, 3, 0) and json.loads(place.status.health())["ok"]
 
 
 def test_a_real_full_disk_by_a_limit_on_file_size(place):
@@ -406,7 +553,7 @@ def test_a_real_full_disk_by_a_limit_on_file_size(place):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "EFBIG" in place.log.getvalue() and place.names("verdicts") == []
-    place.watcher.retries.at.clear()
+    place.watcher.retries.clear()
     assert place.watcher.scan() == 1 and place.counts() == (1, 1, 0)
 
 
@@ -428,7 +575,7 @@ def test_an_unreadable_file_holds_up_no_other(place, monkeypatch):
     assert place.counts() == (1, 1, 0) and os.listdir(place.inbox) == ["closed.csv"]
     assert "EACCES" in place.status.health()
     (place.inbox / "closed.csv").chmod(0o644)
-    place.watcher.retries.at.clear()
+    place.watcher.retries.clear()
     assert place.watcher.scan() == 1 and json.loads(place.status.health())["ok"]
 
 
@@ -436,14 +583,14 @@ def test_a_trouble_that_went_away_with_its_file_is_forgotten(place):
     place.status.trouble("x", OSError(errno.EACCES, "no"), 1.0)
     place.watcher.retries.failed("x")
     place.watcher.scan()
-    assert not place.status.troubles and not place.watcher.retries.at
+    assert not place.status.troubles and not place.watcher.retries
 
 
 def test_pauses_double_up_to_half_a_minute():
     retries = watcher.Retries()
     pauses = [retries.failed("x") for _ in range(9)]
     assert pauses == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30] and not retries.due("x")
-    retries.forget("x")
+    retries.pop("x")
     assert retries.due("x") and retries.failed("x") == 0.25
 
 
@@ -461,13 +608,13 @@ def test_the_inbox_may_go_and_come_back_and_a_folder_of_the_outbox(place):
 def test_stop_finishes_the_file_in_hand_and_takes_no_other(place, monkeypatch):
     for number in range(5):
         place.drop(f"{number}.csv", lot(f"{number},2,3"))
-    publish = verdicts.publish
+    judge = reader.judge
 
-    def stopping(*given):
+    def stopping(*given, **named):
         place.watcher.stop()
-        return publish(*given)
+        return judge(*given, **named)
 
-    monkeypatch.setattr(verdicts, "publish", stopping)
+    monkeypatch.setattr(reader, "judge", stopping)
     place.watcher.run()
     assert place.counts() == (1, 1, 0) and len(os.listdir(place.inbox)) == 4
     assert place.names("work") == [] and (place.outbox / "health.json").exists()
@@ -524,7 +671,7 @@ def test_a_new_model_without_a_stop(place, tmp_path, path):
     place.drop("a.csv", lot("1,2,3"))
     place.watcher.scan()
     place.drop("b.csv", lot("4,5,6"))
-    place.watcher.ask()
+    place.watcher.reload_next()
     assert place.watcher.scan() == 0  # the model first
     place.watcher._renew()
     assert place.watcher.scan() == 1
@@ -538,10 +685,46 @@ def test_a_new_model_without_a_stop(place, tmp_path, path):
         raise bundle.BundleError("it is damaged")
 
     place.watcher.reload = refused
-    place.watcher.ask()
+    place.watcher.reload_next()
     place.watcher._renew()
     assert place.watcher.model is new
     assert json.loads(place.status.health())["troubles"] == {"bundle": "it is damaged"}
+
+
+def test_a_shadow_judges_beside_the_first_and_is_only_counted(tmp_path, path):
+    plain = Place(tmp_path, path).student.bundle
+    file = bundle.packed(plain.student, plain.prepare, 0.5, plain.schema)
+    (tmp_path / "other.kdb").write_bytes(file)
+    place = Place(tmp_path, path, grow=["grow.csv"])
+    shadow = place.status.shadow = model.load(tmp_path / "other.kdb")
+    rows = [[400 + i, 5, 0.1] for i in range(-20, 20)]
+    text = lot(*[",".join(map(str, row)) for row in rows])
+    place.drop("a.csv", text)
+    place.drop("grow.csv", text)
+    place.watcher.scan()
+    place.watcher.scan()
+    first, second = (m.judge(np.array(rows))[1] for m in (place.student, shadow))
+    assert (first != second).any()
+    for one, a in (("pass", ~first), ("fail", first)):
+        for other, b in (("pass", ~second), ("fail", second)):
+            key = f'shadow{{first="{one}",second="{other}"}}'
+            assert place.status.counts[key] == 2 * (a & b).sum()
+    assert "kd_edge_shadow_total{first=" in place.status.prom()
+    assert all(
+        place.student.digest[:12] in name for name in place.names("verdicts")[:1]
+    )
+    names = tmp_path / "names"
+    names.mkdir()
+    place.status.shadow = model.load(save(names, names=("vdd_mV", "idd_uA", "other")))
+    with pytest.raises(bundle.BundleError, match="the shadow reads 'other'"):
+        place.status.serve(place.student)
+
+
+def test_a_bundle_that_is_pinned_is_no_other(tmp_path, path):
+    digest = model.load(path).digest
+    assert model.load(path, sha256=digest.upper()).digest == digest
+    with pytest.raises(bundle.BundleError, match=f"SHA-256 {digest}, expected 0"):
+        model.load(path, sha256="0" * 64)
 
 
 def test_a_lot_is_whole_once_its_marker_is_there(tmp_path, path):

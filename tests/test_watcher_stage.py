@@ -231,6 +231,6 @@ def test_a_full_disk_holds_up_the_watcher_and_loses_nothing(path, small_disk):
     left = sorted([*place.names("work"), *os.listdir(place.inbox)])
     assert left == names, "every lot is where it was, or in hand"
     ballast.unlink()
-    place.watcher.retries.at.clear()
+    place.watcher.retries.clear()
     assert place.watcher.scan() == 3 and place.counts() == (3, 3, 0)
     assert json.loads(place.status.health())["ok"]

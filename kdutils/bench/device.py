@@ -260,8 +260,6 @@ def ways(path: str, folder: Path) -> dict[str, tuple[str, Way]]:
     x = np.asarray(student.prepare.center, np.float32)[None]
     z = student.prepare.transform(x)
     found = {FIRST: ("raw", timed(partial(student.score, x)))}
-    if getattr(student.student, "s_in", None) is not None:
-        found["numpy int8, one row"] = ("prepared", timed(student.student.one(), z[0]))
     net, tensor = models.Student(*shape(student)), torch.from_numpy(z)
     found["torch eager"] = ("prepared", timed(torch.inference_mode()(net), tensor))
     for name, reads, make in (

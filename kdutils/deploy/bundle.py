@@ -1,6 +1,7 @@
 """bundle: a student of any kind as one file, and back.
 
-The arrays and notes of a `container`. Notes: format; id; classes, as a line of CSV.
+The arrays and notes of a `container`. Notes: format; id; classes, as a line of CSV;
+of a table's static student also check, see `check`.
 
 A table's student of d readings and h hidden units; dense, or sparse if smaller. Its
 notes are names, units (lines of CSV) and, below 8, the bits of a weight:
@@ -15,6 +16,7 @@ notes are names, units (lines of CSV) and, below 8, the bits of a weight:
 | w2       | U8, F32      | int8: h bits, 1 for -1, 0 for +1; else h numbers          |
 | W1       | see below    | (h, d) weights, or those that are not zero, row by row    |
 | alive    | U8           | sparse: h d bits, which weights those are                 |
+| shares   | U8 (d, 3)    | optional: `shares` of the training rows, of 255           |
 | golden   | F32 k        | the logits of `golden(...)`, which the reader must repeat |
 
 W1 is I8, or F32 in a float32 student. Weights of fewer bits are U8: value +
@@ -49,7 +51,7 @@ import stat
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +64,7 @@ from kdutils.deploy.runtime import SCALES, Int8, Step
 TABLES = "words", "grams"  # the first step of a net of sentences
 MOST_WORDS = 500  # of a sentence
 GOLDEN = "one", "not a good film .", "it 's a good , warm film", "bad and dull !"
-FORMAT, ROWS = "kdb 2", 4
+FORMAT, ROWS, CHECKED = "kdb 2", 4, 1024
 LARGEST = 1 << 26  # bytes of a file, and numbers that a step of a net may need at once
 FINITE = "scalars", "scale", "b1", "w2", "W1"
 NARROW = 2.0**-14, 65504.0  # the numbers that float16 holds to 11 bits
@@ -113,7 +115,8 @@ class Bundle:
     """A student with everything between a raw input and a verdict.
 
     prepare: None for maps. golden: inputs (readings float32 (k, d), maps uint8 (k,
-    side, side)) and their logits float32, repeated at loading.
+    side, side)) and their logits float32, repeated at loading. shares: (d, 4)
+    of the training rows, see `shares`, or None.
     """
 
     prepare: Prepare | None
@@ -121,6 +124,7 @@ class Bundle:
     threshold: float
     schema: Schema
     golden: tuple[np.ndarray, np.ndarray] | None = None
+    shares: np.ndarray | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -162,6 +166,14 @@ class Bundle:
         hidden = Step("linear", (len(b1), 1, 1), W1, b=b1)
         return [first, hidden, Step("linear", (1, 1, 0), w2, b=b2)]
 
+    @cached_property
+    def _readings(self) -> Callable[[np.ndarray], np.ndarray]:
+        """A table's logits float32 (n,), of readings float32 (n, d)."""
+        if getattr(self.student, "s_in", None) is None:
+            run = np.errstate(over="ignore")(runtime.run)
+            return partial(run, self.steps)
+        return self.student.from_readings(self.prepare.center, self.prepare.scale)
+
     def score(self, X: np.ndarray) -> np.ndarray:
         """Raw inputs -> float32 logits: (n,) of readings, else (n, classes).
 
@@ -180,18 +192,22 @@ class Bundle:
             for row, one in enumerate(maps):
                 logits[row] = runtime.run(self.steps, one)
             return logits
-        with np.errstate(over="ignore"):  # too large for float32 is infinite
-            X = np.asarray(X, np.float32)
-            if X.ndim != 2 or X.shape[1] != len(self.features):
-                wanted = f"(n, {len(self.features)})"
-                raise BundleError(f"expected readings of shape {wanted}, got {X.shape}")
-            return runtime.run(self.steps, self.prepare.pick(X))
+        if getattr(X, "dtype", None) != np.float32:
+            with np.errstate(over="ignore"):  # too large for float32 is infinite
+                X = np.asarray(X, np.float32)
+        if X.shape[1:] != self.prepare.center.shape:
+            wanted = f"(n, {len(self.features)})"
+            raise BundleError(f"expected readings of shape {wanted}, got {X.shape}")
+        return self._readings(X)
 
 
-def packed(student, prepare, threshold: float, schema: Schema | None = None) -> bytes:
+def packed(
+    student, prepare, threshold: float, schema: Schema | None = None, X=None
+) -> bytes:
     """A table's student as a file's bytes; BundleError for what does not fit together.
 
-    Its golden logits are those of the scaler as the file keeps it.
+    Its golden logits are those of the scaler as the file keeps it. X: training readings
+    (n, d), whose `shares` are kept for the watcher, which compares.
     """
     schema, held = schema or Schema(), arrays(student, prepare, threshold)
     center, scale = held.pop("center"), held["scale"].astype(np.float32)
@@ -201,11 +217,15 @@ def packed(student, prepare, threshold: float, schema: Schema | None = None) -> 
     low, high = loaded.ranges.astype(np.float32).T
     bits = _bits(student.W1) if "s1" in held else 32
     held["readings"] = np.column_stack((low, center, high))
+    if X is not None:
+        known = shares((np.asarray(X, np.float32) - center) * scale)
+        held["shares"] = np.rint(255 * known[:, :3]).astype(np.uint8)
     X = golden(low, center, high, scale)
     held["golden"] = np.asarray(loaded.score(X), np.float32)
     about = {"format": FORMAT, "id": schema.id, "names": _line(prepare.names)}
     about |= {"units": _line(schema.units), "classes": _line(schema.classes)}
     about |= {"bits": str(bits)} if bits < 8 else {}
+    about |= {"check": check(loaded)} if _exact(student) else {}
     return container.write(held, {k: v for k, v in about.items() if v})
 
 
@@ -278,10 +298,11 @@ def loads(data: bytes, name: str) -> Bundle:
         loaded = (_maps if "net" in about else _table)(held, about)
         X, logits = loaded.golden
         gap = np.abs(loaded.score(X) - logits)
+        close = gap <= (0 if _exact(loaded.student) else CLOSE) * (1 + np.abs(logits))
+        same = "check" not in about or about["check"] == check(loaded)
     except WRONG as error:
         raise BundleError(f"{name} holds no whole student ({error!r})") from None
-    exact = isinstance(loaded.student, Int8) and loaded.student.s_in is not None
-    if not (gap <= (0 if exact else CLOSE) * (1 + np.abs(logits))).all():
+    if not close.all() or not same:
         raise BundleError(
             f"{name} does not repeat its golden vectors on this machine: do not use it"
         )
@@ -306,6 +327,36 @@ def golden(low, center, high, scale, rows: int = ROWS) -> np.ndarray:
     X = np.fmin(np.fmax(X, low), high)
     X[-1, ::3] = np.nan
     return X
+
+
+def shares(z: np.ndarray) -> np.ndarray:
+    """Of readings (n, d) in spreads from their centres -> (d, 4), NaN if all missing.
+
+    The shares below -1, from there to 0, to 1, and above, of those that are not NaN.
+    """
+    count = (~np.isnan(z)).sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below = [(z <= edge).sum(0) / count for edge in (-1, 0, 1, np.inf)]
+    return np.diff(below, axis=0, prepend=0).T
+
+
+def check(loaded: Bundle) -> str:
+    """CRC-32 of what a table's student does, 8 hex digits, equal on every machine.
+
+    Of the logits and words of 1,024 rows of `golden`, some of which are next to the
+    threshold, and of the ranges, centres and scales, with which those rows move.
+    """
+    (low, high), prepare = loaded.ranges.T, loaded.prepare
+    own = low, prepare.center, high, prepare.scale
+    logits = loaded.score(golden(*own, CHECKED))
+    words = [loaded.classes[fail] for fail in (logits > loaded.threshold).tolist()]
+    numbers = [np.asarray(a, "<f4").tobytes() for a in (*own, logits)]
+    return f"{zlib.crc32(b''.join([*numbers, _line(words).encode()])):08x}"
+
+
+def _exact(student) -> bool:
+    """Whether a student's logits are the same on every machine."""
+    return isinstance(student, Int8) and student.s_in is not None
 
 
 def golden_maps(side: int, rows: int = ROWS) -> np.ndarray:
@@ -433,7 +484,10 @@ def _table(held: dict, about: dict) -> Bundle:
     known = X, held["golden"]
     if not np.isfinite(held["golden"]).all():
         raise ValueError("a golden logit is not finite")
-    return Bundle(prepare, student, float(threshold), schema, known)
+    shares = held["shares"] / 255 if "shares" in held else None
+    if shares is not None:
+        shares = np.column_stack((shares, 1 - shares.sum(1))).reshape(d, 4)
+    return Bundle(prepare, student, float(threshold), schema, known, shares)
 
 
 def _maps(held: dict, about: dict) -> Bundle:

@@ -42,7 +42,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from kdutils.deploy import words
-from kdutils.deploy.prepare import squash
+from kdutils.deploy.prepare import LIMIT, squash
+
+FAR = 1e17  # in spreads: nearer readings need none of the cases of `squash`
 
 # The scales that a row of W1 may have: 2^(-k/16), k = 0 to 255, one byte each.
 SCALES = np.exp2(np.arange(256) / -16).astype(np.float16)
@@ -282,30 +284,57 @@ class Int8:
         """Prepared X (n, d) -> float32 logits (n,)."""
         return run(self.steps(), np.asarray(X, np.float32))
 
-    def one(self) -> Callable[[np.ndarray], np.float32]:
-        """A function of one prepared reading float32 (d,) -> its logit, as `logits`.
+    def from_readings(self, center: np.ndarray, scale: np.ndarray) -> Callable:
+        """A function of readings float32 (n, d) as they come -> logits float32 (n,).
 
-        For one row at a time from one thread: it keeps its buffers. Static students
-        only, ValueError otherwise; up to 1,040 readings, whose products' sums are whole
-        numbers below 2^24, exact in float32 in any order.
+        `squash` and `steps` in one, bit for bit, without a copy of what does not
+        change: a row takes a third of their time. Only for static students, ValueError
+        otherwise. Sums of products stay below 2^24 with up to 1,040 readings and 65,000
+        units, so they are exact in float32, in any order.
         """
-        if self.s_in is None or self.W1.shape[1] > 1040:
-            raise ValueError("one row at a time needs a static student, d up to 1,040")
-        W1, w2 = self.W1.astype(np.float32), self.w2.astype(np.float32)
-        scale, b1 = self.s1.astype(np.float32) * self.s_in, self.b1.astype(np.float32)
-        s_in, s_hidden, b2 = self.s_in, self.s_hidden, self.b2
-        last, outside = s_hidden * self.s2, bool(s_in * np.float32(127) < 3)
-        low, high, zero, top = np.float32([-127, 127, 0, 255])
-        x, h = (np.empty(size, np.float32) for size in self.W1.shape[::-1])
+        if self.s_in is None:
+            raise ValueError("expected a student with fixed activation scales")
+        hidden, d = self.W1.shape
+        short = d <= 1040 and hidden <= 65_000
+        whole = np.float32 if short else np.float64
+        W1, w2 = np.ascontiguousarray(self.W1.T, whole), self.w2.astype(whole)
+        center, scale = (np.array([a], np.float32) for a in (center, scale))
+        rescale = np.array([self.s1.astype(np.float32) * self.s_in])
+        b1 = self.b1.astype(np.float32)[None]
+        # arrays without a dimension: numpy's scalars take twice as long
+        numbers = (LIMIT, 1, -127, 127, 0, 255, self.s_in, self.s_hidden, self.b2)
+        numbers = [np.array(n, np.float32) for n in numbers]
+        limit, unit, low, high, zero, top, s_in, s_hidden, b2 = numbers
+        last = np.array(np.float32(self.s_hidden * self.s2))
+        outside = bool(self.s_in * np.float32(127) < LIMIT)
+        near = (FAR / max(1.0, float(scale.max()))) ** 2  # a sum of squares
+        near *= bool((np.abs(center.astype(float)) * scale < FAR).all())
+        dot, rint, most, least = np.dot, np.rint, np.maximum, np.minimum
 
-        def logit(row: np.ndarray) -> np.float32:
-            np.rint(np.divide(row, s_in, x), x)
-            if outside:  # prepared readings lie in (-3, 3): nothing to clip otherwise
-                np.minimum(np.maximum(x, low, out=x), high, out=x)
-            np.dot(W1, x, h)
-            np.add(np.multiply(h, scale, h), b1, h)
-            np.rint(np.divide(h, s_hidden, h), h)
-            np.minimum(np.maximum(h, zero, out=h), top, out=h)
-            return h.dot(w2) * last + b2
+        def logits(X: np.ndarray) -> np.ndarray:
+            if np.vdot(X, X) < near:
+                z = X - center
+                z *= scale
+                q = z / limit
+                q *= q
+                q += unit
+                z /= np.sqrt(q, q)
+            else:  # a missing reading, or one beyond all bounds
+                with np.errstate(over="ignore"):
+                    z = squash((X - center) * scale)
+            z /= s_in
+            rint(z, z)
+            if outside:  # squashed readings are within LIMIT: nothing to clip otherwise
+                least(most(z, low, out=z), high, out=z)
+            h = dot(z, W1) if short else dot(z.astype(float), W1).astype(np.float32)
+            h *= rescale
+            h += b1
+            h /= s_hidden
+            rint(h, h)
+            least(most(h, zero, out=h), top, out=h)
+            y = dot(h, w2) if short else dot(h.astype(float), w2).astype(np.float32)
+            y *= last
+            y += b2
+            return y
 
-        return logit
+        return logits

@@ -19,6 +19,7 @@ from pathlib import Path
 from kdutils.edge.reader import Malformed
 
 UNFINISHED = (".part", ".tmp", ".partial", ".swp", "~")
+FUTURE: dict[tuple, float] = {}  # files of a time to come, when they were first seen
 SPECIAL = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a folder",
@@ -35,23 +36,17 @@ class Busy(Exception):
 
 def names(folder: Path) -> list[str]:
     """What lies in a folder, sorted; hidden and unfinished names are not ours."""
+    return listed(folder)[0]
+
+
+def listed(folder: Path) -> tuple[list[str], int]:
+    """The names of a folder, and how many others are hidden or unfinished."""
     try:
         found = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(
-        name
-        for name in found
-        if not name.startswith(".") and not name.endswith(UNFINISHED)
-    )
-
-
-def ignored(folder: Path) -> int:
-    """How many names of a folder are hidden or unfinished."""
-    try:
-        return len(os.listdir(folder)) - len(names(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
+        return [], 0
+    ours = [n for n in found if not n.startswith(".") and not n.endswith(UNFINISHED)]
+    return sorted(ours), len(found) - len(ours)
 
 
 def opened(path: Path) -> int:
@@ -103,8 +98,17 @@ def unwritten(fd: int, settle: float, *, ours: bool = False) -> bool:
 
 
 def quiet(fd: int) -> float:
-    """Seconds since the file was last changed, by the kernel's own clock."""
-    return time.time() - os.fstat(fd).st_ctime
+    """Seconds since the file was last changed, by the kernel's own clock.
+
+    Where that is a time to come, as after a step of the clock, since it was seen so.
+    """
+    seen, now = os.fstat(fd), time.monotonic()
+    age = time.time() - seen.st_ctime
+    if age >= 0:
+        return age
+    if len(FUTURE) > 10_000:
+        FUTURE.clear()
+    return now - FUTURE.setdefault((seen.st_dev, seen.st_ino, seen.st_ctime_ns), now)
 
 
 def written(fd: int) -> float:
@@ -113,9 +117,9 @@ def written(fd: int) -> float:
     return age if age >= 0 else quiet(fd)
 
 
-def stamp(fd: int) -> tuple[int, ...]:
-    """Changes whenever bytes of the file do."""
-    seen = os.fstat(fd)
+def stamp(file: int | Path) -> tuple[int, ...]:
+    """Changes whenever bytes of the file, open or by its path, do."""
+    seen = os.stat(file)
     return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 

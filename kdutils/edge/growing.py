@@ -1,13 +1,15 @@
 """edge.growing: one file that the tester appends to, judged row by row.
 
 Its verdicts grow beside it, one file for each generation of it: verdicts/NAME.G.csv
-with `end,id,score,verdict,reason`, where `end` is the byte behind the row in NAME. So
-the last whole line of the verdicts *is* the durable offset: a row is judged once, and a
-killed run goes on behind it. A refused row has the verdict `refused` and its reason.
+with `end`, the columns of a lot's verdict and `reason`, where `end` is the byte behind
+the row in NAME. So the last whole line of the verdicts *is* the durable offset: a row
+is judged once, and a killed run goes on behind it. A refused row has the verdict
+`refused` and its reason.
 
 A new generation begins when NAME is another file (rotated: the old one is first read to
 its end, wherever in the inbox it was renamed to), when it became shorter or its
-beginning changed (truncated), or when another bundle or --id reads it.
+beginning changed (truncated), or when another bundle or --id reads it, or the verdicts
+have other columns than ours.
 """
 
 from __future__ import annotations
@@ -27,21 +29,22 @@ from kdutils.edge import claim, reader, verdicts
 from kdutils.edge.reader import Form, Malformed
 
 HEAD, BLOCK, KEPT = 4096, 1 << 18, 100
-COLUMNS = b"end,id,score,verdict,reason\n"
+COLUMNS = b"end,%s,reason\n" % verdicts.COLUMNS
 REMEMBERED = 50_000  # ids
 
 
 class Rows:
     """What was judged of one generation: how many rows and fails, and the last ids.
 
-    An id that comes again among the last 50,000 is refused.
+    An id that comes again among the last 50,000 is refused. name: of the file.
     """
 
-    def __init__(self, model, *, empty: bool = False):
-        self.model, self.empty = model, empty
+    def __init__(self, model, name: str, *, empty: bool = False):
+        self.model, self.name, self.empty = model, name, empty
         self.count = self.fails = 0
         self.seen: OrderedDict[str, None] = OrderedDict()
-        self.wrong: list[tuple[int, Malformed, str]] = []
+        # until shown: (first byte, what was wrong, SHA-256), (readings, logits)
+        self.wrong, self.judged = [], []
 
     def remember(self, ids: list[str]) -> None:
         """Count rows; a refused one has no id."""
@@ -51,7 +54,7 @@ class Rows:
             self.seen.popitem(last=False)
 
     def judge(self, data: bytes, at: int, form: Form) -> bytes:
-        """Whole lines from byte `at` on -> `end,id,score,verdict,reason` lines."""
+        """Whole lines from byte `at` on -> lines of COLUMNS."""
         if not data:
             return b""
         try:
@@ -69,35 +72,31 @@ class Rows:
 
     def cut_short(self, rest: bytes, at: int) -> bytes:
         """The refusal of a last line that will not be ended any more."""
-        found = f"{len(rest)} bytes without a line end"
-        row = self.count + 1
+        found, row = f"{len(rest)} bytes without a line end", self.count + 1
         wrong = Malformed("short", row, None, found, "a whole last line")
         return self._refuse(rest, at, wrong)
-
-    def refused(self) -> list[tuple[int, Malformed, str]]:
-        """Since the last call: (first byte, what was wrong, SHA-256 of the line)."""
-        wrong, self.wrong = self.wrong, []
-        return wrong
 
     def _bulk(self, data: bytes, at: int, form: Form) -> bytes:
         first, seen = self.count + 1, self.seen.keys()
         ids, X = reader.rows(data, first, self.model, seen, empty=self.empty, form=form)
         scores, fails = self.model.judge(X)
         self.remember(ids)
+        self.judged.append((X, scores))
         self.fails += int(fails.sum())
         sizes = [len(line) + 1 for line in data.split(b"\n")[:-1]]
         ends = islice(accumulate(sizes, initial=at), 1, None)
-        words = self.model.classes
-        lines = reader.lines(ids, scores, fails, words).split(b"\n")[:-1]
+        trace = verdicts.trace(self.model, self.name)
+        lines = reader.lines(ids, scores, fails, self.model.classes, trace)
+        lines = lines.split(b"\n")[:-1]
         return b"".join([b"%d,%s,\n" % pair for pair in zip(ends, lines, strict=True)])
 
     def _refuse(self, line: bytes, at: int, wrong: Malformed) -> bytes:
         self.wrong.append((at, wrong, hashlib.sha256(line).hexdigest()))
         self.remember([""])
         text = io.StringIO()
-        row = (at + len(line), "", "", "refused", wrong)
-        csv.writer(text, lineterminator="\n").writerow(row)
-        return text.getvalue().encode()
+        csv.writer(text, lineterminator="\n").writerow([wrong])
+        trace = verdicts.trace(self.model, self.name)
+        return f"{at + len(line)},,,refused,{trace},{text.getvalue()}".encode()
 
 
 class Growing:
@@ -108,8 +107,7 @@ class Growing:
         self.model, self.status = model, status
         self.empty, self.settle = how.get("empty", False), how.get("settle", 2.0)
         self.state: dict | None = None
-        self.fd, self.end, self.form = None, 0, None
-        self.rows = Rows(model, empty=self.empty)
+        self.fd, self.end, self.form, self.same_columns = None, 0, None, True
 
     def owns(self, name: str) -> bool:
         """Whether a name of the inbox is the file or one rotated away: NAME.1, NAME-a.
@@ -161,8 +159,6 @@ class Growing:
             os.close(self.fd)
         self.fd = None
 
-    # --- which file ------------------------------------------------------------------
-
     def _open(self) -> bool:
         """Go on with the file of the saved state, or begin; False if there is none."""
         path = self.outbox / "state" / f"{self.name}.json"
@@ -176,7 +172,7 @@ class Growing:
             return True
         self.fd = fd
         self._resume()
-        if self.state["model"] != self.model.key:
+        if self.state["model"] != self.model.key or not self.same_columns:
             self._begin(os.dup(fd), self.end)
         return True
 
@@ -189,7 +185,9 @@ class Growing:
                     fd = claim.opened(self.inbox / name)
                     age = (name == self.name, os.fstat(fd).st_mtime_ns, name)
                     found[age] = fd
-        best = min((age for age in found if not self._known(found[age])), default=None)
+        read = self.state["finished"] if self.state else []
+        new = [age for age, fd in found.items() if _signature(fd) not in read]
+        best = min(new, default=None)
         for age, fd in found.items():
             if self.state is not None and _inode(fd) == self.state["inode"]:
                 best = age
@@ -198,15 +196,11 @@ class Growing:
             os.close(fd)
         return chosen
 
-    def _known(self, fd: int) -> bool:
-        """Whether a file was read to its end and rotated away."""
-        return self.state is not None and _signature(fd) in self.state["finished"]
-
     def _begin(self, fd: int, start: int = 0) -> None:
         """A new generation, read from byte `start`."""
         self._close()
         self.fd, self.end, self.form = fd, start, None
-        self.rows = Rows(self.model, empty=self.empty)
+        self.rows = Rows(self.model, self.name, empty=self.empty)
         old = self.state or {"generation": -1, "finished": []}
         self.state = {
             "generation": old["generation"] + 1,
@@ -216,7 +210,7 @@ class Growing:
             "start": start,
             "head": None,
         }
-        while self._verdicts.exists():  # of a state that somebody removed
+        while self.verdicts.exists():  # of a state that somebody removed
             self.state["generation"] += 1
 
     def _replaced(self) -> bool:
@@ -235,10 +229,9 @@ class Growing:
         other = [now.st_dev, now.st_ino] != _inode(self.fd)
         return other and claim.unwritten(self.fd, self.settle)
 
-    # --- what it says ----------------------------------------------------------------
-
     @property
-    def _verdicts(self) -> Path:
+    def verdicts(self) -> Path:
+        """The verdicts of this generation, which say how far the file was read."""
         name = f"{self.name}.{self.state['generation']}.csv"
         return self.outbox / "verdicts" / name
 
@@ -262,10 +255,11 @@ class Growing:
 
     def _tell(self, rows: int, fails: int) -> None:
         """Show what was published since there were so many rows and fails."""
-        for place, wrong, digest in self.rows.refused():
+        for place, wrong, digest in self.rows.wrong:
             self.status.refused(f"{self.name} byte {place}", wrong, digest)
         rows, fails = self.rows.count - rows, self.rows.fails - fails
-        self.status.grown(self.name, rows, fails, self.end)
+        self.status.grown(self.name, rows, fails, self.end, self.rows.judged)
+        self.rows.wrong, self.rows.judged = [], []
 
     def _header(self, data: bytes, at: int):
         """The bytes below the header, and where they begin."""
@@ -279,9 +273,10 @@ class Growing:
     def _publish(self, content: bytes, end: int) -> None:
         if self.state["head"] is None:
             self.state["head"] = _head(self.fd, min(end, HEAD))
-            self._save()
+            saved = json.dumps(self.state).encode()
+            verdicts.replace(self.outbox, "state", f"{self.name}.json", saved)
         if content:
-            verdicts.extend(self._verdicts, COLUMNS, content)
+            verdicts.extend(self.verdicts, COLUMNS, content)
         self.end = end
 
     def _finish(self) -> None:
@@ -295,30 +290,28 @@ class Growing:
         self.state["finished"].append(_signature(self.fd))
         self.state["inode"] = None
 
-    def _save(self) -> None:
-        content = json.dumps(self.state).encode()
-        verdicts.replace(self.outbox, "state", f"{self.name}.json", content)
-
     def _resume(self) -> None:
         """Take the offset from the verdicts; a torn last line never was a verdict."""
-        self.end, self.form = self.state["start"], None
-        self.rows = Rows(self.model, empty=self.empty)
-        if not self._verdicts.exists():
+        self.end, self.form, self.same_columns = self.state["start"], None, True
+        self.rows = Rows(self.model, self.name, empty=self.empty)
+        if not self.verdicts.exists():
             return
-        verdicts.sync(self._verdicts.parent)
-        with open(self._verdicts, "r+b") as file:
+        verdicts.sync(self.verdicts.parent)
+        with open(self.verdicts, "r+b") as file:
             whole = 0
             for line in file:
                 whole += len(line) if line.endswith(b"\n") else 0
             file.truncate(whole)
-        with open(self._verdicts, encoding="utf-8", newline="") as file:
-            for place, row in enumerate(islice(csv.reader(file), 1, None), 2):
-                if len(row) != 5 or not row[0].isdecimal():
-                    raise OSError(
-                        errno.EINVAL,
-                        f"line {place} of {self._verdicts} is no verdict of "
-                        f"{self.name}: expected {COLUMNS.decode().strip()}; mend it, "
-                        "or move the file away to judge the rows anew",
+        with open(self.verdicts, encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            names = next(lines, wanted := COLUMNS.decode().strip().split(","))
+            self.same_columns = names == wanted
+            for place, row in enumerate(lines, 2):
+                if len(row) != len(names) or not row[0].isdecimal():
+                    raise _damaged(
+                        f"line {place} of {self.verdicts}",
+                        f"expected {','.join(names)}; mend it, or move the file away, "
+                        "and the rows are judged anew",
                     )
                 self.end = int(row[0])
                 self.rows.remember([row[1]])
@@ -334,10 +327,11 @@ def _state(path: Path) -> dict:
         found = json.loads(path.read_text())
         if {*found} == {"generation", "finished", "inode", "model", "start", "head"}:
             return found
-    raise OSError(
-        errno.EINVAL,
-        f"{path} is damaged: remove it, and the rows that are there are judged anew",
-    )
+    raise _damaged(f"{path}", "remove it, and the rows are judged anew")
+
+
+def _damaged(what: str, then: str) -> OSError:
+    return OSError(errno.EINVAL, f"{what} is damaged: {then}")
 
 
 def _inode(fd: int) -> list[int]:

@@ -66,9 +66,17 @@ class Model:
         return np.clip(prepare.center + spread, self.low, self.high)
 
 
-def load(path: str | Path, *, id: str = "id", extra: str = "refuse") -> Model:
-    """Read a bundle; BundleError or OSError in one sentence if it cannot be served."""
+def load(
+    path: str | Path, *, id: str = "id", extra: str = "refuse", sha256: str = ""
+) -> Model:
+    """Read a bundle; BundleError or OSError in one sentence if it cannot be served.
+
+    sha256: 64 hex digits that the file must have, '' if any will do.
+    """
     data = bundle.content(path)
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 and sha256.lower() != digest:
+        raise bundle.BundleError(f"{path} has the SHA-256 {digest}, expected {sha256}")
     loaded = bundle.loads(data, str(path))
     if not loaded.features:
         raise bundle.BundleError(
@@ -81,4 +89,4 @@ def load(path: str | Path, *, id: str = "id", extra: str = "refuse") -> Model:
         )
     low, high = loaded.ranges.astype(float).T
     low, high = np.fmax(low, -LARGEST), np.fmin(high, LARGEST)
-    return Model(loaded, hashlib.sha256(data).hexdigest(), low, high, id, extra)
+    return Model(loaded, digest, low, high, id, extra)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kdutils.deploy import readings
+from kdutils.edge import verdicts
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 DIGITS = b"0123456789+-.eE,"
@@ -68,7 +69,8 @@ class Limits:
 class Lot:
     """What came of a file: its digest, and verdicts as CSV or what is wrong.
 
-    seconds: spent in `read` (with hashing), `parse` and `model`.
+    seconds: spent in `read` (with hashing), `parse` and `model`; judged: readings and
+    logits, block by block.
     """
 
     digest: str = ""
@@ -77,18 +79,22 @@ class Lot:
     content: bytes = b""
     wrong: Malformed | None = None
     seconds: Counter = field(default_factory=Counter)
+    judged: list[tuple] = field(default_factory=list)
 
 
-def judge(fd: int, model, limits: Limits, *, empty: bool = False) -> Lot:
+def judge(fd: int, model, limits: Limits, *, empty=False, name: str = "") -> Lot:
     """Read the open file to its end. Never raises Malformed: it is in `wrong`.
 
-    OSError where the file cannot be read. The same bytes and the same bundle give the
-    same content, on whatever day.
+    name: the lot's, for each row of its verdict. OSError where the file cannot be read.
+    The same bytes, bundle and name give the same content, but for the time in it.
     """
-    lot, digest, pieces = Lot(), hashlib.sha256(), [b"id,score,verdict\n"]
-    blocks = _blocks(fd, digest, lot.seconds, limits)
+    lot, digest, pieces = Lot(), hashlib.sha256(), [verdicts.COLUMNS + b"\n"]
+    blocks, trace = (
+        _blocks(fd, digest, lot.seconds, limits),
+        verdicts.trace(model, name),
+    )
     try:
-        _check(lot, blocks, model, limits, pieces, empty)
+        _check(lot, blocks, model, limits, pieces, empty, trace)
         lot.content = b"".join(pieces)
     except Malformed as wrong:
         lot.wrong = wrong
@@ -98,11 +104,11 @@ def judge(fd: int, model, limits: Limits, *, empty: bool = False) -> Lot:
     return lot
 
 
-def lines(ids, scores, fails, classes=("pass", "fail")) -> bytes:
-    """Rows of a verdict: `id,score,verdict`, nine digits, which float32 survives."""
-    words = [classes[fail] for fail in fails.tolist()]
-    cells = zip(ids, scores.tolist(), words, strict=True)
-    return "".join(["%s,%.9g,%s\n" % row for row in cells]).encode()  # noqa: UP031
+def lines(ids, scores, fails, classes, trace: str) -> bytes:
+    """Rows of a verdict, with its `verdicts.trace`; nine digits, as float32 needs."""
+    ends = [f"{word},{trace}\n" for word in classes]
+    cells = zip(ids, scores.tolist(), [ends[f] for f in fails.tolist()], strict=True)
+    return "".join(["%s,%.9g,%s" % row for row in cells]).encode()  # noqa: UP031
 
 
 def _blocks(fd, digest, seconds, limits):
@@ -118,7 +124,7 @@ def _blocks(fd, digest, seconds, limits):
         yield data
 
 
-def _check(lot, blocks, model, limits, pieces, empty) -> None:
+def _check(lot, blocks, model, limits, pieces, empty, trace) -> None:
     rest, form, seen, size = b"", None, set(), 0
     for block in blocks:
         size += len(block)
@@ -138,7 +144,8 @@ def _check(lot, blocks, model, limits, pieces, empty) -> None:
             ready = perf_counter()
             scores, fails = model.judge(X)
             judged = perf_counter()
-            pieces.append(lines(ids, scores, fails, model.classes))
+            lot.judged.append((X.astype(np.float32), scores))
+            pieces.append(lines(ids, scores, fails, model.classes, trace))
             lot.rows += len(ids)
             lot.fails += int(fails.sum())
             lot.seconds["model"] += judged - ready
@@ -183,10 +190,7 @@ class Form(NamedTuple):
     places: tuple[int, ...] = ()
 
     def plain(self, lines: list[str], first: int) -> tuple[list[str], Malformed | None]:
-        """The id and the readings of each line, up to the first without such cells.
-
-        And what is wrong with that one, or None.
-        """
+        """The id and the readings of each line, up to the first that is wrong; why."""
         if not self.places:
             return lines, None
         picked, pick = [], itemgetter(*self.places)
@@ -250,10 +254,9 @@ def rows(data: bytes, first: int, model, seen, *, empty=False, form: Form = PLAI
     lines, uneven = form.plain(lines, first)
     found = None if uneven else _fast(lines, model, seen, empty, form.crlf)
     if found is None:
-        how = {"empty": empty, "crlf": form.crlf}
-        wrong = explain(lines, first, model, seen, **how) or uneven
+        explain(lines, first, model, seen, empty=empty, crlf=form.crlf)
         expected = "plain decimal numbers"
-        raise wrong or Malformed("number", first, None, "an odd number", expected)
+        raise uneven or Malformed("number", first, None, "an odd number", expected)
     return found
 
 
@@ -270,7 +273,7 @@ def _fast(lines, model, seen, empty, crlf):
     if "\n".join(cells).encode().translate(None, DIGITS + b"\n"):
         return None
     if empty:
-        cells = [HOLE.sub("nan", line) if _holes(line) else line for line in cells]
+        cells = [HOLE.sub("nan", line) for line in cells]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -285,10 +288,7 @@ def _fast(lines, model, seen, empty, crlf):
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a row, quotes and all; none if a quote is not one of a whole cell.
-
-    A comma inside quotes becomes a space.
-    """
+    """The cells of a row, commas in quotes as spaces; none if a quote is stray."""
     if '"' not in line:
         return line.split(",")
     parts = line.split('"')
@@ -305,58 +305,44 @@ def _good(ids: list[str]) -> bool:
     return right and joined.isprintable() and list(map(str.strip, ids)) == ids
 
 
-def _holes(line: str) -> bool:
-    return line == "" or ",," in line or line[0] == "," or line[-1] == ","
-
-
 def undecodable(data: bytes, at: int, first: int) -> Malformed:
     """Malformed for byte `at` of a block whose first row is `first`."""
     row = first + data.count(b"\n", 0, at)
     return Malformed("encoding", row, None, f"byte 0x{data[at]:02x}", "UTF-8 text")
 
 
-def explain(
-    lines, first: int, model, seen, *, empty: bool, crlf: bool
-) -> Malformed | None:
-    """The first thing that is wrong in lines (rows `first`, ...), or None.
+def explain(lines, first: int, model, seen, *, empty: bool, crlf: bool) -> None:
+    """Raise Malformed for the first thing that is wrong in lines (rows `first`, ...).
 
     seen: the ids of earlier rows; empty: an empty cell is a test that was not run;
     crlf: each line must end with a carriage return. model: id, features, low and high.
     """
     new: set[str] = set()
     for row, line in enumerate(lines, first):
-        wrong = _line(row, line, model, seen, new, empty, crlf)
-        if wrong is not None:
-            return wrong
-    return None
-
-
-def _line(row, line, model, seen, new, empty, crlf) -> Malformed | None:
-    if line.endswith("\r") != crlf:
-        ends = ("a line feed alone", "a carriage return and a line feed")
-        found, expected = ends if crlf else ends[::-1]
-        return Malformed("cells", row, None, found, f"{expected}, as in the header")
-    id, *cells = line.removesuffix("\r").split(",")
-    if len(cells) != len(model.features):
-        expected = f"{len(model.features) + 1} cells"
-        return Malformed("cells", row, None, f"{len(cells) + 1} cells", expected)
-    if not _good([id]):
-        expected = f"1 to {LONGEST_ID} printable characters without quotes"
-        return Malformed("id", row, model.id, repr(id), expected)
-    if id in seen or id in new:
-        return Malformed("duplicate", row, model.id, repr(id), "each id once")
-    new.add(id)
-    bounds = zip(model.features, cells, model.low, model.high, strict=True)
-    for name, cell, low, high in bounds:
-        if cell == "" and empty:
-            continue
-        if not NUMBER.fullmatch(cell):
-            expected = "a finite decimal number such as -1.25e-3"
-            return Malformed("number", row, name, repr(cell), expected)
-        if not low <= float(cell) <= high:
-            expected = f"a reading from {low:.9g} to {high:.9g}"
-            return Malformed("range", row, name, cell, expected)
-    if (lacking := cells.count("")) > MISSING * len(cells):
-        found = f"{lacking} of {len(cells)} readings empty"
-        return Malformed("missing", row, None, found, f"at most {100 * MISSING:g} %")
-    return None
+        if line.endswith("\r") != crlf:
+            ends = ("a line feed alone", "a carriage return and a line feed")
+            found, expected = ends if crlf else ends[::-1]
+            raise Malformed("cells", row, None, found, f"{expected}, as in the header")
+        id, *cells = line.removesuffix("\r").split(",")
+        if len(cells) != len(model.features):
+            expected = f"{len(model.features) + 1} cells"
+            raise Malformed("cells", row, None, f"{len(cells) + 1} cells", expected)
+        if not _good([id]):
+            expected = f"1 to {LONGEST_ID} printable characters without quotes"
+            raise Malformed("id", row, model.id, repr(id), expected)
+        if id in seen or id in new:
+            raise Malformed("duplicate", row, model.id, repr(id), "each id once")
+        new.add(id)
+        bounds = zip(model.features, cells, model.low, model.high, strict=True)
+        for name, cell, low, high in bounds:
+            if cell == "" and empty:
+                continue
+            if not NUMBER.fullmatch(cell):
+                expected = "a finite decimal number such as -1.25e-3"
+                raise Malformed("number", row, name, repr(cell), expected)
+            if not low <= float(cell) <= high:
+                expected = f"a reading from {low:.9g} to {high:.9g}"
+                raise Malformed("range", row, name, cell, expected)
+        if (lacking := cells.count("")) > MISSING * len(cells):
+            found = f"{lacking} of {len(cells)} readings empty"
+            raise Malformed("missing", row, None, found, f"at most {100 * MISSING:g} %")

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ OPTIONS = (
     ("rename", float, 0.5, "share written under a hidden name and renamed"),
     ("seed", int, 0, "the same seed writes the same lots"),
 )
+CELLS = [("number", text) for text in ("1_0", "NaN", "inf", "", "0x1F", "1 ")]
+CELLS += [("range", "1e400"), ("range", "-1e39")]
 
 
 @dataclass(frozen=True)
@@ -61,53 +63,23 @@ def garbled(model, rng, rows: int) -> tuple[bytes, str, int | None, str | None]:
     cells = content(model, rng, rows)
     row = int(rng.integers(1, rows + 1))
     place = int(rng.integers(1, len(cells[0])))
-    fault = FAULTS[int(rng.integers(len(FAULTS)))]
-    return fault(cells, row, place)
-
-
-def _cell(text: str, kind: str) -> Callable:
-    def fault(cells, row, place):
-        cells[row][place] = text
-        return joined(cells), kind, row, cells[0][place]
-
-    return fault
-
-
-def _renamed(cells, row, place):
-    name = cells[0][place]
-    cells[0][place] = f"{name}?"
-    return joined(cells), "header", 0, name
-
-
-def _extra(cells, row, place):
-    for line in cells[1:]:
-        line.append("0")
-    return joined(cells), "cells", 1, None
-
-
-def _twice(cells, row, place):
-    cells.append(cells[row])
-    return joined(cells), "duplicate", len(cells) - 1, cells[0][0]
-
-
-def _missing(cells, row, place):
-    cells[row].pop()
-    return joined(cells), "cells", row, None
-
-
-def _junk(cells, row, place):
+    name, fault = cells[0][place], int(rng.integers(len(CELLS) + 5)) - len(CELLS)
+    if fault < 0:
+        kind, cells[row][place] = CELLS[fault]
+        return joined(cells), kind, row, name
+    if fault == 0:
+        cells[0][place] = f"{name}?"
+        return joined(cells), "header", 0, name
+    if fault == 1:
+        cells[1:] = [[*line, "0"] for line in cells[1:]]
+        return joined(cells), "cells", 1, None
+    if fault == 2:
+        cells.append(cells[row])
+        return joined(cells), "duplicate", len(cells) - 1, cells[0][0]
+    if fault == 3:
+        cells[row].pop()
+        return joined(cells), "cells", row, None
     return bytes([0xFF, 0, row % 256, place % 256]) * 64 + b"\n", "encoding", 0, None
-
-
-FAULTS = (
-    *(_cell(text, "number") for text in ("1_0", "NaN", "inf", "", "0x1F", "1 ")),
-    *(_cell(text, "range") for text in ("1e400", "-1e39")),
-    _renamed,
-    _extra,
-    _twice,
-    _missing,
-    _junk,
-)
 
 
 def lots(model, **chosen) -> Iterator[Lot]:

@@ -1,4 +1,4 @@
-"""edge.status: how the watcher is: log lines, a live line, health and counters."""
+"""edge.status: how the watcher is: log lines, health and counters."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import json
 import math
 import os
 import queue
-import sys
+import socket
 import threading
 import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from kdutils.deploy.bundle import BundleError
+from kdutils.deploy.drift import Drift
+from kdutils.edge import verdicts
+
+WORDS = ("pass", "fail")
 PARTS = ("event", "read", "parse", "model", "publish")
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
 EVERY = 1.0
@@ -23,41 +28,61 @@ SCARCE = 0.02  # the share of a disk below which free room is a trouble
 class Status:
     """Counts what happens and shows it: `health.json`, `metrics.prom`, lines.
 
-    log: a text file that is already open; live: rewrite one line on stderr; threaded:
-    lines are written by a thread of their own, up to 1,000 wait for a reader, and those
-    behind are counted as unshown: a log that nobody reads stops no lot; alarm: seconds
-    after which a lot that waits in the inbox is a trouble.
+    log: a text file that is already open; threaded: lines are written by a thread of
+    their own, up to 1,000 wait for a reader, and those behind are counted as unshown: a
+    log that nobody reads stops no lot; alarm: seconds after which a lot that waits in
+    the inbox is a trouble; drift: the PSI above which a reading is one; shadow: a model
+    that judges beside the first, to be counted.
     """
 
     def __init__(
-        self,
-        outbox: Path,
-        digest: str,
-        *,
-        log=None,
-        live=False,
-        threaded=False,
-        alarm=math.inf,
+        self, outbox: Path, digest: str, *, log=None, threaded=False, **chosen
     ):
-        self.outbox, self.digest, self.log, self.live = outbox, digest, log, live
+        self.outbox, self.digest, self.log = outbox, digest, log
         self.counts: Counter = Counter()
         self.seconds: Counter = Counter()
         self.troubles: dict[str, str] = {}
         self.waiting = self.ignored = 0
-        self.oldest, self.alarm = 0.0, alarm
+        self.oldest, self.alarm = 0.0, chosen.get("alarm", math.inf)
+        self.limit, self.shadow = chosen.get("drift", math.inf), chosen.get("shadow")
+        self.drift: Drift | None = None
         self.started, self.shown = time.time(), 0.0
         self.buckets: Counter = Counter()
         self.lines: queue.Queue = queue.Queue(1000)
-        self.writer = threading.Thread(target=self._work, daemon=True)
-        self.writer = self.writer if threaded else None
-        if self.writer is not None:
+        self.writer = None
+        if threaded:
+            self.writer = threading.Thread(target=self._work, daemon=True)
             self.writer.start()
+
+    def serve(self, model) -> None:
+        """Verdicts come from this model now; BundleError if the shadow reads more."""
+        more = {*self.shadow.features} - {*model.features} if self.shadow else ()
+        if more:
+            known = f"expected readings of bundle {model.digest[:12]} only"
+            raise BundleError(f"the shadow reads {min(more)!r}, {known}")
+        self.names = model.features
+        self.digest, self.drift = model.digest, Drift(model.bundle, self.limit)
+
+    def observe(self, judged: list[tuple]) -> None:
+        """Readings and logits whose verdicts are published, for `Drift.add`."""
+        before, at = self.drift.alarm(), self.drift.bundle.threshold
+        for X, scores in judged:
+            self.drift.add(X, scores)
+            if self.shadow is not None:
+                places = [self.names.index(name) for name in self.shadow.features]
+                other = self.shadow.judge(X[:, places])[1]
+                both = zip((scores > at).tolist(), other.tolist(), strict=True)
+                for (first, second), count in Counter(both).items():
+                    words = f'first="{WORDS[first]}",second="{WORDS[second]}"'
+                    self.counts[f"shadow{{{words}}}"] += count
+        now = self.drift.alarm()
+        if now and not before:
+            self.line(f"drift: {now}")
 
     def verdict(self, name: str, lot, seconds: Counter) -> None:
         """A lot was judged; seconds by part, from the event to the durable verdict."""
-        self.counts["verdicts"] += 1
-        self.counts["rows"] += lot.rows
-        self.counts["fails"] += lot.fails
+        self.observe(lot.judged)
+        self.counts.update(verdicts=1, rows=lot.rows, fails=lot.fails)
         total = self._spent(seconds)
         parts = " ".join(f"{part} {1e3 * seconds[part]:.2f}" for part in PARTS)
         self.line(
@@ -65,10 +90,10 @@ class Status:
             f" lot {lot.digest[:16]} latency {1e3 * total:.2f} ms ({parts})"
         )
 
-    def grown(self, name: str, rows: int, fails: int, end: int) -> None:
+    def grown(self, name: str, rows: int, fails: int, end: int, seen: list) -> None:
         """Rows of a growing file were judged, up to byte `end`."""
-        self.counts["rows"] += rows
-        self.counts["fails"] += fails
+        self.observe(seen)
+        self.counts.update(rows=rows, fails=fails)
         self.line(f"grown {json.dumps(name)} rows {rows} fails {fails} end {end}")
 
     def refused(self, name: str, wrong, digest: str) -> None:
@@ -84,21 +109,23 @@ class Status:
         self.troubles[name] = f"{code}: {problem.strerror or problem}"
         self.line(f"retry {json.dumps(name)} in {pause:.1f} s: {self.troubles[name]}")
 
-    def solved(self, name: str) -> None:
-        """It is no trouble any more."""
-        self.troubles.pop(name, None)
-
     def line(self, text: str) -> None:
         """One line of the log, with the time in UTC."""
-        now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        self._say(self.log, f"{stamp}.{int(now % 1 * 1000):03d}Z {text}\n")
+        text = f"{verdicts.utc()} {text}\n"
+        if self.writer is None and self.log is not None:
+            self._write(text)
+        elif self.log is not None:
+            try:
+                self.lines.put_nowait(text)
+            except queue.Full:
+                self.counts["unshown"] += 1
 
     def show(self, *, now: bool = False) -> None:
-        """Rewrite the health and counter files and the live line, once a second."""
+        """Rewrite the health and counter files, once a second."""
         if not now and time.monotonic() - self.shown < EVERY:
             return
         self.shown = time.monotonic()
+        notify("WATCHDOG=1")
         texts = {"health.json": self.health(), "metrics.prom": self.prom()}
         for name, text in texts.items():
             part = self.outbox / f".{name}.part"
@@ -107,33 +134,21 @@ class Status:
                 os.replace(part, self.outbox / name)
             except OSError:
                 self.counts["unshown"] += 1
-        if self.live:
-            self._say(sys.stderr, f"\r\x1b[K{self.short()}")
 
     def short(self) -> str:
-        """The live line."""
-        refused = sum(self.counts[k] for k in self.counts if k.startswith("refused"))
-        text = " ".join(f"{self.counts[k]} {k}," for k in ("verdicts", "rows", "fails"))
-        text += f" {refused} refused, {self.waiting} waiting"
-        return text + (f", {len(self.troubles)} in trouble" if self.troubles else "")
+        """What was counted, in a line."""
+        counted = [f"{count} {what}" for what, count in sorted(self.counts.items())]
+        return ", ".join([*counted, f"{len(self.troubles)} in trouble"])
 
     def health(self) -> str:
         """JSON for a person or a supervisor: alive means `time` is recent."""
         troubles = self.troubles | self._standing()
-        first = dict(list(troubles.items())[:20])
-        record = {
-            "ok": not troubles,
-            "time": time.time(),
-            "started": self.started,
-            "pid": os.getpid(),
-            "bundle": self.digest,
-            "waiting": self.waiting,
-            "oldest_waiting_s": round(self.oldest, 1),
-            "ignored_names": self.ignored,
-            "free_bytes": self._free()[0],
-            "counts": dict(sorted(self.counts.items())),
-            "troubles": first,
-        }
+        record = {"ok": not troubles, "time": time.time(), "started": self.started}
+        record |= {"pid": os.getpid(), "bundle": self.digest, "waiting": self.waiting}
+        record |= {"oldest_waiting_s": round(self.oldest, 1)}
+        record |= {"ignored_names": self.ignored, "free_bytes": self._free()[0]}
+        record |= {"counts": dict(sorted(self.counts.items()))}
+        record["troubles"] = dict(list(troubles.items())[:20])
         return json.dumps(record, indent=1) + "\n"
 
     def _standing(self) -> dict[str, str]:
@@ -142,6 +157,8 @@ class Status:
         if self.oldest > self.alarm:
             waits = f"a file of the inbox waits for {self.oldest:.0f} s"
             found["inbox"] = f"{waits}, expected at most {self.alarm:g}"
+        if self.drift and (drift := self.drift.alarm()):
+            found["drift"] = drift
         if share < SCARCE:
             found["disk"] = f"{free:,} bytes are free, {100 * share:.1f} % of the disk"
         return found
@@ -155,31 +172,27 @@ class Status:
         return seen.f_bavail * seen.f_frsize, seen.f_bavail / max(seen.f_blocks, 1)
 
     def prom(self) -> str:
-        """The counters in Prometheus' text format; latency in seconds."""
-        lines, known = [], set()
-        plain = dict.fromkeys(("verdicts", "rows", "fails"), 0) | dict(self.counts)
-        for name, value in sorted(plain.items()):
+        """All that is counted in Prometheus' text format; latency in seconds."""
+        found: dict[tuple[str, str], dict] = {}
+        counts = dict.fromkeys(("verdicts", "rows", "fails"), 0) | dict(self.counts)
+        for name, value in sorted(counts.items()):
             bare, brace, labels = name.partition("{")
-            if bare not in known:
-                lines.append(f"# TYPE kd_edge_{bare}_total counter")
-                known.add(bare)
-            lines.append(f"kd_edge_{bare}_total{brace}{labels} {value}")
+            found.setdefault((f"{bare}_total", "counter"), {})[brace + labels] = value
         gauges = {"waiting": self.waiting, "oldest_waiting_seconds": self.oldest}
         gauges |= {"ignored_names": self.ignored, "free_bytes": self._free()[0]}
-        for name, value in gauges.items():
-            lines += [f"# TYPE kd_edge_{name} gauge", f"kd_edge_{name} {value:g}"]
-        lines.append("# TYPE kd_edge_part_seconds_total counter")
-        for part in PARTS:
-            value = f"{self.seconds[part]:.6f}"
-            lines.append(f'kd_edge_part_seconds_total{{part="{part}"}} {value}')
-        lines.append("# TYPE kd_edge_latency_seconds histogram")
-        for edge in BUCKETS:
-            count = self.buckets[edge]
-            lines.append(f'kd_edge_latency_seconds_bucket{{le="{edge}"}} {count}')
-        count = self.buckets["count"]
-        lines.append(f'kd_edge_latency_seconds_bucket{{le="+Inf"}} {count}')
-        lines.append(f"kd_edge_latency_seconds_sum {self.seconds['total']:.6f}")
-        lines.append(f"kd_edge_latency_seconds_count {count}")
+        found |= {(name, "gauge"): {"": value} for name, value in gauges.items()}
+        parts = {f'{{part="{part}"}}': self.seconds[part] for part in PARTS}
+        found["part_seconds_total", "counter"] = parts
+        latency = {f'_bucket{{le="{edge}"}}': self.buckets[edge] for edge in BUCKETS}
+        latency['_bucket{le="+Inf"}'] = latency["_count"] = self.buckets["count"]
+        latency["_sum"] = self.seconds["total"]
+        found["latency_seconds", "histogram"] = latency
+        for name, kind, values in self.drift.metrics() if self.drift else ():
+            found[name, kind] = values
+        lines = []
+        for (name, kind), values in found.items():
+            lines.append(f"# TYPE kd_edge_{name} {kind}")
+            lines += [f"kd_edge_{name}{k} {value:.12g}" for k, value in values.items()]
         return "\n".join(lines) + "\n"
 
     def _spent(self, seconds: Counter) -> float:
@@ -197,24 +210,21 @@ class Status:
                 self.lines.put(None, timeout=seconds)
             self.writer.join(seconds)
 
-    def _say(self, file, text: str) -> None:
-        if file is None:
-            return
-        if self.writer is None:
-            self._write(file, text)
-            return
-        try:
-            self.lines.put_nowait((file, text))
-        except queue.Full:
-            self.counts["unshown"] += 1
-
     def _work(self) -> None:
-        while (one := self.lines.get()) is not None:
-            self._write(*one)
+        while (text := self.lines.get()) is not None:
+            self._write(text)
 
-    def _write(self, file, text: str) -> None:
+    def _write(self, text: str) -> None:
         try:
-            file.write(text)
-            file.flush()
+            self.log.write(text)
+            self.log.flush()
         except (OSError, ValueError):
             self.counts["unshown"] += 1
+
+
+def notify(state: str) -> None:
+    """Say READY=1, WATCHDOG=1 or STOPPING=1 to systemd, where it has started us."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.sendto(state.encode(), address.replace("@", "\0", 1))

@@ -1,10 +1,13 @@
 """edge.torture: kill -9 at random moments; is any verdict lost, doubled or wrong?
 
     python -m kdutils.edge.torture --bundle FILE --files 20000 --kills 500
+        [--user 65534] [--other BUNDLE]
 
 Writes lots (one in ten malformed) and rows of a growing file that is rotated now and
 then, while a watcher is started and killed; lets the last one finish; compares all that
 it left with what it had to leave. Prints one JSON object; exit code 1 if they differ.
+--user: the watcher is not root and owns no file, so nobody grants it leases. --other:
+the bundle is replaced by this one and back, with SIGHUP, and a shadow judges too.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -24,11 +28,12 @@ from kdutils.edge import __main__ as command
 from kdutils.edge import claim, model, reader, simulate, verdicts
 
 GROWING = "grow.csv"
-LIFE = 0.03  # seconds that a watcher lives on average
+LIFE = 0.1  # seconds that a watcher lives on average
+QUIET = 0.1  # seconds after which a file counts as closed where there are no leases
 
 
-def start(bundle: str, inbox: Path, outbox: Path, *options: str) -> int:
-    """Fork a watcher that logs beside the outbox; returns its process id."""
+def start(bundle: str, inbox: Path, outbox: Path, *options: str, user: int = 0) -> int:
+    """Fork a watcher, a user's or ours, that logs beside the outbox; its process id."""
     child = os.fork()
     if child:
         return child
@@ -37,6 +42,11 @@ def start(bundle: str, inbox: Path, outbox: Path, *options: str) -> int:
         with open(f"{outbox}.log", "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
+            if user:
+                os.setgroups([])
+                os.setgid(user)
+                os.setuid(user)
+                options = (*options, "--settle", str(QUIET))
             folders = ["--inbox", str(inbox), "--outbox", str(outbox)]
             arguments = ["watch", "--bundle", bundle, *folders, *options]
             code = command.main([*arguments, "--patience", "0.2", "--grow", GROWING])
@@ -80,52 +90,63 @@ class Line:
         return [] if ids == self.ids else [f"grow: {len(ids)} of {len(self.ids)} rows"]
 
 
-def run(bundle: str, folder: Path, *, files: int, kills: int, seed: int = 0) -> dict:
+def run(bundle: str, folder: Path, *, files, kills, seed=0, user=0, other="") -> dict:
     """Write, kill, drain, compare. `wrong` lists what differs, at most 20 sentences."""
-    student, rng = model.load(bundle), np.random.default_rng(seed)
-    inbox, outbox = folder / "inbox", folder / "outbox"
-    inbox.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    inbox, outbox, served = (folder / name for name in ("inbox", "outbox", "served"))
+    for place in (inbox, outbox):
+        place.mkdir(parents=True)
+        os.chown(place, user or -1, -1)
+    paths = [folder / f"bundle-{number}" for number in range(1 + bool(other))]
+    for path, file in zip(paths, (bundle, other), strict=False):
+        path.write_bytes(Path(file).read_bytes())
+    served.write_bytes(paths[0].read_bytes())
+    student, *others = [model.load(path) for path in paths]
     how = {"files": files, "rows": 1, "rate": 0, "garbage": 0.09, "crash": 0.01}
     lots = list(simulate.lots(student, seed=seed, **how))
-    line = Line(student, inbox, rng)
-    began = time.time()
-    wrong = shift(bundle, outbox, lots, line, kills + 1)
-    wrong += compare(student, lots, outbox, folder) + line.check(outbox)
-    return {
-        "files": files,
-        "malformed": sum(lot.kind != "good" for lot in lots),
-        "kills": kills + 1,
-        "rows appended": len(line.ids),
-        "rotated": line.rotated,
-        "seconds": round(time.time() - began, 1),
-        "wrong": wrong[:20],
-    }
+    line, began = Line(student, inbox, rng), time.time()
+    wrong = shift(str(served), outbox, lots, line, kills + 1, user, paths)
+    wrong += compare(student, lots, outbox, folder, *others) + line.check(outbox)
+    names = os.listdir(outbox / "verdicts")
+    judged = [sum(one.key[:12] in n for n in names) for one in (student, *others)]
+    found = {"files": files, "kills": kills + 1}
+    found["malformed"] = sum(lot.kind != "good" for lot in lots)
+    found |= {"verdicts of each bundle": judged, "rows appended": len(line.ids)}
+    found |= {"rotated": line.rotated, "seconds": round(time.time() - began, 1)}
+    began = Path(f"{outbox}.log").read_text().count(" watching ")
+    return found | {"began to watch": began, "wrong": wrong[:20]}
 
 
-def shift(bundle: str, outbox: Path, lots, line: Line, kills: int) -> list[str]:
+def shift(bundle, outbox: Path, lots, line, kills: int, user=0, paths=()) -> list[str]:
     """Write lots and rows while one watcher after another dies; `drain` the rest.
 
     The line's generator says when each of the `kills` watchers dies, and how many rows
-    are appended meanwhile.
+    are appended meanwhile. paths: whose content the bundle's file has in turn.
     """
+    options = ["--timer", *(("--shadow", str(paths[1])) if paths[1:] else ())]
     inbox, rng = line.path.parent, line.rng
     cuts = np.sort(rng.integers(0, len(lots) + 1, kills - 1))
-    for part in np.split(np.arange(len(lots)), cuts):
-        child = start(bundle, inbox, outbox, "--timer")
-        until = time.monotonic() + rng.exponential(LIFE)
+    for turn, part in enumerate(np.split(np.arange(len(lots)), cuts)):
+        child = start(bundle, inbox, outbox, *options, user=user)
+        until = time.monotonic() + rng.exponential(LIFE + 3 * QUIET * bool(user))
         for i in part:
             simulate.write(inbox, lots[i])
         line.add(int(rng.integers(1, 4)))
+        time.sleep(max(0.0, until - time.monotonic()) / 2)
+        if paths[1:]:
+            Path(f"{bundle}.part").write_bytes(paths[turn % 2].read_bytes())
+            os.replace(f"{bundle}.part", bundle)
+            os.kill(child, signal.SIGHUP)  # dies of it where it has only begun
         time.sleep(max(0.0, until - time.monotonic()))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     line.add(1)
-    return drain(bundle, inbox, outbox, line)
+    return drain(bundle, inbox, outbox, line, user)
 
 
-def drain(bundle, inbox: Path, outbox: Path, line, limit: float = 600.0) -> list[str]:
+def drain(bundle, inbox: Path, outbox: Path, line, user=0, limit=600.0) -> list[str]:
     """A last watcher until nothing is left, then SIGTERM; what was not as it should."""
-    child, end = start(bundle, inbox, outbox), time.monotonic() + limit
+    child, end = start(bundle, inbox, outbox, user=user), time.monotonic() + limit
     while time.monotonic() < end:
         left = [name for name in os.listdir(inbox) if not name.startswith(GROWING)]
         if not left and not claim.names(outbox / "work") and not line.check(outbox):
@@ -136,18 +157,25 @@ def drain(bundle, inbox: Path, outbox: Path, line, limit: float = 600.0) -> list
     return [f"exit code {code} after SIGTERM"] if code else []
 
 
-def compare(student, lots, outbox: Path, folder: Path) -> list[str]:
-    """Every lot against what is in done/, quarantine/ and verdicts/."""
+def compare(student, lots, outbox: Path, folder: Path, *others) -> list[str]:
+    """Every lot against what is in done/, quarantine/ and verdicts/.
+
+    others: models one of which may have judged a lot in the first one's place.
+    """
     wrong, wanted = [], {"done": set(), "quarantine": set(), "verdicts": set()}
     for lot in lots:
-        judged = judge(student, lot.content, folder / "lot")
+        judged = judge(student, lot.content, folder / "lot", lot.name)
         kept = verdicts.kept(judged.digest, lot.name)
         if lot.kind == "good":
-            name = verdicts.key(judged.digest, student.digest) + ".csv"
             wanted["done"].add(kept)
+            for one in (*others, student):  # the others' only if it is there
+                name = verdicts.key(judged.digest, one.digest) + ".csv"
+                path = outbox / "verdicts" / name
+                if path.exists():
+                    break
             wanted["verdicts"].add(name)
-            path, content = outbox / "verdicts" / name, judged.content
-            if not path.exists() or path.read_bytes() != content:
+            content = judge(one, lot.content, folder / "lot", lot.name).content
+            if not path.exists() or undated(path.read_bytes()) != undated(content):
                 wrong.append(f"{lot.name}: verdict lost or wrong")
         else:
             wanted["quarantine"] |= {kept, kept + verdicts.REASON}
@@ -163,12 +191,17 @@ def compare(student, lots, outbox: Path, folder: Path) -> list[str]:
     return wrong + [f"tmp/{name}" for name in os.listdir(outbox / "tmp")]
 
 
-def judge(student, content: bytes, path: Path) -> reader.Lot:
+def undated(content: bytes) -> bytes:
+    """A verdict without the time in its rows, which no second run repeats."""
+    return re.sub(rb",[0-9]{4}-[-0-9:.T]+Z,", b",,", content)
+
+
+def judge(student, content: bytes, path: Path, name: str = "") -> reader.Lot:
     """The same bytes without a watcher."""
     path.write_bytes(content)
     fd = os.open(path, os.O_RDONLY)
     try:
-        return reader.judge(fd, student, reader.Limits())
+        return reader.judge(fd, student, reader.Limits(), name=name)
     finally:
         os.close(fd)
 
@@ -177,14 +210,14 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; everything lies in a temporary folder, or in --folder."""
     parser = argparse.ArgumentParser(prog="python -m kdutils.edge.torture")
     parser.add_argument("--bundle", required=True)
-    parser.add_argument("--files", type=int, default=20_000)
-    parser.add_argument("--kills", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", help="where, e.g. on the disk to be tried")
-    chosen = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-        how = {"files": chosen.files, "kills": chosen.kills, "seed": chosen.seed}
-        found = run(chosen.bundle, Path(folder), **how)
+    for name, default in {"files": 20_000, "kills": 500, "seed": 0, "user": 0}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--other", default="")
+    how = vars(parser.parse_args(arguments))
+    with tempfile.TemporaryDirectory(dir=how.pop("folder")) as folder:
+        os.chmod(folder, 0o755)
+        found = run(how.pop("bundle"), Path(folder), **how)
     print(json.dumps(found, indent=1))
     return 1 if found["wrong"] else 0
 

@@ -1,11 +1,12 @@
 """edge.verdicts: what leaves the watcher, durable and exactly once.
 
-    verdicts/KEY.csv        id,score,verdict; KEY = content digest . `Model.key`
+    verdicts/KEY.csv        COLUMNS of each unit; KEY = content digest . `Model.key`
     done/KEY16-NAME         the lot as it came
     quarantine/KEY16-NAME   a refused lot, and KEY16-NAME.reason.json beside it
 
-The same lot and bundle give the same name and content, so work that is done again after
-a crash finds its verdict there and changes nothing.
+The same lot and bundle give the same name, so work that is done again after a crash
+finds its verdict there and changes nothing. Each row says which lot it is of, when
+(UTC), by which bundle and threshold: one `grep` of a unit's id answers all.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-from contextlib import suppress
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-LONGEST = 255
+COLUMNS = b"id,score,verdict,threshold,model,time,lot"
+LONGEST, THREADS = 255, 4
 REASON = ".reason.json"
 FOLDERS = ("work", "done", "quarantine", "verdicts", "state", "tmp")
 
@@ -33,28 +38,83 @@ def sweep(outbox: Path) -> None:
         path.unlink()
 
 
+def remove_old(outbox: Path, days: float, kept: set[str]) -> int:
+    """Remove lots, reasons and verdicts that were there so many days; how many.
+
+    Days before the newest one of a folder, or before now if that is earlier: a clock
+    that is wrong empties no folder. kept: names to leave.
+    """
+    count = 0
+    for folder in ("done", "quarantine", "verdicts"):
+        with os.scandir(outbox / folder) as there:
+            found = [(e.stat(follow_symlinks=False).st_ctime, e) for e in there]
+        latest = min(time.time(), max((since for since, _ in found), default=0.0))
+        for since, entry in found:
+            if since < latest - 86_400 * days and entry.name not in kept:
+                remove = os.unlink
+                if entry.is_dir(follow_symlinks=False):
+                    remove = shutil.rmtree
+                remove(entry.path)
+                count += 1
+    return count
+
+
 def key(lot: str, model: str) -> str:
     """The name of a verdict, from two SHA-256 digests: 32 and 12 hex digits."""
     return f"{lot[:32]}.{model[:12]}"
 
 
-def publish(outbox: Path, folder: str, name: str, content: bytes) -> bool:
-    """Write, fsync, link, fsync the folder; False if that name is there already.
+def utc() -> str:
+    """The time now, to the millisecond, such as 2026-01-02T03:04:05.678Z."""
+    now = time.time()
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    return f"{whole}.{int(now % 1 * 1000):03d}Z"
 
-    OSError leaves nothing behind under that name.
+
+def trace(model, lot: str) -> str:
+    """The cells of a verdict behind its word: threshold, bundle, time, lot's name.
+
+    The bundle is the first 12 hex digits of its SHA-256; a name is one line of CSV.
     """
-    target, part = outbox / folder / name, outbox / "tmp" / "part"
-    if target.exists():
-        sync(target.parent)
-        return False
+    name = json.dumps(lot, ensure_ascii=False)[1:-1].replace('\\"', '""')
+    name = os.fsencode(name).decode(errors="backslashreplace")
+    name = f'"{name}"' if {*name} & {*',"'} else name
+    return f"{model.bundle.threshold:.9g},{model.digest[:12]},{utc()},{name}"
+
+
+def publish(outbox: Path, folder: str, contents: dict[str, bytes]) -> None:
+    """Write, fsync and link each by its name; fsync their folder once for all.
+
+    A name that is there already keeps what it has. OSError leaves half of none.
+    """
+    parts: dict[Path, Path] = {}
     try:
-        write(part, content)
-        link(part, target)
+        with ExitStack() as opened:
+            fds = []
+            for number, (name, content) in enumerate(contents.items()):
+                if not (outbox / folder / name).exists():
+                    part = outbox / "tmp" / f"part{number}"
+                    parts[part] = outbox / folder / name
+                    fds.append(create(part, content))
+                    opened.callback(os.close, fds[-1])
+            fsync_all(fds)
+        for part, target in parts.items():
+            link(part, target)
     finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-    sync(target.parent)
-    return True
+        for part in parts:
+            with suppress(FileNotFoundError):
+                part.unlink()
+    sync(outbox / folder)
+
+
+def fsync_all(fds: list[int]) -> None:
+    """fsync open files; several at once, which a journal commits together."""
+    if len(fds) < 2:
+        for fd in fds:
+            os.fsync(fd)
+        return
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(os.fsync, fds))
 
 
 def replace(outbox: Path, folder: str, name: str, content: bytes) -> None:
@@ -67,22 +127,32 @@ def replace(outbox: Path, folder: str, name: str, content: bytes) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """All bytes on the disk, in a new file, or OSError; never through a link."""
+    fd = create(path, content)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def create(path: Path, content: bytes) -> int:
+    """A new file with these bytes, open and not yet durable; never through a link."""
     with suppress(FileNotFoundError):
         path.unlink()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(path, flags, 0o644)
     try:
         append(fd, content)
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
 
 
 def append(fd: int, content: bytes) -> None:
-    """Write at the descriptor's place and fsync."""
+    """Write all bytes at the descriptor's place."""
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
-    os.fsync(fd)
 
 
 def extend(path: Path, header: bytes, content: bytes) -> None:
@@ -93,6 +163,7 @@ def extend(path: Path, header: bytes, content: bytes) -> None:
         size = os.fstat(fd).st_size
         try:
             append(fd, (b"" if size else header) + content)
+            os.fsync(fd)
         except OSError:
             os.ftruncate(fd, size)
             raise
@@ -139,7 +210,7 @@ def refuse(outbox: Path, name: str, digest: str, wrong) -> None:
 def reason(outbox: Path, target: str, name: str, wrong) -> None:
     """Publish why a lot, or what came late of it, is refused."""
     text = json.dumps({"file": name} | wrong.record(), indent=1) + "\n"
-    publish(outbox, "quarantine", target, text.encode())
+    publish(outbox, "quarantine", {target: text.encode()})
 
 
 def move(outbox: Path, name: str, folder: str, digest: str) -> Path:

@@ -12,17 +12,21 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, perf_counter
+from typing import NamedTuple
 
 from kdutils.edge import claim, reader, verdicts
 from kdutils.edge.reader import Limits, Lot, Malformed
 
 TICK, FIRST, LONGEST = 0.5, 0.25, 30.0  # seconds
 LATE = 600.0  # seconds for which a lot in done/ is looked at, where leases are missing
+HOUR = 3600.0
 WAKING = ("closed", "moved", "created")
 REMEMBERED = 100_000  # events
+BATCH, BATCH_BYTES = 32, 4 << 20  # verdicts that become durable at once, their bytes
+PASS, SHARE = 0.25, 4  # seconds until the inbox is listed anew; times the listing's
 
 
 class Refused(Exception):
@@ -58,12 +62,10 @@ class Alarm:
             return
         self.observer.unschedule_all()
         self.seen = None
-        if here is not None:
-            try:
+        with suppress(OSError):  # no watches left, or gone again: the timer carries on
+            if here is not None:
                 self.observer.schedule(self, str(self.inbox))
-            except OSError:
-                return  # no watches left, or gone again: the timer carries on
-            self.seen = here
+                self.seen = here
 
     def dispatch(self, event) -> None:
         """Called by watchdog for each event, in its own thread."""
@@ -91,114 +93,126 @@ class Alarm:
             self.observer.join()
 
     def _observer(self):
+        """Watchdog's, which lets events through at once.
+
+        It holds each rename out of the folder, and all events behind it, for .5 s to
+        see whether it comes in again elsewhere; our claims are such renames.
+        """
         try:
             from watchdog.observers import Observer
         except ImportError:
             return None
-        _undelayed()
+        with suppress(ImportError):
+            from watchdog.observers import inotify_move_event_grouper as grouper
+
+            grouper.InotifyMoveEventGrouper.delay = 0.0
         observer = Observer()
         observer.daemon = True
         observer.start()
         return observer
 
 
-def _undelayed() -> None:
-    """Let events through at once.
-
-    Watchdog holds each rename out of the folder, and all events behind it, for .5 s to
-    see whether it comes in again elsewhere; our claims are such renames.
-    """
-    try:
-        from watchdog.observers.inotify_move_event_grouper import (
-            InotifyMoveEventGrouper as Grouper,
-        )
-    except ImportError:
-        return
-    Grouper.delay = 0.0
-
-
-class Retries:
-    """When to try again what failed: after .25 s, then twice as long, at most 30 s."""
-
-    def __init__(self):
-        self.pauses: dict[str, float] = {}
-        self.at: dict[str, float] = {}
+class Retries(dict):
+    """What failed -> when to try it again (monotonic), the pause: .25 to 30 s."""
 
     def due(self, name: str) -> bool:
         """Whether a name may be tried now."""
-        return self.at.get(name, 0.0) <= monotonic()
+        return self.get(name, (0.0, 0.0))[0] <= monotonic()
 
     def failed(self, name: str) -> float:
         """Note a failure; returns the pause in seconds."""
-        pause = min(LONGEST, 2 * self.pauses.get(name, FIRST / 2))
-        self.pauses[name], self.at[name] = pause, monotonic() + pause
+        pause = min(LONGEST, 2 * self.get(name, (0.0, FIRST / 2))[1])
+        self[name] = monotonic() + pause, pause
         return pause
 
-    def forget(self, name: str) -> None:
-        """It worked, or it is gone."""
-        self.pauses.pop(name, None)
-        self.at.pop(name, None)
+
+class Judged(NamedTuple):
+    """A lot of work/ whose verdict waits for its fsync.
+
+    closed: whether leases say so, None without; waited: seconds from the event to the
+    claim; ready: when it was judged (perf_counter).
+    """
+
+    name: str
+    fd: int
+    lot: Lot
+    stamp: tuple
+    closed: bool | None
+    waited: float
+    ready: float
 
 
 class Watcher:
     """Serves one bundle to one inbox.
 
-    settle, patience, age: seconds, see `claim`; empty: an empty cell is a test that was
-    not run; growing: objects with `name`, `step()` for files that are appended to;
-    reload: gives the model that the bundle's file now holds; marker: a lot is whole
-    once a file of its name and this ending lies beside it.
+    settle, patience, min_age: seconds, see `claim`; empty: a cell may be empty;
+    growing: objects with `name`, `step()` for files that are appended to; reload: gives
+    the model that the bundle's file now holds; marker: a lot is whole once a file of
+    its name and this ending lies beside it; keep_days: of lots, None for ever.
     """
+
+    settle, patience, min_age, empty, marker = 2.0, 10.0, 0.0, False, ""
+    keep_days, limits, growing, reload = None, Limits(), (), None
 
     def __init__(self, model, inbox, outbox, status, alarm, **chosen):
         self.model, self.status, self.alarm = model, status, alarm
         self.inbox, self.outbox = Path(inbox), Path(outbox)
-        self.settle = chosen.get("settle", 2.0)
-        self.patience = chosen.get("patience", 10.0)
-        self.age = chosen.get("age", 0.0)
-        self.reload = chosen.get("reload")
-        self.marker = chosen.get("marker", "")
-        self.limits = chosen.get("limits", Limits())
-        self.empty = chosen.get("empty", False)
-        self.growing = chosen.get("growing", ())
-        self.retries, self.stopped = Retries(), False
+        for name, value in chosen.items():
+            setattr(self, name, value)
+        self.retries, self.stopped, self.removed = Retries(), False, -HOUR
         self.archived: dict[Path, tuple] = {}  # lots that a writer may still hold
         self.recovered: set[str] | None = None  # lots that a killed run had claimed
         self.since: dict[str, float] = {}  # when each waiting name was first seen
-        self.asked = False  # for another model
+        self.reloading = False  # for another model
+        self.batch: list[Judged] = []
+        status.serve(model)
 
     def stop(self, *_) -> None:
         """End after the file in hand; a signal handler, so it touches no lock."""
         self.stopped = True
 
-    def ask(self, *_) -> None:
+    def reload_next(self, *_) -> None:
         """Take the bundle's new content after the lot in hand; a signal handler too."""
-        self.asked = True
+        self.reloading = True
 
     def _renew(self) -> None:
         """Serve the new model from the next lot on; the old one if it is refused."""
-        self.asked = False
+        self.reloading = False
         try:
             new = self.reload()
+            self.status.serve(new)
         except (ValueError, OSError) as problem:
             self.status.line(f"bundle {self.model.digest[:12]} stays: {problem}")
             self.status.troubles["bundle"] = str(problem)
             return
-        self.status.solved("bundle")
+        self.status.troubles.pop("bundle", None)
         self.status.line(f"bundle {new.digest[:12]} for {self.model.digest[:12]}")
-        self.model, self.status.digest = new, new.digest
+        self.model = new
         for one in self.growing:
             one.renew(new)
 
     def run(self) -> None:
         """Scan at each alarm and every half second, until `stop`."""
         while not self.stopped:
-            if self.asked:
+            if self.reloading:
                 self._renew()
             busy = self.scan()
             self.status.show()
             if not self.stopped and not busy:
                 self.alarm.wait(TICK)
         self.status.show(now=True)
+
+    def _remove_old(self) -> None:
+        """Once an hour, remove what is older than `keep_days`."""
+        if self.keep_days is None or monotonic() < self.removed + HOUR:
+            return
+        self.removed = monotonic()
+        current = {one.verdicts.name for one in self.growing if one.state}
+        count = verdicts.remove_old(self.outbox, self.keep_days, current)
+        if count:
+            self.status.line(
+                f"removed {count} files older than {self.keep_days:g} days"
+            )
 
     def scan(self) -> int:
         """Settle everything that is due; returns the number of lots settled."""
@@ -218,112 +232,158 @@ class Watcher:
             for one in self.growing:
                 if self.retries.due(one.name) and not self.stopped:
                     settled += self._try(one.name, one.step)
+            self._remove_old()
         except (Stalled, OSError) as problem:
+            self._release()
+            self.recovered = None  # what lies in work/ may have its verdict
             cause = problem.__cause__ if isinstance(problem, Stalled) else problem
             self.status.trouble("", cause, self.retries.failed(""))
         else:
-            self.retries.forget("")
-            self.status.solved("")
+            self._solved("")
         return settled
 
     def _folder(self, folder: Path) -> int:
-        names = claim.names(folder)
+        began, (names, ignored) = monotonic(), claim.listed(folder)
         if folder == self.inbox:
             self._forget(set(names))
             ours = [one.owns for one in self.growing]
-            names = [name for name in names if not any(own(name) for own in ours)]
+            if ours:
+                names = [n for n in names if not any(own(n) for own in ours)]
             if self.marker:
                 there, end = set(names), self.marker
                 names = [n for n in names if n + end in there and not n.endswith(end)]
             now = monotonic()
             self.since = {name: self.since.get(name, now) for name in names}
             self.status.oldest = now - min(self.since.values(), default=now)
-            self.status.ignored = claim.ignored(folder)
-        settled = 0
+            self.status.ignored = ignored
+            names = self._fair(names)
+        settled, now = 0, monotonic()
+        until = now + max(PASS, SHARE * (now - began))
         for place, name in enumerate(names):
-            if self.stopped or self.asked:
+            if self.stopped or self.reloading:
                 break
             self.status.waiting = len(names) - place
             if self.retries.due(name):
                 settled += self._try(name, lambda name=name: self._one(folder, name))
+            content = sum(len(one.lot.content) for one in self.batch)
+            if len(self.batch) >= BATCH or content > BATCH_BYTES:
+                settled += self._publish()
+                if monotonic() > until:
+                    break
             self.status.show()
+        settled += self._publish()
         self.status.waiting = len(names) - settled
         return settled
 
+    def _fair(self, names: list[str]) -> list[str]:
+        """The first that waits, the last that came, the second, the last but one, ...
+
+        A new lot waits for no backlog, and a backlog gets half of the places.
+        """
+        if len(names) <= BATCH:
+            return names
+        names = sorted(names, key=lambda name: self.since.get(name, 0.0))
+        pairs = zip(names, reversed(names), strict=True)
+        return [name for pair in pairs for name in pair][: len(names)]
+
     def _forget(self, there: set[str]) -> None:
         """Drop the troubles of names that are gone."""
-        for name in set(self.retries.at) - there - {""}:
+        for name in set(self.retries) - there - {""}:
             if not os.path.lexists(self.outbox / "work" / name):
-                self.retries.forget(name)
-                self.status.solved(name)
+                self._solved(name)
+
+    def _solved(self, name: str) -> None:
+        self.retries.pop(name, None)
+        self.status.troubles.pop(name, None)
 
     def _try(self, name: str, step) -> int:
         try:
             done = step()
-        except claim.Busy:
-            return 0
-        except FileNotFoundError:
-            return 0  # withdrawn, or the inbox itself: the next scan sees
+        except (claim.Busy, FileNotFoundError):
+            return 0  # or withdrawn, or the inbox itself: the next scan sees
         except OSError as problem:
             self.status.trouble(name, problem, self.retries.failed(name))
             return 0
-        self.retries.forget(name)
-        self.status.solved(name)
+        self._solved(name)
         return done
 
     def _one(self, folder: Path, name: str) -> int:
         event = None
         if folder == self.inbox:
             work = self.outbox / "work"
-            claim.take(folder / name, work, self.settle, self.patience, self.age)
+            claim.take(folder / name, work, self.settle, self.patience, self.min_age)
             if self.marker:
                 (folder / f"{name}{self.marker}").unlink(missing_ok=True)
             event = self.alarm.closed(name)
-        self._settle(name, event)
-        return 1
+        return self._judge(name, event)
 
-    def _settle(self, name: str, event: float | None) -> None:
-        """Judge a lot of work/, publish, and move it on. Stalled, OSError or Busy."""
+    def _judge(self, name: str, event: float | None) -> int:
+        """Take a lot of work/ in hand, 0, or refuse it, 1. Stalled, OSError or Busy."""
         path, start = self.outbox / "work" / name, monotonic()
         try:
             fd = claim.opened(path)
         except Malformed as wrong:
-            self._refuse(name, claim.identity(path), wrong)
-            return
+            return self._refuse(name, claim.identity(path), wrong)
         try:
-            waited = start - event if event is not None else _age(fd)
+            waited = max(0.0, start - event if event is not None else claim.written(fd))
             if not claim.unwritten(fd, self.settle, ours=True):
                 raise claim.Busy
-            told, stamp = claim.leased(fd), claim.stamp(fd)
+            closed, stamp = claim.leased(fd), claim.stamp(fd)
             if os.fstat(fd).st_size > self.limits.bytes:
                 wrong = reader.too_large(os.fstat(fd).st_size, self.limits)
                 lot = Lot(claim.identity(path), wrong=wrong)
             else:
-                lot = reader.judge(fd, self.model, self.limits, empty=self.empty)
-            try:
-                os.fsync(fd)  # a verdict must not outlive what it is of
-            except OSError as problem:
-                raise Stalled from problem
-            if claim.stamp(fd) != stamp:
-                raise claim.Busy  # written while it was read
+                how = {"empty": self.empty, "name": name}
+                lot = reader.judge(fd, self.model, self.limits, **how)
+            one = Judged(name, fd, lot, stamp, closed, waited, perf_counter())
+            if lot.wrong is None:
+                self.batch.append(one)
+                return 0
+            if not self._unchanged([one]):
+                raise claim.Busy
+            return self._refuse(name, lot.digest, lot.wrong)
         finally:
-            os.close(fd)
-        if lot.wrong is not None:
-            self._refuse(name, lot.digest, lot.wrong)
-            return
-        begin = perf_counter()
+            if not self.batch or self.batch[-1].fd != fd:
+                os.close(fd)
+
+    def _unchanged(self, lots: list[Judged]) -> list[Judged]:
+        """Make lots durable; those that were not written while they were read.
+
+        Before their verdicts, which must not outlive what they are of.
+        """
         try:
-            if not (name in self.recovered and self._judged(lot.digest)):
-                target = verdicts.key(lot.digest, self.model.key) + ".csv"
-                verdicts.publish(self.outbox, "verdicts", target, lot.content)
-            lot.seconds["publish"] = perf_counter() - begin
-            place = verdicts.move(self.outbox, name, "done", lot.digest)
+            verdicts.fsync_all([one.fd for one in lots])
         except OSError as problem:
             raise Stalled from problem
-        if told is None:
-            self.archived[place] = (name, lot.digest, stamp, monotonic() + LATE)
-        lot.seconds["event"] = max(0.0, waited)
-        self.status.verdict(name, lot, lot.seconds)
+        return [one for one in lots if claim.stamp(one.fd) == one.stamp]
+
+    def _release(self) -> None:
+        while self.batch:
+            os.close(self.batch.pop().fd)
+
+    def _publish(self) -> int:
+        """Make the verdicts in hand durable, all at once, and archive their lots."""
+        if not self.batch:
+            return 0
+        lots = self._unchanged(self.batch)
+        self._release()
+        contents = {
+            verdicts.key(one.lot.digest, self.model.key) + ".csv": one.lot.content
+            for one in lots
+            if not (one.name in self.recovered and self._judged(one.lot.digest))
+        }
+        try:
+            verdicts.publish(self.outbox, "verdicts", contents)
+            for name, _, lot, stamp, closed, waited, ready in lots:
+                lot.seconds["publish"] = perf_counter() - ready
+                place = verdicts.move(self.outbox, name, "done", lot.digest)
+                if closed is None:
+                    self.archived[place] = name, lot.digest, stamp, monotonic() + LATE
+                lot.seconds["event"] = waited
+                self.status.verdict(name, lot, lot.seconds)
+        except OSError as problem:
+            raise Stalled from problem
+        return len(lots)
 
     def _judged(self, digest: str) -> bool:
         """Whether a lot has a verdict, of this bundle or of the one before a kill."""
@@ -336,16 +396,8 @@ class Watcher:
         Only where leases are missing can that happen.
         """
         for place, (name, digest, stamp, until) in list(self.archived.items()):
-            try:
-                fd = claim.opened(place)
-            except (OSError, Malformed):
-                del self.archived[place]
-                continue
-            try:
-                now = claim.stamp(fd)
-            finally:
-                os.close(fd)
-            if now != stamp:
+            now = claim.stamp(place) if place.exists() else None
+            if now not in (None, stamp):
                 found = f"{now[1]:,} bytes, {stamp[1]:,} of them judged"
                 wrong = Malformed("late", None, None, found, "no writer any more")
                 reason = verdicts.kept(digest, name) + verdicts.REASON
@@ -355,17 +407,13 @@ class Watcher:
             if now != stamp or monotonic() > until:
                 del self.archived[place]
 
-    def _refuse(self, name: str, digest: str, wrong: Malformed) -> None:
+    def _refuse(self, name: str, digest: str, wrong: Malformed) -> int:
         try:
             verdicts.refuse(self.outbox, name, digest, wrong)
         except OSError as problem:
             raise Stalled from problem
         self.status.refused(name, wrong, digest)
-
-
-def _age(fd: int) -> float:
-    """Seconds since the last write, as far as the file system's clock shows it."""
-    return time.time() - os.fstat(fd).st_mtime
+        return 1
 
 
 def lock(path: Path) -> int:

@@ -177,7 +177,8 @@ def packed(student, fold: folds.Fold, threshold: float, id: str = "") -> bytes:
         return b""
     units = [fold.split.units[j] for j in fold.prepare.columns if fold.split.units]
     schema = bundle.Schema(tuple(units), legal(fold), id=id)
-    return bundle.packed(student, fold.prepare, threshold, schema)
+    X = fold.prepare.pick(fold.split.train.X)
+    return bundle.packed(student, fold.prepare, threshold, schema, X)
 
 
 def legal(fold: folds.Fold) -> np.ndarray:
