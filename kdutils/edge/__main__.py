@@ -156,7 +156,7 @@ def watch(chosen) -> int:
     watcher.run()
     notify("STOPPING=1")
     alarm.close()
-    status.line(f"ended after the files in hand: {status.short()}, {len(held)} locks")
+    status.line(f"ended after the files in hand, {len(held)} locks held")
     status.close()
     return 0
 
@@ -176,12 +176,9 @@ def tried(inbox: Path, outbox: Path) -> bool:
             f"a file of {inbox} cannot be moved into {outbox} ({problem.strerror}): "
             "expected two folders of one file system, both writable"
         ) from None
-    fd = claim.opened(target)
-    try:
-        return claim.leased(fd) is not None
-    finally:
-        os.close(fd)
+    with open(target, "rb") as file:
         target.unlink()
+        return claim.leased(file.fileno()) is not None
 
 
 def requeue(chosen) -> int:

@@ -18,7 +18,6 @@ from kdutils.deploy.bundle import BundleError
 from kdutils.deploy.drift import Drift
 from kdutils.edge import verdicts
 
-WORDS = ("pass", "fail")
 PARTS = ("event", "read", "parse", "model", "publish")
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
 EVERY = 1.0
@@ -66,6 +65,7 @@ class Status:
     def observe(self, judged: list[tuple]) -> None:
         """Readings and logits whose verdicts are published, for `Drift.add`."""
         before, at = self.drift.alarm(), self.drift.bundle.threshold
+        names = ("pass", "fail")
         for X, scores in judged:
             self.drift.add(X, scores)
             if self.shadow is not None:
@@ -73,7 +73,7 @@ class Status:
                 other = self.shadow.judge(X[:, places])[1]
                 both = zip((scores > at).tolist(), other.tolist(), strict=True)
                 for (first, second), count in Counter(both).items():
-                    words = f'first="{WORDS[first]}",second="{WORDS[second]}"'
+                    words = f'first="{names[first]}",second="{names[second]}"'
                     self.counts[f"shadow{{{words}}}"] += count
         now = self.drift.alarm()
         if now and not before:
@@ -134,11 +134,6 @@ class Status:
                 os.replace(part, self.outbox / name)
             except OSError:
                 self.counts["unshown"] += 1
-
-    def short(self) -> str:
-        """What was counted, in a line."""
-        counted = [f"{count} {what}" for what, count in sorted(self.counts.items())]
-        return ", ".join([*counted, f"{len(self.troubles)} in trouble"])
 
     def health(self) -> str:
         """JSON for a person or a supervisor: alive means `time` is recent."""

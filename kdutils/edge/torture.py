@@ -109,8 +109,8 @@ def run(bundle: str, folder: Path, *, files, kills, seed=0, user=0, other="") ->
     wrong += compare(student, lots, outbox, folder, *others) + line.check(outbox)
     names = os.listdir(outbox / "verdicts")
     judged = [sum(one.key[:12] in n for n in names) for one in (student, *others)]
-    found = {"files": files, "kills": kills + 1}
-    found["malformed"] = sum(lot.kind != "good" for lot in lots)
+    bad = sum(lot.kind != "good" for lot in lots)
+    found = {"files": files, "kills": kills + 1, "malformed": bad}
     found |= {"verdicts of each bundle": judged, "rows appended": len(line.ids)}
     found |= {"rotated": line.rotated, "seconds": round(time.time() - began, 1)}
     began = Path(f"{outbox}.log").read_text().count(" watching ")
@@ -141,6 +141,8 @@ def shift(bundle, outbox: Path, lots, line, kills: int, user=0, paths=()) -> lis
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     line.add(1)
+    while not line.path.exists():  # what was rotated is ended once there is a new one
+        line.add(1)
     return drain(bundle, inbox, outbox, line, user)
 
 

@@ -82,24 +82,28 @@ def trace(model, lot: str) -> str:
     return f"{model.bundle.threshold:.9g},{model.digest[:12]},{utc()},{name}"
 
 
-def publish(outbox: Path, folder: str, contents: dict[str, bytes]) -> None:
+def publish(outbox: Path, folder: str, contents: dict[str, bytes], fds=(), check=set):
     """Write, fsync and link each by its name; fsync their folder once for all.
 
-    A name that is there already keeps what it has. OSError leaves half of none.
+    fds: open files that must be durable before a name is; check: gives the names to
+    leave out, once they are. A name that is there already keeps what it has. OSError
+    leaves half of none.
     """
     parts: dict[Path, Path] = {}
     try:
         with ExitStack() as opened:
-            fds = []
+            new = []
             for number, (name, content) in enumerate(contents.items()):
                 if not (outbox / folder / name).exists():
                     part = outbox / "tmp" / f"part{number}"
                     parts[part] = outbox / folder / name
-                    fds.append(create(part, content))
-                    opened.callback(os.close, fds[-1])
-            fsync_all(fds)
+                    new.append(create(part, content))
+                    opened.callback(os.close, new[-1])
+            fsync_all([*fds, *new])
+        left_out = check()
         for part, target in parts.items():
-            link(part, target)
+            if target.name not in left_out:
+                link(part, target)
     finally:
         for part in parts:
             with suppress(FileNotFoundError):

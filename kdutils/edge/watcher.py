@@ -38,10 +38,7 @@ class Stalled(Exception):
 
 
 class Alarm:
-    """A timer, and watchdog where it is installed; follows an inbox that is replaced.
-
-    events: False for the timer alone.
-    """
+    """A timer, and watchdog if there are events; follows an inbox that is replaced."""
 
     def __init__(self, inbox: Path, *, events: bool = True):
         self.inbox, self.seen = inbox, None
@@ -339,42 +336,47 @@ class Watcher:
             if lot.wrong is None:
                 self.batch.append(one)
                 return 0
-            if not self._unchanged([one]):
+            try:
+                os.fsync(fd)
+            except OSError as problem:
+                raise Stalled from problem
+            if claim.stamp(fd) != stamp:
                 raise claim.Busy
             return self._refuse(name, lot.digest, lot.wrong)
         finally:
             if not self.batch or self.batch[-1].fd != fd:
                 os.close(fd)
 
-    def _unchanged(self, lots: list[Judged]) -> list[Judged]:
-        """Make lots durable; those that were not written while they were read.
-
-        Before their verdicts, which must not outlive what they are of.
-        """
-        try:
-            verdicts.fsync_all([one.fd for one in lots])
-        except OSError as problem:
-            raise Stalled from problem
-        return [one for one in lots if claim.stamp(one.fd) == one.stamp]
-
     def _release(self) -> None:
         while self.batch:
             os.close(self.batch.pop().fd)
 
     def _publish(self) -> int:
-        """Make the verdicts in hand durable, all at once, and archive their lots."""
+        """Make lots and verdicts in hand durable, all at once, and archive the lots.
+
+        A lot that was written while it was read stays, and its verdict is left out.
+        """
         if not self.batch:
             return 0
-        lots = self._unchanged(self.batch)
-        self._release()
+        lots, changed = list(self.batch), set()
+        keys = {one.name: verdicts.key(one.lot.digest, self.model.key) for one in lots}
         contents = {
-            verdicts.key(one.lot.digest, self.model.key) + ".csv": one.lot.content
+            f"{keys[one.name]}.csv": one.lot.content
             for one in lots
             if not (one.name in self.recovered and self._judged(one.lot.digest))
         }
+
+        def left_out() -> set[str]:
+            changed.update(o.name for o in lots if claim.stamp(o.fd) != o.stamp)
+            kept = {key for name, key in keys.items() if name not in changed}
+            return {f"{keys[name]}.csv" for name in changed if keys[name] not in kept}
+
+        fds = [one.fd for one in lots]
         try:
-            verdicts.publish(self.outbox, "verdicts", contents)
+            verdicts.publish(self.outbox, "verdicts", contents, fds, left_out)
             for name, _, lot, stamp, closed, waited, ready in lots:
+                if name in changed:
+                    continue
                 lot.seconds["publish"] = perf_counter() - ready
                 place = verdicts.move(self.outbox, name, "done", lot.digest)
                 if closed is None:
@@ -383,7 +385,8 @@ class Watcher:
                 self.status.verdict(name, lot, lot.seconds)
         except OSError as problem:
             raise Stalled from problem
-        return len(lots)
+        self._release()
+        return len(lots) - len(changed)
 
     def _judged(self, digest: str) -> bool:
         """Whether a lot has a verdict, of this bundle or of the one before a kill."""
