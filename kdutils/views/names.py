@@ -38,7 +38,11 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
         "mixedwm38": Name("MixedWM38"),
         "wm811k": Name("WM-811K"),
     },
-    "student": {"mlp": Name("MLP", BLUE), "cnn": Name("CNN", ORANGE, "s")},
+    "student": {
+        "mlp": Name("MLP", BLUE),
+        "cnn": Name("CNN", ORANGE, "s"),
+        "bilstm": Name("BiLSTM"),
+    },
     "way": {"published": Name(color=GREY), "ours": Name(color=BLUE, marker="s")},
     "system": _plain(
         *("teacher", "student", "student-kd", "student-jitter", "student-fixed"),
