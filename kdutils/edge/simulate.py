@@ -47,8 +47,14 @@ class Lot:
 def content(model, rng: np.random.Generator, rows: int) -> list[list[str]]:
     """Header and rows of a good lot as cells; ids d0001, ..., readings to 6 digits."""
     X = np.clip(model.typical(rng, rows).round(6), model.low, model.high)
-    cells = [[f"d{i:04d}", *map("{:.6g}".format, x)] for i, x in enumerate(X, 1)]
+    both = model.low, model.high
+    cells = [[f"d{i:04d}", *map(shown, x.tolist(), *both)] for i, x in enumerate(X, 1)]
     return [[model.id, *model.features], *cells]
+
+
+def shown(x: float, low: float, high: float) -> str:
+    """A legal reading to 6 digits, to all where those would not be legal."""
+    return text if low <= float(text := f"{x:.6g}") <= high else repr(x)
 
 
 def joined(cells: list[list[str]], end: str = "\n") -> bytes:
