@@ -449,18 +449,15 @@ def photograph_latency(
     The student of 147,000 weights, and MobileNetV2; weights are initial ones.
     together: images at once.
     """
-    import onnxruntime
-
     from kdutils.deploy import onnxfile
 
-    options, rows = onnxruntime.SessionOptions(), []
-    options.intra_op_num_threads = 1
+    rows = []
     sizes = {"airbench": {"widths": (32, 64, 64)}}
     for name in nets:
         net = models.build(name, 32, 10, **sizes.get(name, {})).eval()
         file, _ = convert.packed(net, 32, tuple("0123456789"), id="bench")
         student = bundles.loads(file, "bench")
-        session = onnxruntime.InferenceSession(onnxfile.exact(student), options)
+        session = device.session(onnxfile.exact(student))
         for batch in together:
             X = bundles.golden_images(32, batch)
             ways = {
@@ -468,12 +465,17 @@ def photograph_latency(
                 "numpy": partial(student.score, X),
                 "onnxruntime": partial(session.run, None, {"images": X}),
             }
-            with torch.inference_mode():
-                took = taken(ways, rounds, calls)
             how = {"net": name, "batch": batch}
-            for way, row in latency(took, "ms", times="torch").items():
-                rows.append({**how, "way": way, **row, "rounds": rounds})
+            rows += beside_torch(ways, rounds, calls, **how)
     return rows
+
+
+def beside_torch(ways: dict[str, Callable], rounds: int, calls: int, **how):
+    """A row of latencies for each way, with `how`; `times` is torch's over its own."""
+    with torch.inference_mode():
+        took = taken(ways, rounds, calls)
+    rows = latency(took, "ms", times="torch").items()
+    return [{**how, "way": way, **row, "rounds": rounds} for way, row in rows]
 
 
 def sentence_latency(
@@ -486,10 +488,6 @@ def sentence_latency(
     as many as SST-2's test sentences have in the mean. ONNX Runtime has the CNN alone,
     given rows that are hashed in the same time; its file has no hash.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
     sizes = {
         "bag": {"widths": [16], "buckets": 8192, "order": 2},
         "textcnn": {"widths": [16, 96], "buckets": 65536, "letters": [3, 4]},
@@ -507,13 +505,9 @@ def sentence_latency(
             "numpy": partial(student.score, [text]),
         }
         if name == "textcnn":
-            session = onnxruntime.InferenceSession(exported(net, words), options)
+            session = device.session(exported(net, words))
             ways["onnxruntime"] = partial(hashed_logits, session, net, text)
-        with torch.inference_mode():
-            took = taken(ways, rounds, calls)
-        how = {"net": name, "words": words}
-        for way, row in latency(took, "ms", times="torch").items():
-            rows.append({**how, "way": way, **row, "rounds": rounds})
+        rows += beside_torch(ways, rounds, calls, net=name, words=words)
     return rows
 
 

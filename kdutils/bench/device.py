@@ -283,15 +283,20 @@ def shape(student) -> tuple[int, int]:
 
 def onnx(student, x: np.ndarray) -> Way:
     """The graph of `onnxfile.exact`, which holds the scaler too."""
-    import onnxruntime
-
     from kdutils.deploy import onnxfile
+
+    one = session(onnxfile.exact(student))
+    return timed(one.run, None, {one.get_inputs()[0].name: x})
+
+
+def session(file: bytes):
+    """ONNX Runtime with a file's graph, on one thread of the CPU."""
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     own = {"sess_options": options, "providers": ["CPUExecutionProvider"]}
-    session = onnxruntime.InferenceSession(onnxfile.exact(student), **own)
-    return timed(session.run, None, {session.get_inputs()[0].name: x})
+    return onnxruntime.InferenceSession(file, **own)
 
 
 def boosted(rows: int = 2000, trees: int = 300) -> Way:
