@@ -157,15 +157,26 @@ class Tabular:
 
 
 def calibrated(student: dict | Int8, X: np.ndarray, y: np.ndarray) -> dict | Int8:
-    """The same student with its logit scaled and shifted to validation (Platt 1999).
+    """The same student with its logit scaled and shifted to validation: `platt`."""
+    return rescaled(student, *platt(compress.logits(student, X), y))
+
+
+def platt(z: np.ndarray, y: np.ndarray) -> tuple[np.float32, np.float32]:
+    """Slope and shift that calibrate logits z (n,) to verdicts y (n,) (Platt 1999).
+
+    1 and 0 where the slope would turn the ranking round.
+    """
+    rule = LogisticRegression().fit(z[:, None], y)
+    slope, shift = np.float32(rule.coef_[0, 0]), np.float32(rule.intercept_[0])
+    return (slope, shift) if slope > 0 else (np.float32(1), np.float32(0))
+
+
+def rescaled(student: dict | Int8, slope: np.float32, shift: np.float32) -> dict | Int8:
+    """The student whose logit is slope z + shift, slope > 0.
 
     The last layer takes both, so it costs no byte and changes no ranking. A loss that
     sees logits only up to scale, like logit standardization at alpha 1, needs it.
     """
-    rule = LogisticRegression().fit(compress.logits(student, X)[:, None], y)
-    slope, shift = np.float32(rule.coef_[0, 0]), np.float32(rule.intercept_[0])
-    if slope <= 0:
-        return student
     if isinstance(student, Int8):
         shifted = np.float32(slope * student.b2 + shift)
         return replace(student, s2=np.float32(slope * student.s2), b2=shifted)

@@ -44,6 +44,7 @@ class Sizes:
     head: Natural = 0
     channels: Count = 1
     dropout: Share = 0.0
+    attention_dropout: Share = 0.0
     width: Positive = 1.0
     gelu: bool = False
     buckets: Natural = 0

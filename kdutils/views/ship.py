@@ -30,10 +30,11 @@ LIMITS = {
     "generated": " Generated miniatures prove that the path works, nothing else.",
 }
 THRESHOLD = """
-A device fails where its logit is above {threshold:.4f}. With that threshold the share
-of validation rows that fail is that of the training rows; no test row took part. Where
+A device fails where its logit is above {threshold:.4f}. {rule} Where
 an escape costs more than an overkill, choose a lower one.
 """
+RULE = """With that threshold the share
+of validation rows that fail is that of the training rows; no test row took part."""
 CARD = """# {file}
 
 **{decision}**: {reason}.
@@ -104,22 +105,26 @@ def table(
 
 
 def files(
-    table: pd.DataFrame, bundles: dict[str, bytes], chosen: dict[str, str]
+    table: pd.DataFrame,
+    bundles: dict[str, bytes],
+    chosen: dict[str, str],
+    rule: str = RULE,
 ) -> dict[str, bytes]:
     """What the ship folder holds: a card per candidate, a file where it may ship.
 
-    table: `table`; bundles, chosen: by source the file, and how it was chosen.
+    table: `table`; bundles, chosen: by source the file, and how it was chosen; rule:
+    how the thresholds were.
     """
     found = {}
     for line in table.to_dict("records"):
         stem = line["file"].removesuffix(".safetensors")
         if line["decision"] == "Ship":
             found[line["file"]] = bundles[line["data"]]
-        found[f"{stem}.md"] = card(line, chosen[line["data"]]).encode()
+        found[f"{stem}.md"] = card(line, chosen[line["data"]], rule).encode()
     return found
 
 
-def card(line: dict, chosen: str) -> str:
+def card(line: dict, chosen: str, rule: str = RULE) -> str:
     """The model card of a line of `table`, as Markdown, its decision first."""
     recalls = {name.removeprefix("recall_"): value for name, value in line.items()}
     measured = [
@@ -129,7 +134,7 @@ def card(line: dict, chosen: str) -> str:
     ]
     threshold = ""
     if line["threshold"] == line["threshold"]:
-        threshold = f"\n## Threshold\n{THRESHOLD.format(**line)}"
+        threshold = f"\n## Threshold\n{THRESHOLD.format(**line, rule=rule)}"
         measured = [
             "| escapes | {escapes:,.0f} of {fails:,.0f} fails pass |",
             "| overkill | {overkill:,.0f} of {passes:,.0f} passes fail |",
