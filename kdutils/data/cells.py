@@ -21,9 +21,13 @@ import pandas as pd
 from pandas._libs.parsers import STR_NA_VALUES
 
 SEPARATORS = ",;\t|"
-NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 MISSING = {word.casefold() for word in STR_NA_VALUES}
-BINARY = {b"PAR1": "Parquet", b"PK\x03\x04": "Excel", b"\xd0\xcf\x11\xe0": "Excel"}
+# How a file begins that is no text: its kind, and what reads it.
+BINARY = {b"PAR1": ("Parquet", "pyarrow"), b"PK\x03\x04": ("Excel", "openpyxl")}
+BINARY |= {b"\xd0\xcf\x11\xe0": ("Excel before 2007", "xlrd")}
+MARKS = {codecs.BOM_UTF8: "utf-8-sig"}
+MARKS |= dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16")
 SHOWN = 5  # line numbers that a finding keeps
 _PIECE = 20_000  # rows that are parsed at once
 _LONGEST = 200  # lines of one quoted cell, at most
@@ -94,6 +98,11 @@ def word(key: str, *values: str) -> str:
     return f"{key}={shlex.quote(text.replace('$', '$$'))}" if text else f"{key}="
 
 
+def sep_word(sep: str) -> str:
+    """What make's SEP calls a separator."""
+    return "tab" if sep == "\t" else sep
+
+
 def record(values: Sequence[str]) -> str:
     """Some texts as one CSV record."""
     text = io.StringIO()
@@ -131,8 +140,9 @@ class Column:
 class Table:
     """A user's table: its names, known when it is made, and its cells after `load`.
 
-    sep, decimal: one character, '' to find it out; encoding: a name that Python knows,
-    '' for UTF-8 or UTF-16 by their marks, and latin-1 where the bytes are not UTF-8.
+    sep, decimal: one character, or `tab`; '' to find it out; encoding: a name that
+    Python knows, '' for UTF-8 or UTF-16 by their marks, and latin-1 where the bytes are
+    not UTF-8.
     found: what is wrong with the file. line: int64 (n,), the line of each row;
     columns: name -> Column; texts: name -> the cells of a column as they stand.
     """
@@ -140,8 +150,13 @@ class Table:
     def __init__(self, file: Path, *, sep: str = "", decimal: str = "", encoding=""):
         self.file, self.found, self.names = file, [], []
         self.columns, self.texts, self.line = {}, {}, np.empty(0, np.int64)
-        self.sep, self.decimal, self.encoding = sep, decimal, ""
+        self.sep = "\t" if sep in ("tab", "\\t") else sep
+        self.decimal, self.encoding = decimal, ""
         self.frame, self.rows, self._text = None, iter(()), None
+        if len(self.sep) > 1 or self.sep in ('"', "\r", "\n"):
+            what = f"SEP={sep} does not separate cells: expected one character, or tab"
+            self._refuse(what, mend=(("set", "SEP", ""),))
+            self.sep = ""
         if decimal not in ("", ",", "."):
             what = f"DECIMAL={decimal} is neither a comma nor a point"
             self._refuse(what, mend=(("set", "DECIMAL", ""),))
@@ -149,8 +164,8 @@ class Table:
         with file.open("rb") as start:
             kind = BINARY.get(start.read(4))
         if kind:
-            self.encoding, self.sep = kind, ""
-            self._read_binary(kind)
+            self.encoding, self.sep = kind[0], ""
+            self._read_binary(*kind)
         else:
             self._open_text(encoding)
 
@@ -164,13 +179,10 @@ class Table:
 
     # -- the header
 
-    def _read_binary(self, kind: str) -> None:
-        read, needs = {
-            "Parquet": (pd.read_parquet, "pyarrow"),
-            "Excel": (pd.read_excel, "openpyxl"),
-        }[kind]
+    def _read_binary(self, kind: str, needs: str) -> None:
         try:
-            self.frame = read(self.file)
+            read = pd.read_parquet if kind == "Parquet" else pd.read_excel
+            frame = read(self.file).reset_index(drop=True)
         except ImportError:
             self._refuse(
                 f"this is a file of {kind}, and reading it needs {needs}: "
@@ -181,8 +193,8 @@ class Table:
             first = (str(problem).strip() or type(problem).__name__).splitlines()[0]
             self._refuse(f"this is no file of {kind} that can be read: {first}")
             return
-        self._name([str(name) for name in self.frame.columns], 1)
-        self.frame.columns = self.names
+        self._name([str(name) for name in frame.columns], 1)
+        self.frame = frame.set_axis(self.names, axis=1).dropna(how="all")
 
     def _open_text(self, encoding: str) -> None:
         self.encoding = self._encoding(encoding)
@@ -200,17 +212,17 @@ class Table:
             return
         cells = {s: len(_cells(line, s)) for s in SEPARATORS}
         best = max(SEPARATORS, key=cells.get)
-        if (
-            self.sep
-            and cells.get(self.sep, len(_cells(line, self.sep))) == 1 < cells[best]
-        ):
-            self._refuse(
-                f"only one column with SEP={self.sep!r}, {cells[best]} with {best!r}",
-                first,
-                mend=(("set", "SEP", "" if best == "\t" else best),),
-            )
+        free = not self.sep
+        if self.sep and len(_cells(line, self.sep)) == 1 < cells[best]:
+            what = f"only one column with SEP={sep_word(self.sep)}, {cells[best]} with "
+            what += NAMES[best]
+            self._refuse(what, first, mend=(("set", "SEP", sep_word(best)),))
             self.sep = best
         self.sep = self.sep or best
+        if free and self.sep != "," and cells.get(self.sep, 2) > 1:
+            what = f"cells are separated by {NAMES.get(self.sep, repr(self.sep))}"
+            mend = (("set", "SEP", sep_word(self.sep)),)
+            self._refuse(what, mend=mend, stops=False)
         self.rows = _records(chain([line], text), self.sep, first, self.found)
         number, header = next(self.rows, (first, [line.strip()]))
         if len(header) == 1:
@@ -235,22 +247,27 @@ class Table:
         """The encoding of the text; '' if it is none."""
         with self.file.open("rb") as file:
             start = file.read(1 << 16)
-        sure = "utf-8-sig"
-        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            sure = "utf-16"
-        elif b"\0" in start:
+        mark = next(
+            (name for mark, name in MARKS.items() if start.startswith(mark)), ""
+        )
+        sure = mark or "utf-8-sig"
+        if mark != "utf-16" and b"\0" in start:
             self._refuse("this is no text: expected CSV, Parquet or Excel")
             return ""
         if given:
             try:
+                b"".decode(given)  # an encoding of texts, not hex or zlib
                 name = codecs.lookup(given).name
             except LookupError:
                 what, lines = f"ENCODING={given} is no encoding that Python knows", ()
             else:
                 wanted = "utf-8-sig" if name == "utf-8" else name
-                if not (wrong := self._undecodable(wanted)):
+                wrong = self._undecodable(wanted)
+                if not wrong and mark in ("", wanted):
                     return wanted
-                what, lines = f"byte 0x{wrong[1]:02x} is not {given}", wrong[:1]
+                what, lines = f"the file is marked as {mark}, not {given}", ()
+                if wrong:
+                    what, lines = f"byte 0x{wrong[1]:02x} is not {given}", wrong[:1]
             found = "latin-1" if self._undecodable(sure) else sure
             mend = (("set", "ENCODING", "" if found == sure else found),)
             self._refuse(what, *lines, mend=mend)
@@ -269,14 +286,16 @@ class Table:
         """The line and the value of the first byte that is not of an encoding."""
         decoder, line = codecs.getincrementaldecoder(encoding)(), 1
         with self.file.open("rb") as file:
-            while block := file.read(1 << 20):
+            while True:
+                block = file.read(1 << 20)
                 try:
-                    decoder.decode(block)
+                    decoder.decode(block, final=not block)
                 except UnicodeDecodeError as error:
                     whole = error.object
                     return line + whole.count(b"\n", 0, error.start), whole[error.start]
                 line += block.count(b"\n")
-        return None
+                if not block:
+                    return None
 
     # -- the cells
 
@@ -303,7 +322,7 @@ class Table:
             column.close()
 
     def _load_frame(self) -> None:
-        self.line = np.arange(2, len(self.frame) + 2)
+        self.line = self.frame.index.to_numpy() + 2
         for name in [*self.texts, *self.columns]:
             column = self.frame.pop(name)
             numeric = pd.api.types.is_numeric_dtype(column.dtype)

@@ -18,6 +18,7 @@ from kdutils.data.divide import TableError
 WORDS = {"DATA": "path", "TARGET": "target", "GROUP": "group", "TIME": "time"}
 WORDS |= {"DROP": "drop", "FAIL": "fail", "ONEHOT": "onehot", "NA": "na"}
 WORDS |= {"DECIMAL": "decimal", "SEP": "sep", "ENCODING": "encoding"}
+FOUND_OUT = ("DECIMAL", "SEP", "ENCODING")
 LISTS = ("DROP", "ONEHOT", "NA")
 ROUNDS = 4  # times that a table is read, each with what mends the faults before
 HEAD = ("", "line", "column", "what", "how many", "option")
@@ -92,12 +93,13 @@ def findings(
     """The rows that the mended options give, every fault on the way, these options.
 
     The table is read again with what mends its faults, until nothing new is found: what
-    is named in the end has been tried.
+    is named in the end has been tried. What the reader found out needs no second try.
     """
     rows, found = look(given)
     new = mended(given, found)
     for _ in range(ROUNDS - 1):
-        if new == given or not any(one.stops for one in found):
+        told = {key: new[key] for key in FOUND_OUT}
+        if given | told == new and not any(one.stops for one in found):
             break
         given = new
         rows, more = look(given)
@@ -112,7 +114,7 @@ def table(found: list[Finding]) -> str:
     order = sorted(found, key=lambda one: (not one.leak, not one.stops))
     lines = [HEAD]
     for one in order:
-        by_hand = "edit the file" if one.stops and not one.mend else ""
+        by_hand = "edit the file" if one.stops and one.lines and not one.mend else ""
         names = ", ".join(one.columns[:3])
         names += f" and {len(one.columns) - 3} more" if len(one.columns) > 3 else ""
         kind = "stops" if one.stops else "warns"

@@ -398,7 +398,11 @@ def _features(
     decimal = None
     for name in table.names:
         if name in onehots:
-            kept |= _onehot(_text(table, name), found)
+            new = _onehot(_text(table, name), found)
+            for same in new.keys() & {*table.names}:
+                what = f"the column has the name that a value of {name!r} would get"
+                found.append(Finding(what, columns=(same,)))
+            kept |= new
         column = table.columns.pop(name, None)
         if column is None:
             continue
