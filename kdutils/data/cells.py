@@ -106,8 +106,8 @@ def sep_word(sep: str) -> str:
 def record(values: Sequence[str]) -> str:
     """Some texts as one CSV record."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue().removesuffix("\n")
 
 
 @dataclass
@@ -236,7 +236,7 @@ class Table:
     def _name(self, header: list[str], line: int) -> None:
         """Keep the names, each once."""
         for i, cell in enumerate(header, 1):
-            name = cell.strip() or f"column {i}"
+            name = re.sub(r"\s*[\r\n]\s*", " ", cell.strip()) or f"column {i}"
             if name in self.names:
                 where = f"{self.names.index(name) + 1} and {i}"
                 self._refuse(f"columns {where} are both {name!r}: rename one", line)

@@ -142,8 +142,10 @@ def _examine(
     if not features:
         found.append(Finding("no column is left to learn from"))
     elif y is not None:
-        shared, notes = joined(X, y, own, line)
-        found += [*notes, *leaks(X, y, features)]
+        clear = ~np.isnan(y)
+        clear = slice(None) if clear.all() else clear
+        shared, notes = joined(X[clear], y[clear], own[clear], line[clear])
+        found += [*notes, *leaks(X[clear], y[clear], features)]
     if y is None or any(finding.stops for finding in found):
         return None, found
     its = {"source": file.name, "kind": "yours", "fail": fail}
@@ -289,10 +291,9 @@ def _at(
 def _verdicts(
     column: pd.Series, fail: str, found: list[Finding]
 ) -> tuple[np.ndarray | None, str]:
-    """float32 (n,), 1 for a fail, None if it is not clear; how a fail is spelled."""
+    """float32 (n,), 1 for a fail and NaN if it is not clear; how a fail is spelled."""
     _at("empty, but every row needs a verdict", column, column.isna(), found)
-    whole, column = len(column), column.dropna()
-    classes = column.map({raw: _class(raw) for raw in column.unique()})
+    classes = column.map({raw: _class(raw) for raw in column.dropna().unique()})
     counts = classes.value_counts()
     shown = ", ".join(f"{c!r}: {n}" for c, n in counts[:4].items())
     shown += ", ..." if len(counts) > 4 else ""
@@ -304,7 +305,9 @@ def _verdicts(
         odd = classes == counts.index[-1]
         what = f"{column[odd.idxmax()]!r} is one of {len(counts)} classes ({shown}): "
         _at(what + "expected two, such as pass and fail", column, odd, found)
-        return None, fail
+        if counts[:2].sum() < 0.9 * counts.sum():
+            return None, fail
+        counts = counts[:2]
     chosen = _fail_by_words(set(counts.index), column.name)
     rarer = min(sorted(counts.index, reverse=True), key=counts.get)
     if fail and _class(fail) not in counts:
@@ -319,8 +322,8 @@ def _verdicts(
         what += "class: option fail says otherwise"
         found.append(Finding(what, stops=False, **its))
     failed = classes == chosen
-    spelled = column[failed.idxmax()]
-    return (failed.to_numpy(np.float32) if len(failed) == whole else None), spelled
+    y = np.where(classes.isin(counts.index), failed, np.nan)
+    return y.astype(np.float32), column[failed.idxmax()]
 
 
 def _class(raw: str) -> str:
@@ -525,7 +528,8 @@ def _odd(odd: dict[str, list]) -> Iterator[Finding]:
             what = f"{text!r} is not a number: expected a number, or nothing where no "
             what += "reading was taken"
             first = tuple(np.unique(lines)[: cells.SHOWN].tolist())
-            yield Finding(what, first, names, len(lines), (("add", "NA", text),))
+            mend = (("add", "NA", text),) if text.isprintable() else ()
+            yield Finding(what, first, names, len(lines), mend)
     for name, places in many.items():
         lines = np.sort(np.concatenate([lines for _, lines in places]))
         what = f"{len(places)} different texts among numbers, such as {places[0][0]!r}"
