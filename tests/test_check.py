@@ -8,9 +8,10 @@ import sys
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from kdutils.data import check, usertable
+from kdutils.data import cells, check, usertable
 from kdutils.data.divide import TableError
 
 N = 60
@@ -382,3 +383,236 @@ def test_it_starts_without_torch(tmp_path):
         text=True,
     )
     assert run.stdout.splitlines()[-1] == "[]", run.stderr
+
+
+# -- what is read, and how
+
+
+def lines(path, *text, encoding="utf-8"):
+    path.write_text("\n".join(text) + "\n", encoding, newline="")
+    return str(path)
+
+
+def numbered(*cells_of_line_4):
+    """Sixty rows of x, y and fail; line 4 as given."""
+    rows = [f"{i * 7 % 61 / 2},{i * i % 53 / 4},{i % 4 == 0:d}" for i in range(N)]
+    rows[2:3] = cells_of_line_4 or rows[2:3]
+    return ["x,y,fail", *rows]
+
+
+def found(path, **options):
+    return usertable.examine(path, **{"target": "fail", **options})[1]
+
+
+def test_a_quoted_cell_may_hold_line_breaks_and_lines_stay_the_files(tmp_path):
+    """Line 5 is inside the quotes, so what follows stands one line further down."""
+    text = [line + ",remark" for line in numbered()]
+    text[1:] = [
+        f"{line.removesuffix(',remark')},r{i}" for i, line in enumerate(text[1:])
+    ]
+    text[3] = text[3].rsplit(",", 1)[0] + ',"two\r\nlines, ""quoted"""'
+    text[9] = "?" + text[9][text[9].index(",") :]
+    path = lines(tmp_path / "my.csv", *text)
+    (only,) = [one for one in found(path) if one.stops]
+    assert only.sentence("my.csv").startswith("my.csv, line 11, column 'x': '?'")
+    read = usertable.read(path, "fail", na="?")
+    assert read.row.tolist() == [0, 1, 2, *range(4, 61)]
+    assert read.features == ("x", "y")
+
+
+def test_each_open_quote_is_named_and_reading_goes_on(tmp_path):
+    text = numbered()
+    for line in (10, 11, 40):
+        text[line - 1] = '"' + text[line - 1]
+    text[20] = "1,2"
+    path = lines(tmp_path / "my.csv", *text)
+    said = {one.what: one.lines for one in found(path) if one.stops}
+    assert said["a quote is opened and not closed"] == (10, 11, 40)
+    assert said["2 cells where the header has 3"] == (21,)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("utf-8", None),
+        ("utf-8-sig", None),
+        ("utf-16", None),
+        ("latin-1", "byte 0xb5 is not UTF-8: the file is read as latin-1"),
+    ],
+)
+def test_the_encoding_is_found_out_and_said(tmp_path, encoding, said):
+    text = numbered()
+    text[0] = "µA,y,fail"
+    path = lines(tmp_path / "my.csv", *text, encoding=encoding)
+    assert usertable.read(path, "fail").features == ("µA", "y")
+    assert [one.what for one in found(path)] == ([said] if said else [])
+    options = {"encoding": "latin-1" if encoding == "latin-1" else encoding}
+    assert not found(path, **options)
+
+
+def test_a_marked_file_is_not_read_as_something_else(tmp_path):
+    path = lines(tmp_path / "my.csv", *numbered(), encoding="utf-16")
+    (only,) = found(path, encoding="latin-1")
+    assert only.what == "the file is marked as utf-16, not latin-1" and only.stops
+
+
+@pytest.mark.parametrize("sep", ["tab", "|", ":", ";"])
+def test_any_one_character_separates_cells_if_it_is_given(tmp_path, sep):
+    own = "\t" if sep == "tab" else sep
+    path = lines(tmp_path / "my.csv", *(line.replace(",", own) for line in numbered()))
+    assert not found(path, sep=sep)
+    assert usertable.read(path, "fail", sep=sep).features == ("x", "y")
+
+
+def test_excel_says_its_separator_in_a_line_of_its_own(tmp_path):
+    text = ["sep=;", *(line.replace(",", ";") for line in numbered())]
+    read = usertable.read(lines(tmp_path / "my.csv", *text), "fail")
+    assert read.row.tolist() == list(range(1, 61))
+
+
+def test_a_decimal_comma_in_quotes_needs_its_option(tmp_path):
+    text = [line.replace(",", '","').join('""') for line in numbered()]
+    text = [line.replace(".", ",") for line in text]
+    path = lines(tmp_path / "my.csv", *text)
+    stops = [one for one in found(path) if one.stops]
+    assert [one.columns for one in stops] == [("x",), ("y",)]
+    assert {one.mend for one in stops} == {(("set", "DECIMAL", ","),)}
+    read = usertable.read(path, "fail", decimal=",")
+    assert read.X[1].tolist() == [3.5, 0.25]
+
+
+def test_points_where_commas_are_decimal_are_refused(tmp_path):
+    text = [line.replace(",", ";").replace(".", ",") for line in numbered("1.25;2;0")]
+    text[3] = "1.25;2;0"
+    path = lines(tmp_path / "my.csv", *text)
+    (only,) = [one for one in found(path) if one.stops]
+    assert only.mend == (("set", "DECIMAL", ","),) and only.columns == ("x",)
+    (only,) = [one for one in found(path, decimal=",") if one.stops]
+    assert only.lines == (4,) and "'1.25' is not a number" in only.what
+
+
+def test_what_stands_for_no_reading_is_none(tmp_path):
+    path = lines(tmp_path / "my.csv", *numbered("-,9999.0,0"))
+    read = usertable.read(path, "fail", na=" - ,9999")
+    assert np.isnan(read.X[2]).all() and np.isnan(read.X).sum() == 2
+    digests = {usertable.digest(path, target="fail", na=na) for na in ("", "-")}
+    assert len(digests) == 2
+
+
+def test_a_sentinel_that_another_column_needs_is_named_and_not_proposed(tmp_path):
+    text = numbered()
+    text[1:] = [
+        f"{-1 if i % 20 == 4 else 10 + i * 7 % 61 / 9},{i % 5 - 2},{line[-1]}"
+        for i, line in enumerate(text[1:])
+    ]
+    (only,) = [
+        one for one in found(lines(tmp_path / "a", *text)) if "-1 lies" in one.what
+    ]
+    assert only.columns == ("x",) and only.count == 3 and not only.mend
+    assert only.what.endswith("As NA it would be none in 'y' either.")
+
+
+@pytest.mark.parametrize("values", [[0, 1, 5], [0.0] * 20 + [*range(1, 31)], [1, 2, 3]])
+def test_ordinary_numbers_are_no_sentinels(tmp_path, values):
+    text = [
+        f"{line},{values[i % len(values)]}" for i, line in enumerate(numbered()[1:])
+    ]
+    path = lines(tmp_path / "my.csv", "x,y,fail,z", *text)
+    assert not [one for one in found(path) if "far outside" in one.what]
+
+
+def test_categories_become_columns_of_0_and_1_on_request_only(tmp_path):
+    sites = ["B", "A", "", "C, d"] * 15
+    text = [
+        f'{line},"{site}"' for line, site in zip(numbered()[1:], sites, strict=True)
+    ]
+    path = lines(tmp_path / "my.csv", "x,y,fail,site", *text)
+    assert [one.mend for one in found(path) if one.stops] == [
+        (("add", "DROP", "site"),)
+    ]
+    read = usertable.read(path, "fail", onehot="site")
+    assert read.features == ("x", "y", "site=A", "site=B", "site=C, d")
+    X = read.X[:, 2:]
+    assert np.isnan(X[2::4]).all() and not np.isnan(np.delete(X, np.s_[2::4], 0)).any()
+    assert X[:2].tolist() == [[0, 1, 0], [1, 0, 0]] and X[3].tolist() == [0, 0, 1]
+    path = lines(tmp_path / "my.csv", "x,site=A,fail,site", *text)
+    (only,) = [one for one in found(path, onehot="site") if one.stops]
+    assert only.columns == ("site=A",)
+
+
+@pytest.mark.parametrize("n", [40, 350, 45_000])
+def test_tables_of_any_length_are_read_as_they_are(tmp_path, n):
+    rng = np.random.default_rng(n)
+    data = pd.DataFrame(rng.normal(size=(n, 3)).round(4), columns=["a", "b", "c"])
+    data["fail"] = rng.permutation(np.arange(n) % 4 == 0).astype(int)
+    data.to_csv(tmp_path / "my.csv", index=False)
+    status = check.main([f"DATA={tmp_path / 'my.csv'}", "TARGET=fail"])
+    read = usertable.read(str(tmp_path / "my.csv"), "fail")
+    assert status == 0 and read.row.tolist() == list(range(n))
+    np.testing.assert_array_equal(read.X, data[["a", "b", "c"]].to_numpy("f4"))
+
+
+# -- Parquet and Excel
+
+STARTS = {kind: start for start, (kind, _) in cells.BINARY.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs"), [("Parquet", "pyarrow"), ("Excel", "openpyxl")]
+)
+def test_what_reads_it_is_named_where_it_is_absent(tmp_path, monkeypatch, kind, needs):
+    path = tmp_path / "my.data"
+    path.write_bytes(STARTS[kind] + bytes(100))
+    monkeypatch.setitem(sys.modules, needs, None)
+    if kind == "Parquet":
+        monkeypatch.setitem(sys.modules, "fastparquet", None)
+    else:  # which kind of Excel it is stands inside of the archive
+
+        def absent(file):
+            import openpyxl  # noqa: F401
+
+        monkeypatch.setattr(pd, "read_excel", absent)
+    with pytest.raises(TableError) as refused:
+        usertable.read(str(path), "fail")
+    assert str(refused.value) == (
+        f"my.data: this is a file of {kind}, and reading it needs {needs}: python -m "
+        f"pip install {needs}"
+    )
+
+
+@pytest.mark.parametrize("kind", ["Parquet", "Excel"])
+def test_a_frame_is_read_as_its_csv_would_be(tmp_path, monkeypatch, kind):
+    rng = np.random.default_rng(0)
+    when = pd.date_range("2024-01-30", periods=N, freq="7h")
+    data = pd.DataFrame({"x": rng.normal(size=N), "y": rng.integers(0, 9, N)})
+    data["hot"], data["when"] = rng.random(N) < 0.5, when
+    data["site"] = ["A", None, "B"] * 20
+    data["odd"] = ["-", 9999, *rng.normal(size=N - 2)]
+    data["fail"] = np.where(np.arange(N) % 4, "pass", "fail")
+    data.loc[7, "x"] = np.nan
+    options = {"time": "when", "na": "-,9999", "onehot": "site"}
+    data.to_csv(tmp_path / "my.csv", index=False)
+    csv_rows = usertable.read(str(tmp_path / "my.csv"), "fail", **options)
+    path = tmp_path / "my.table"
+    path.write_bytes(STARTS[kind])
+    reader = {"Parquet": "read_parquet", "Excel": "read_excel"}[kind]
+    monkeypatch.setattr(pd, reader, lambda file: data.copy())
+    rows = usertable.read(str(path), "fail", **options)
+    assert rows.features == csv_rows.features
+    assert np.isnan(rows.X).sum() == 20 * 2 + 3
+    for name in ("X", "y", "row", "time", "group"):
+        np.testing.assert_array_equal(getattr(rows, name), getattr(csv_rows, name))
+    monkeypatch.setattr(pd, reader, lambda file: 1 / 0)
+    with pytest.raises(TableError, match=f"no file of {kind} that can be read"):
+        usertable.read(str(path), "fail", **options)
+
+
+def test_real_files_of_parquet_and_excel(tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: extra tables")
+    pytest.importorskip("openpyxl", reason="openpyxl is not installed: extra tables")
+    data = pd.DataFrame({"x": np.arange(N) * 7 % 61, "fail": np.arange(N) % 4 == 0})
+    data.to_parquet(tmp_path / "my.parquet")
+    data.to_excel(tmp_path / "my.xlsx", index=False)
+    for name in ("my.parquet", "my.xlsx"):
+        rows = usertable.read(str(tmp_path / name), "fail")
+        assert rows.X[:, 0].tolist() == data["x"].tolist()

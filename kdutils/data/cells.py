@@ -31,7 +31,7 @@ MARKS |= dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16")
 SHOWN = 5  # line numbers that a finding keeps
 _PIECE = 20_000  # rows that are parsed at once
 _LONGEST = 200  # lines of one quoted cell, at most
-_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
+COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Column:
     numbers: float64 (n,); texts: text -> its code; places, codes: where a text stands,
     int64 (k,), and which, int32 (k,); commas, points: how many numbers have a decimal
     comma or a point; comma: place and text of the first with a comma. Both are counted
-    only where a comma may be one.
+    only where a comma may be one. dots: whether a cell has a point.
     """
 
     numbers: list | np.ndarray = field(default_factory=list)
@@ -127,6 +127,7 @@ class Column:
     comma: list[tuple[int, str]] = field(default_factory=list)
     commas: int = 0
     points: int = 0
+    dots: bool = False
 
     def close(self) -> None:
         """Join the pieces."""
@@ -327,7 +328,7 @@ class Table:
             column = self.frame.pop(name)
             numeric = pd.api.types.is_numeric_dtype(column.dtype)
             if name in self.columns and numeric:
-                numbers = column.to_numpy(float, na_value=np.nan)
+                numbers = column.to_numpy(float, na_value=np.nan, copy=True)
                 numbers[np.isin(numbers, self.na_numbers)] = np.nan
                 self.columns[name].numbers.append(numbers)
                 continue
@@ -366,6 +367,7 @@ class Table:
     def _add(self, column: Column, cells: Sequence[str], done: int) -> None:
         """Append cells to a column; done: how many rows it has so far."""
         whole = "\x1f".join(cells)
+        column.dots |= "." in whole
         pointed = self.comma and "." in whole
         changed = self.comma and "," in whole and not pointed
         plain = whole.replace(",", ".").split("\x1f") if changed else cells
@@ -382,7 +384,7 @@ class Table:
             text = cells[i].strip()
             if text.casefold() in self.na:
                 continue
-            if pointed and _COMMA.fullmatch(text):
+            if pointed and COMMA.fullmatch(text):
                 number = float(text.replace(",", "."))
                 numbers[i] = np.nan if number in self.na_numbers else number
             elif not _in(plain[i], self.na_numbers):

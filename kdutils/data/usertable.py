@@ -399,6 +399,7 @@ def _features(
     left_out = {"empty": [], "constant": [], "an identifier": []}
     odd: dict[str, list] = {}  # what stands among numbers -> (column, its lines)
     decimal = None
+    commas = not (table.comma or any(one.dots for one in table.columns.values()))
     for name in table.names:
         if name in onehots:
             new = _onehot(_text(table, name), found)
@@ -418,6 +419,12 @@ def _features(
                 best = "," if column.commas > column.points else "."
                 mend = (("set", "DECIMAL", best),)
                 found.append(Finding(what, lines, (name,), column.commas, mend))
+        if commas and (example := _decimal_comma(column)):
+            what = f"{example!r} is not a number, unless the comma is a decimal one"
+            mend, count = (("set", "DECIMAL", ","),), len(column.places)
+            lines = tuple(table.line[column.places[: cells.SHOWN]].tolist())
+            found.append(Finding(what, lines, (name,), count, mend))
+            continue
         said = _says(column)
         if said in left_out:
             left_out[said].append(name)
@@ -450,6 +457,16 @@ def _features(
 
 
 _LARGEST = float(np.finfo(np.float32).max)
+
+
+def _decimal_comma(column: cells.Column) -> str:
+    """A number with a decimal comma, if all texts of a column are such; else ''.
+
+    1,500 alone may as well be one thousand five hundred.
+    """
+    texts = [text for text in column.texts if not re.fullmatch(r"[+-]?\d+,\d{3}", text)]
+    alike = texts and all(map(cells.COMMA.fullmatch, column.texts))
+    return texts[0] if alike else ""
 
 
 def _says(column: cells.Column) -> str:
