@@ -8,6 +8,7 @@
 ##                               with a few values: CSV records
 ##   DECIMAL=, SEP=';' ENCODING=latin-1   found out where they are not given
 ## WORKERS=4                     processes at once (default: one per processor)
+## DASK=tcp://host:8786          the workers of a Dask cluster that see this folder
 ## FRESH=1                       forget the finished runs of what is named
 ## PYTHON=python3.12             makes .venv;  VENV=folder: your own, taken as it is
 ##
@@ -51,6 +52,7 @@ needs_99_results := $(filter-out 99_results,$(STAGES))
 export KD_PROFILE := $(PROFILE)
 export KD_REPORT := $(REPORT)
 export KD_WORKERS := $(WORKERS)
+export KD_DASK := $(DASK)
 
 # FRESH=1 of a stage computes that stage anew, of a report every stage.
 fresh := $(if $(FRESH),$(if $(filter report html verify,$(MAKECMDGOALS)),$(STAGES),\
@@ -98,7 +100,7 @@ ifneq ($(WORKERS),)
 endif
 # Only what stands on the command line: a shell may have a TARGET or a group of its own.
 typed = $(if $(findstring command line,$(origin $(1))),$($(1)))
-lower := $(shell tr A-Z a-z <<< "$(own)") profile workers fresh verify python venv
+lower := $(shell tr A-Z a-z <<< "$(own)") profile workers dask fresh verify python venv
 $(foreach v,$(lower),$(if $(call typed,$(v)), \
   $(error $(v)=$($(v)) must be written $(shell tr a-z A-Z <<< $(v))=$($(v)))))
 ifeq ($(DATA),)

@@ -142,7 +142,17 @@ def make(here: Path, *words: str) -> subprocess.CompletedProcess:
 def call(here: Path, *words: str) -> dict:
     """What starts make there: arguments of subprocess.run and Popen."""
     ours = ("MAKE", "MFLAGS", "KD_", "PROFILE", "DATA", "TARGET", "GROUP", "TIME")
-    ours += ("DROP", "FAIL", "FRESH", "VERIFY", "WORKERS", "ONEHOT", "NA", "DECIMAL")
+    ours += (
+        "DROP",
+        "FAIL",
+        "FRESH",
+        "VERIFY",
+        "WORKERS",
+        "DASK",
+        "ONEHOT",
+        "NA",
+        "DECIMAL",
+    )
     ours += ("SEP", "ENCODING")
     env = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return {"args": ["make", f"VENV={sys.prefix}", *words], "cwd": here, "env": env}
@@ -374,7 +384,7 @@ WRONG += ["TARGET=fail", "GROUP=lot", "TIME=at", "DROP=a,b", "FAIL=it's"]
 WRONG += ["ONEHOT=site", "NA=-", "DECIMAL=,", "SEP=;", "ENCODING=latin-1"]
 WRONG += [f"{key}=x" for key in ("na", "sep", "onehot", "decimal", "encoding")]
 WRONG += [f"{key}=x" for key in ("profile", "data", "target", "group", "time", "drop")]
-WRONG += [f"{key}=1" for key in ("fail", "workers", "fresh", "verify")]
+WRONG += [f"{key}=1" for key in ("fail", "workers", "dask", "fresh", "verify")]
 
 
 @pytest.mark.parametrize("word", WRONG)

@@ -139,14 +139,14 @@ def _examine(
     X, features = _features(table, onehots, found)
     line = table.line
     del table
-    if not features:
+    if not features and not any(one.stops and one.columns for one in found):
         found.append(Finding("no column is left to learn from"))
-    elif y is not None:
+    if features and y is not None:
         clear = ~np.isnan(y)
         clear = slice(None) if clear.all() else clear
         shared, notes = joined(X[clear], y[clear], own[clear], line[clear])
         found += [*notes, *leaks(X[clear], y[clear], features)]
-    if y is None or any(finding.stops for finding in found):
+    if y is None or not features or any(finding.stops for finding in found):
         return None, found
     its = {"source": file.name, "kind": "yours", "fail": fail}
     its["warnings"] = tuple(finding.sentence(file.name) for finding in found)
