@@ -13,6 +13,7 @@ import pytest
 
 from kdutils.data import cells, check, usertable
 from kdutils.data.divide import TableError
+from kdutils.deploy import readings
 
 N = 60
 
@@ -292,8 +293,6 @@ def some(seed):
             clash.get(fault) is a for a in kept if a is not fault
         ):
             kept.append(fault)
-    if HAND[5] in kept and other_fail in kept:
-        kept.remove(other_fail)  # which of three classes is the fail comes after
     return kept
 
 
@@ -538,6 +537,16 @@ def test_categories_become_columns_of_0_and_1_on_request_only(tmp_path):
     path = lines(tmp_path / "my.csv", "x,site=A,fail,site", *text)
     (only,) = [one for one in found(path, onehot="site") if one.stops]
     assert only.columns == ("site=A",)
+
+
+def test_the_student_finds_the_columns_of_0_and_1_by_their_names(tmp_path):
+    text = [f"{row},{'AB'[i % 2]}" for i, row in enumerate(numbered()[1:])]
+    path = lines(tmp_path / "my.csv", "x,y,fail,site", *text)
+    read = usertable.read(path, "fail", onehot="site")
+    assert read.features[2:] == ("site=A", "site=B")
+    text = [f"{i % 2},{row},{1 - i % 2}" for i, row in enumerate(numbered()[1:])]
+    path = lines(tmp_path / "readings.csv", "site=B,x,y,fail,site=A", *text)
+    np.testing.assert_array_equal(readings.read_table(path, read.features), read.X)
 
 
 @pytest.mark.parametrize("n", [40, 350, 45_000])

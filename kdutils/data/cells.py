@@ -366,11 +366,11 @@ class Table:
 
     def _add(self, column: Column, cells: Sequence[str], done: int) -> None:
         """Append cells to a column; done: how many rows it has so far."""
-        whole = "\x1f".join(cells)
+        whole = "".join(cells)
         column.dots |= "." in whole
         pointed = self.comma and "." in whole
         changed = self.comma and "," in whole and not pointed
-        plain = whole.replace(",", ".").split("\x1f") if changed else cells
+        plain = [cell.replace(",", ".") for cell in cells] if changed else cells
         numbers = _numbers(plain, whole.isascii() and "_" not in whole)
         numbers[np.isin(numbers, self.na_numbers)] = np.nan
         if pointed:

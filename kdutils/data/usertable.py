@@ -307,14 +307,14 @@ def _verdicts(
         _at(what + "expected two, such as pass and fail", column, odd, found)
         if counts[:2].sum() < 0.9 * counts.sum():
             return None, fail
-        counts = counts[:2]
-    chosen = _fail_by_words(set(counts.index), column.name)
+    known, counts = {*counts.index}, counts[:2]
+    chosen = _fail_by_words({*counts.index}, column.name)
     rarer = min(sorted(counts.index, reverse=True), key=counts.get)
-    if fail and _class(fail) not in counts:
+    if fail and _class(fail) not in known:
         best = chosen or rarer
         what = f"no verdict is {fail!r} ({shown}): is a fail {best!r}?"
         found.append(Finding(what, mend=(("set", "FAIL", best),), **its))
-        return None, fail
+        fail = best
     chosen = _class(fail) if fail else chosen
     if not chosen:
         chosen = rarer
@@ -430,6 +430,12 @@ def _features(
             left_out[said].append(name)
         elif said == "text":
             _refuse_text(name, column, table, found)
+        elif len(column.texts) > TOKENS:
+            what = f"{len(column.texts)} different texts among numbers, such as "
+            what += repr(next(iter(column.texts)))
+            lines = tuple(table.line[column.places[: cells.SHOWN]].tolist())
+            mend = (("add", "DROP", name),)
+            found.append(Finding(what, lines, (name,), len(column.places), mend))
         else:
             for text, code in column.texts.items():
                 lines = table.line[column.places[column.codes == code]]
@@ -491,7 +497,8 @@ def _says(column: cells.Column) -> str:
     if not len(read) and len(column.texts) == 1:
         return "constant"
     if texts > len(read) or not len(read):
-        unique = len(column.texts) == len(places) and len({*read}) == len(read)
+        unique = len(column.texts) == len(places)
+        unique = unique and len(np.unique(read)) == len(read)
         return "an identifier" if unique else "text"
     whole = len(read) == len(numbers) and bool((read == np.floor(read)).all())
     steps = np.diff(read) if whole else np.zeros(1)
@@ -501,7 +508,8 @@ def _says(column: cells.Column) -> str:
 def _refuse_text(
     name: str, column: cells.Column, table: cells.Table, found: list[Finding]
 ) -> None:
-    values = len(column.texts) + len({*column.numbers[~np.isnan(column.numbers)]})
+    read = column.numbers[~np.isnan(column.numbers)]
+    values = len(column.texts) + len(np.unique(read))
     first = next(iter(column.texts))
     what = (
         f"{first!r} is text, as is most of the column: write numbers, or leave it out"
@@ -530,29 +538,14 @@ def _onehot(column: pd.Series, found: list[Finding]) -> dict[str, np.ndarray]:
 
 def _odd(odd: dict[str, list]) -> Iterator[Finding]:
     """A finding for each text that stands among numbers, in all columns together."""
-    texts: dict[str, int] = {}
-    for places in odd.values():
-        for name, _ in places:
-            texts[name] = texts.get(name, 0) + 1
-    many: dict[str, list] = {}
     for text, places in odd.items():
-        for name, lines in places:
-            if texts[name] > TOKENS:
-                many.setdefault(name, []).append((text, lines))
-        if places := [place for place in places if texts[place[0]] <= TOKENS]:
-            lines = np.sort(np.concatenate([lines for _, lines in places]))
-            names = tuple(name for name, _ in places)
-            what = f"{text!r} is not a number: expected a number, or nothing where no "
-            what += "reading was taken"
-            first = tuple(np.unique(lines)[: cells.SHOWN].tolist())
-            mend = (("add", "NA", text),) if text.isprintable() else ()
-            yield Finding(what, first, names, len(lines), mend)
-    for name, places in many.items():
         lines = np.sort(np.concatenate([lines for _, lines in places]))
-        what = f"{len(places)} different texts among numbers, such as {places[0][0]!r}"
-        mend = (("add", "DROP", name),)
-        first = tuple(lines[: cells.SHOWN].tolist())
-        yield Finding(what, first, (name,), len(lines), mend)
+        names = tuple(name for name, _ in places)
+        what = f"{text!r} is not a number: expected a number, or nothing where no "
+        what += "reading was taken"
+        first = tuple(np.unique(lines)[: cells.SHOWN].tolist())
+        mend = (("add", "NA", text),) if text.isprintable() else ()
+        yield Finding(what, first, names, len(lines), mend)
 
 
 def _endless(kept: dict[str, np.ndarray], line: np.ndarray) -> Iterator[Finding]:
