@@ -4,7 +4,11 @@
 ## DATA=my.csv TARGET=fail       your own pass/fail table; report: reports/csv-my
 ##   GROUP= TIME= DROP=a,b FAIL=  its group and time columns, columns to leave out (as
 ##                               one CSV record), how it spells a fail
+##   NA='-,9999' ONEHOT=site     what says that no reading was taken, columns of text
+##                               with a few values: CSV records
+##   DECIMAL=, SEP=';' ENCODING=latin-1   found out where they are not given
 ## WORKERS=4                     processes at once (default: one per processor)
+## DASK=tcp://host:8786          the workers of a Dask cluster that see this folder
 ## FRESH=1                       forget the finished runs of what is named
 ## PYTHON=python3.12             makes .venv;  VENV=folder: your own, taken as it is
 ##
@@ -25,7 +29,10 @@ ifneq ($(DATA),)
   override PROFILE := csv
   REPORT := csv-$(shell name=$$(basename -- $(call q,$(DATA))); \
     printf %s "$${name%.*}" | LC_ALL=C tr -c 'A-Za-z0-9._-' '-')
-  export DATA TARGET GROUP TIME DROP FAIL
+endif
+own := DATA TARGET GROUP TIME DROP FAIL ONEHOT NA DECIMAL SEP ENCODING
+ifneq ($(DATA),)
+  export $(own)
 endif
 ifneq ($(VERIFY),)
   REPORT := verify-$(REPORT)
@@ -45,6 +52,7 @@ needs_99_results := $(filter-out 99_results,$(STAGES))
 export KD_PROFILE := $(PROFILE)
 export KD_REPORT := $(REPORT)
 export KD_WORKERS := $(WORKERS)
+export KD_DASK := $(DASK)
 
 # FRESH=1 of a stage computes that stage anew, of a report every stage.
 fresh := $(if $(FRESH),$(if $(filter report html verify,$(MAKECMDGOALS)),$(STAGES),\
@@ -92,31 +100,33 @@ ifneq ($(WORKERS),)
 endif
 # Only what stands on the command line: a shell may have a TARGET or a group of its own.
 typed = $(if $(findstring command line,$(origin $(1))),$($(1)))
-lower := profile data target group time drop fail workers fresh verify python venv
+lower := $(shell tr A-Z a-z <<< "$(own)") profile workers dask fresh verify python venv
 $(foreach v,$(lower),$(if $(call typed,$(v)), \
   $(error $(v)=$($(v)) must be written $(shell tr a-z A-Z <<< $(v))=$($(v)))))
 ifeq ($(DATA),)
-  $(foreach v,TARGET GROUP TIME DROP FAIL,$(if $(call typed,$(v)), \
+  $(foreach v,$(filter-out DATA,$(own)),$(if $(call typed,$(v)), \
     $(error $(v)=$($(v)) needs a table, e.g. DATA=my.csv TARGET=fail)))
 endif
-ifneq ($(filter report html verify $(STAGES),$(goals)),)
+ifneq ($(filter check report html verify $(STAGES),$(goals)),)
   ifneq ($(DATA),)
     ifneq ($(shell file=$(call q,$(DATA)); test -f "$$file" && test -r "$$file" && echo yes),yes)
       $(error DATA=$(DATA) is not a readable file)
     endif
-    ifeq ($(TARGET),)
+    ifeq ($(TARGET)$(filter check,$(goals)),)
       $(error DATA=$(DATA) needs the name of its pass/fail column, e.g. TARGET=fail)
     endif
   endif
-  ifeq ($(PROFILE)$(DATA),csv)
-    $(error PROFILE=csv needs a table, e.g. DATA=my.csv TARGET=fail)
+  ifeq ($(DATA),)
+    $(foreach v,$(filter csv,$(PROFILE)) $(filter check,$(goals)), \
+      $(error $(if $(filter csv,$(v)),PROFILE=csv,make check) needs a table, e.g. \
+        DATA=my.csv TARGET=fail))
   endif
 endif
 
 # --- stamps: rewritten only when the content of what they stand for has changed ------
 
 S := .stamps
-options = $(TARGET);$(GROUP);$(TIME);$(DROP);$(FAIL)
+options = $(foreach v,$(filter-out DATA,$(own)),$($(v));)
 MEASURED = $(wildcard reports/$(PROFILE)/measured/edge-*.csv)
 STAMP = mkdir -p $(S); { \
   find notebooks params kdutils requirements.txt $(MEASURED) -type f ! -path '*/.*' \
@@ -148,8 +158,8 @@ endif
 
 # --- targets -------------------------------------------------------------------------
 
-.PHONY: help report smoke html verify lab test lint format data bench row lock clean \
-  clean-runs FORCE $(STAGES)
+.PHONY: help report check smoke html verify lab test lint format data bench row lock \
+  clean clean-runs FORCE $(STAGES)
 
 help:
 	@awk -F ':.*## ' '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -158,6 +168,9 @@ help:
 
 report: html ## run what has changed, write tables, pages and SHA256SUMS
 	@echo "$(R)/index.html"
+
+check: $(READY) ## what is wrong with your table, all at once, and the command that mends it
+	@$(python) -m kdutils.data.check $(foreach v,$(own),"$(v)=$$$(v)")
 
 smoke: ## the same on tiny generated data, in minutes: proves the path, claims nothing
 	@$(MAKE) report PROFILE=smoke DATA=
@@ -246,7 +259,9 @@ maps := $(notdir $(basename $(shell grep -ls 'runs[.]map' notebooks/*.ipynb)))
 # Stages that read the user's table say so by a parameter of that name.
 takes := $(notdir $(basename $(shell grep -ls '^table:' params/$(PROFILE)/*.yaml)))
 user = $(if $(DATA),$(if $(filter $*,$(takes)),-r table "$$DATA" -r target "$$TARGET" \
-  -r group "$$GROUP" -r time "$$TIME" -r drop "$$DROP" -r fail "$$FAIL"))
+  -r group "$$GROUP" -r time "$$TIME" -r drop "$$DROP" -r fail "$$FAIL" \
+  -r onehot "$$ONEHOT" -r na "$$NA" -r decimal "$$DECIMAL" -r sep "$$SEP" \
+  -r encoding "$$ENCODING"))
 
 $(STAGES): %: $(NB)/%.ipynb
 	@echo "$<"
@@ -255,7 +270,8 @@ $(EXECUTED): $(NB)/%.ipynb: $(S)/notebooks-%.ipynb $(S)/params-$(PROFILE)-%.yaml
     $(S)/code $(if $(DATA),$(S)/$(REPORT)) $(if $(foreign),FORCE) \
     $$(if $$(filter $$*,$(fresh)),$(S)/fresh-$(REPORT)-$$*) \
     $$(if $$(filter $$*,$(maps)),$$(if $$(wildcard $(R)/runs/$$*/*.json),,FORCE)) \
-    $$(addprefix $(NB)/,$$(addsuffix .ipynb,$$(filter $(STAGES),$$(needs_$$*)))) | $(READY) $(MINIATURE)
+    $$(addprefix $(NB)/,$$(addsuffix .ipynb,$$(filter $(STAGES),$$(needs_$$*)))) | $(READY) $(MINIATURE) \
+    $(if $(DATA),check)
 	@$(publish) check notebooks/$*.ipynb params/$(PROFILE)/$*.yaml $(user)
 	@echo "$(REPORT): $*" && mkdir -p $(NB) && rm -f $(NB)/$*.*.ipynb $(SUMS)
 	@set -o pipefail; $(BIN)/papermill notebooks/$*.ipynb $(NB)/$*.part.ipynb \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -79,8 +80,9 @@ claims.begin("STAGE")
 line = {"source": "toy", "gain": 1.0, "gain_low": 1.0, "gain_high": 1.0}
 claims.above(pd.DataFrame([line]), "it works")"""
 WHERE = 'test "$1" = lab && echo "works on $KD_REPORT"'
-TABLE = "print(table.upper(), repr([target, group, time, drop, fail]))"
+TABLE = "print(table.upper(), repr([target, group, time, drop, fail, onehot, na, sep]))"
 KEYS = ("table", "target", "group", "time", "drop", "fail")
+KEYS += ("onehot", "na", "decimal", "sep", "encoding")
 STAGES = ["00_overview", "01_teachers", "02_kd_tabular"]
 EMPTY = "".join(f'{key}: ""\n' for key in KEYS)
 
@@ -140,7 +142,18 @@ def make(here: Path, *words: str) -> subprocess.CompletedProcess:
 def call(here: Path, *words: str) -> dict:
     """What starts make there: arguments of subprocess.run and Popen."""
     ours = ("MAKE", "MFLAGS", "KD_", "PROFILE", "DATA", "TARGET", "GROUP", "TIME")
-    ours += ("DROP", "FAIL", "FRESH", "VERIFY", "WORKERS")
+    ours += (
+        "DROP",
+        "FAIL",
+        "FRESH",
+        "VERIFY",
+        "WORKERS",
+        "DASK",
+        "ONEHOT",
+        "NA",
+        "DECIMAL",
+    )
+    ours += ("SEP", "ENCODING")
     env = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return {"args": ["make", f"VENV={sys.prefix}", *words], "cwd": here, "env": env}
 
@@ -287,19 +300,56 @@ def test_a_table_of_ones_own(project):
     """Any name of the table and of a column reaches the notebook."""
     table = project / "it's (1)/a`b&.csv"
     words = ["02_kd_tabular", "DATA=it's (1)/a`b&.csv"]
-    words += [f"TARGET={CURSED}", "FAIL=it's", "DROP=a,b"]
+    words += [f"TARGET={CURSED}", "FAIL=it's", "DROP=a,b", "NA=-,9 9", "SEP=;"]
     assert "is not a readable file" in make(project, *words).stderr
     table.parent.mkdir()
-    table.write_text("x,y\n1,0\n")
+    rows = [["x", "a", "b", CURSED]]
+    rows += [[i * i % 61, "y", "-", ["ok", "it's"][i % 4 == 0]] for i in range(60)]
+    with table.open("w", newline="") as file:
+        csv.writer(file, delimiter=";").writerows(rows)
     assert "TARGET=fail" in make(project, *words[:2]).stderr
     run = make(project, *words)
     assert run.returncode == 0, run.stderr
-    values = repr([CURSED, "", "", "a,b", "it's"])
+    values = repr([CURSED, "", "", "a,b", "it's", "", "-,9 9", ";"])
     printed = output(project, "02_kd_tabular", "csv-a-b-")
     assert printed == f"IT'S (1)/A`B&.CSV {values}\n"
     assert planned(project, *words) == []
     assert planned(project, *words[:4]) == ["02_kd_tabular"]
     assert planned(project, "report") == []
+
+
+def test_a_table_with_faults_is_refused_before_any_notebook(project):
+    """The report names each, and ends with a command that makes the report."""
+    rows = [f"{i * i % 61},{'AB'[i % 2]},{i % 4 == 0:d}" for i in range(60)]
+    rows[7] = "-,A,0"
+    (project / "my $.csv").write_text("\n".join(["x,site,fail", *rows]) + "\n")
+    words = ["02_kd_tabular", "DATA=my $$.csv", "TARGET=fial"]
+    run = make(project, *words)
+    assert run.returncode != 0 and executed(run) == []
+    assert "Traceback" not in run.stdout + run.stderr
+    options = ("TARGET=fail", "NA=-", "DROP=site")
+    *report, ready = run.stdout.splitlines()
+    for option in options:
+        assert sum(line.endswith(f"  {option}") for line in report) == 1
+    assert make(project, "check", *words[1:]).stdout.splitlines()[-1] == ready
+    pasted = call(project)
+    pasted["args"] = ["bash", "-c", f"{ready} VENV={sys.prefix}"]
+    run = subprocess.run(**pasted, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert executed(run) == ["02_kd_tabular"]
+    values = repr(["fail", "", "", "site", "", "", "-", ""])
+    assert output(project, "02_kd_tabular", "csv-my--") == f"MY $.CSV {values}\n"
+
+
+def test_check_says_what_a_table_lacks(project):
+    assert "make check needs a table" in make(project, "check").stderr
+    rows = [f"{i * 7 % 61 / 2},{i % 4 == 0:d}" for i in range(60)]
+    (project / "my.csv").write_text("\n".join(["x,fail", *rows]) + "\n")
+    run = make(project, "check", "DATA=my.csv")
+    assert run.returncode != 0
+    assert run.stdout.splitlines()[-1] == "make report DATA=my.csv TARGET=fail"
+    run = make(project, "check", "DATA=my.csv", "TARGET=fail")
+    assert run.returncode == 0 and "Nothing stands in the way" in run.stdout
 
 
 NAMES = {
@@ -324,15 +374,17 @@ def test_any_name_of_a_table_gives_a_plain_report(built, name):
         assert checked.returncode == 0, "what make would run is not for the shell"
         size = len(f"{name}\n".encode())
         stamp = (built / ".stamps" / report).read_text()
-        assert f" {size} {report} TARGET {CURSED};GROUP {CURSED};;" in stamp
+        assert f" {size} {report} TARGET {CURSED}; GROUP {CURSED}; ;" in stamp
 
 
 WRONG = ["VENV=a b", "PROFILE=it's", "PROFILE=default csv"]
 WRONG += ["PROFILE=nope", "PROFILE=csv"]
 WRONG += ["WORKERS=abc", "WORKERS=0", "WORKERS=-1", "WORKERS=2 3", "WORKERS=it's"]
 WRONG += ["TARGET=fail", "GROUP=lot", "TIME=at", "DROP=a,b", "FAIL=it's"]
+WRONG += ["ONEHOT=site", "NA=-", "DECIMAL=,", "SEP=;", "ENCODING=latin-1"]
+WRONG += [f"{key}=x" for key in ("na", "sep", "onehot", "decimal", "encoding")]
 WRONG += [f"{key}=x" for key in ("profile", "data", "target", "group", "time", "drop")]
-WRONG += [f"{key}=1" for key in ("fail", "workers", "fresh", "verify")]
+WRONG += [f"{key}=1" for key in ("fail", "workers", "dask", "fresh", "verify")]
 
 
 @pytest.mark.parametrize("word", WRONG)

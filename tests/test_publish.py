@@ -160,6 +160,10 @@ def test_failure_names_the_cell_and_leaves_out_the_type_of_a_plain_sentence():
         notebook(code("load", "", error | {"ename": "KeyError"}))
     )
     assert sentence == "KeyError: my.csv is empty (cell load)"
+    sentence = publish.failure(
+        notebook(code("load", "", error | {"ename": "TableError"}))
+    )
+    assert sentence == "my.csv is empty", "its place is in the table"
     assert publish.failure(notebook(text("a", "b"))) is None
 
 

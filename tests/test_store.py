@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from kdutils import paths
-from kdutils.store import code, config, ledger, runs
+from kdutils.store import code, config, ledger, runs, schedule
 from kdutils.store.__main__ import again
 from kdutils.store.config import Count, Natural, Positive, Share
 
@@ -217,6 +217,44 @@ def test_the_seconds_of_a_run_are_those_of_all_that_it_needs(toy):
     assert ledger.seconds(["b" * 12]) == 11
     assert ledger.seconds(["c" * 12, "b" * 12]) == 111
     assert ledger.seconds(["f" * 12]) == 0
+
+
+def line(stage, recipe, seconds, *needs):
+    config = {"teachers": list(needs)}
+    return {"stage": stage, "recipe": recipe, "seconds": seconds, "config": config}
+
+
+def test_more_workers_take_as_long_as_what_waits_lets_them():
+    a, b, c, d, e = (letter * 12 for letter in "abcde")
+    alone = {a: line("01", "x", 3.0), b: line("01", "x", 2.0), c: line("01", "x", 2.0)}
+    assert [schedule.duration(alone, n) for n in (1, 2, 3, 9)] == [7, 4, 3, 3]
+    assert [schedule.enough(alone, 9), schedule.enough(alone, 2)] == [3, 2]
+    referring = alone | {d: line("01", "x", 1.0, b)}
+    assert schedule.duration(referring, 3) == 3, "b's follower waits for b alone"
+    mapped = alone | {d: line("01", "y", 1.0, b)}
+    assert schedule.duration(mapped, 3) == 4, "a map that needs another waits for it"
+    staged = alone | {d: line("02", "y", 1.0, b), e: line("02", "z", 9.0)}
+    assert schedule.duration(staged, 4) == 9, "what refers to nothing starts at once"
+    assert schedule.duration(staged | {e: line("02", "z", 9.0, c)}, 4) == 12
+    with pytest.raises(ValueError, match="wait for each other"):
+        schedule.duration({a: line("01", "x", 1.0, b), b: line("01", "x", 1.0, a)}, 2)
+
+
+def test_where_more_workers_stop_paying_for_the_paper_profile(monkeypatch, capsys):
+    monkeypatch.setenv("KD_REPORT", "paper")
+    assert schedule.main() == 0
+    lines = {line["id"]: line for line in LINES}
+    total = sum(line["seconds"] for line in LINES)
+    took = [schedule.duration(lines, n) for n in (1, 4, 64, 1000)]
+    assert took[0] == pytest.approx(total) and took == sorted(took, reverse=True)
+    assert max(line["seconds"] for line in LINES) < took[-1] < total / 4
+    few = schedule.enough(lines)
+    assert schedule.duration(lines, few) <= 1.05 * took[-1]
+    assert schedule.duration(lines, few - 1) > 1.05 * took[-1]
+    shown = capsys.readouterr().out
+    assert f"{len(lines)} runs of paper" in shown and "enough: " in shown
+    monkeypatch.setenv("KD_REPORT", "nothing-here")
+    assert schedule.main() == 1
 
 
 def test_only_what_is_delivered_last_is_shipped(toy, capsys):

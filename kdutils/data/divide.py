@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from kdutils.data import Rows, Split
 
@@ -91,6 +90,8 @@ def _by_chance(
 
 def _folds(y: np.ndarray, group: np.ndarray, k: int, seed: int) -> list[np.ndarray]:
     """k stratified sets of row positions that share no group and cover every row."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     groups, member = np.unique(group, return_inverse=True)
     if len(groups) < min(len(y), MANY):
         cut = StratifiedGroupKFold(k, shuffle=True, random_state=seed)

@@ -14,6 +14,8 @@ import hashlib
 import importlib
 import json
 import os
+import re
+import socket
 import sys
 import time
 import warnings
@@ -29,6 +31,7 @@ from kdutils import paths, ranges
 from kdutils.store import code, ledger
 from kdutils.store import config as settings
 
+CONNECT = 10  # seconds that a Dask scheduler has to answer
 RECORD, DONE, LOCK = "record.json", "DONE", ".lock"
 # What a progress line says of a config.
 NAMES = ("source", "rows", "site", "group", "student", "method", "way", "net", "seed")
@@ -128,9 +131,10 @@ def map(
 
     part: a word for these configs, where a stage maps one recipe more than once.
     device: where nets are trained: auto, cpu or cuda; workers: processes at once, each
-    with one thread; by default KD_WORKERS or the number of processors. Each finished
-    run prints one line on stderr. Raises ValueError, before anything is computed, for a
-    config that does not fit `recipe.Config`.
+    with one thread; by default KD_WORKERS or the number of processors. Where KD_DASK
+    is the address of a Dask scheduler, its workers compute, in this same folder. Each
+    finished run prints one line on stderr. Raises ValueError, before anything is
+    computed, for a config that does not fit `recipe.Config`.
     """
     configs = [json.loads(ledger.canonical(config)) for config in configs]
     for config in configs:
@@ -245,18 +249,63 @@ def _compute(
         raise ValueError(f"KD_WORKERS is {given!r}: expected a whole number above 0")
     workers = workers or int(given)
     start = time.perf_counter()
-    jobs = (joblib.delayed(_execute)(recipe.__name__, *one) for one in todo)
-    pool = joblib.Parallel(
-        n_jobs=min(workers, len(todo)), return_as="generator_unordered"
-    )
-    for count, (label, seconds) in enumerate(pool(jobs), start=1):
-        left = (time.perf_counter() - start) / count * (len(todo) - count)
-        print(
-            f"{stage} {count}/{len(todo)} {label} {seconds:.1f} s, "
-            f"{left / 60:.1f} min left",
-            file=sys.stderr,
-            flush=True,
-        )
+    place = str(paths.ROOT), {k: v for k, v in os.environ.items() if k[:3] == "KD_"}
+    jobs = (joblib.delayed(_there)(*place, recipe.__name__, *one) for one in todo)
+    with _backend(min(workers, len(todo))) as backend:
+        pool = joblib.Parallel(**backend, return_as="generator_unordered")
+        for count, (label, seconds) in enumerate(pool(jobs), start=1):
+            left = (time.perf_counter() - start) / count * (len(todo) - count)
+            print(
+                f"{stage} {count}/{len(todo)} {label} {seconds:.1f} s, "
+                f"{left / 60:.1f} min left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+@contextlib.contextmanager
+def _backend(workers: int) -> Iterator[dict]:
+    """Where joblib computes: so many processes here, or the Dask cluster at KD_DASK.
+
+    ValueError, one sentence, if Dask is not installed or the address does not answer.
+    """
+    if not (address := os.environ.get("KD_DASK", "")):
+        yield {"n_jobs": workers}
+        return
+    import joblib
+
+    try:
+        import distributed
+    except ImportError:
+        raise ValueError(
+            f"DASK={address} needs the package distributed: "
+            "python -m pip install distributed"
+        ) from None
+    form = re.fullmatch(r"(?:tcp|tls)://(.+):(\d+)", address)
+    try:
+        if not form:
+            raise OSError("no address of a scheduler")
+        # a scheduler speaks first; a client would wait for ever for one that does not
+        place = form[1].strip("[]"), int(form[2])
+        with socket.create_connection(place, CONNECT) as plain:
+            if address.startswith("tcp") and not plain.recv(1):
+                raise OSError("closed")
+        client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
+        client.wait_for_workers(1, timeout=CONNECT)
+    except (OSError, OverflowError) as problem:  # a timeout is an OSError
+        raise ValueError(
+            f"DASK={address} does not answer as a Dask scheduler with a worker within "
+            f"{CONNECT} s: expected an address such as tcp://10.0.0.1:8786"
+        ) from problem
+    with client, joblib.parallel_config("dask", client=client):
+        yield {"n_jobs": -1, "pre_dispatch": "all", "batch_size": 1}
+
+
+def _there(root: str, variables: dict[str, str], *one) -> tuple[str, float]:
+    """`_execute` in another process, with the caller's folder and KD_ variables."""
+    paths.ROOT = Path(root)
+    os.environ.update(variables)
+    return _execute(*one)
 
 
 def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, float]:

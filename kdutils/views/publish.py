@@ -163,11 +163,16 @@ def _plain(value):
 
 
 def failure(notebook: dict) -> str | None:
-    """In one sentence, what stopped a notebook, and the id of the cell where."""
+    """In one sentence, what stopped a notebook, and the id of the cell where.
+
+    What is wrong with a user's table has its place in the table, and no cell.
+    """
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
                 name, text = output["ename"], output["evalue"].strip()
+                if name == "TableError":
+                    return text
                 text = text if name == "ValueError" else f"{name}: {text}"
                 return f"{text} (cell {cell.get('id', '?')})"
     return None
