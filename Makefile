@@ -7,6 +7,8 @@
 ##   NA='-,9999' ONEHOT=site     what says that no reading was taken, columns of text
 ##                               with a few values: CSV records
 ##   DECIMAL=, SEP=';' ENCODING=latin-1   found out where they are not given
+##   BUDGET=10                   minutes of it;  MAX_BYTES=2000: the most of its file
+##   ESCAPE_COST=20              of a fail that passes, in passes that fail: its threshold
 ## WORKERS=4                     processes at once (default: one per processor)
 ## DASK=tcp://host:8786          the workers of a Dask cluster that see this folder
 ## FRESH=1                       forget the finished runs of what is named
@@ -31,6 +33,7 @@ ifneq ($(DATA),)
     printf %s "$${name%.*}" | LC_ALL=C tr -c 'A-Za-z0-9._-' '-')
 endif
 own := DATA TARGET GROUP TIME DROP FAIL ONEHOT NA DECIMAL SEP ENCODING
+numbers := BUDGET MAX_BYTES ESCAPE_COST
 ifneq ($(DATA),)
   export $(own)
 endif
@@ -98,13 +101,16 @@ ifneq ($(WORKERS),)
     $(error WORKERS=$(WORKERS) must be a whole number above 0, e.g. WORKERS=4)
   endif
 endif
+$(foreach v,$(numbers),$(if $($(v)),$(if $(shell \
+  [[ $(call q,$($(v))) =~ ^[0-9]*\.?[0-9]+$$ ]] && echo yes),, \
+  $(error $(v)=$($(v)) must be a number, e.g. $(v)=10))))
 # Only what stands on the command line: a shell may have a TARGET or a group of its own.
 typed = $(if $(findstring command line,$(origin $(1))),$($(1)))
-lower := $(shell tr A-Z a-z <<< "$(own)") profile workers dask fresh verify python venv
+lower := $(shell tr A-Z a-z <<< "$(own) $(numbers)") profile workers dask fresh verify python venv
 $(foreach v,$(lower),$(if $(call typed,$(v)), \
   $(error $(v)=$($(v)) must be written $(shell tr a-z A-Z <<< $(v))=$($(v)))))
 ifeq ($(DATA),)
-  $(foreach v,$(filter-out DATA,$(own)),$(if $(call typed,$(v)), \
+  $(foreach v,$(filter-out DATA,$(own)) $(numbers),$(if $(call typed,$(v)), \
     $(error $(v)=$($(v)) needs a table, e.g. DATA=my.csv TARGET=fail)))
 endif
 ifneq ($(filter check report html verify $(STAGES),$(goals)),)
@@ -126,7 +132,7 @@ endif
 # --- stamps: rewritten only when the content of what they stand for has changed ------
 
 S := .stamps
-options = $(foreach v,$(filter-out DATA,$(own)),$($(v));)
+options = $(foreach v,$(filter-out DATA,$(own)) $(numbers),$($(v));)
 MEASURED = $(wildcard reports/$(PROFILE)/measured/edge-*.csv)
 STAMP = mkdir -p $(S); { \
   find notebooks params kdutils requirements.txt $(MEASURED) -type f ! -path '*/.*' \
@@ -261,7 +267,8 @@ takes := $(notdir $(basename $(shell grep -ls '^table:' params/$(PROFILE)/*.yaml
 user = $(if $(DATA),$(if $(filter $*,$(takes)),-r table "$$DATA" -r target "$$TARGET" \
   -r group "$$GROUP" -r time "$$TIME" -r drop "$$DROP" -r fail "$$FAIL" \
   -r onehot "$$ONEHOT" -r na "$$NA" -r decimal "$$DECIMAL" -r sep "$$SEP" \
-  -r encoding "$$ENCODING"))
+  -r encoding "$$ENCODING" $(foreach v,$(numbers),$(if $($(v)), \
+  -p $(shell tr A-Z a-z <<< $(v)) $($(v))))))
 
 $(STAGES): %: $(NB)/%.ipynb
 	@echo "$<"
