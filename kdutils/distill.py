@@ -34,6 +34,11 @@ OPTIONS = {  # of a table, beside its target
     "time": "learn from the past, test on the future",
     "drop": "columns to leave out, as a line of CSV",
     "fail": "how a fail is spelled",
+    "onehot": "columns of text with a few values, as a line of CSV",
+    "na": "what says that no reading was taken, as a line of CSV",
+    "decimal": "sign of its decimals; found out where not given",
+    "sep": "what separates its cells; found out where not given",
+    "encoding": "of its text; found out where not given",
 }
 SURE = 1e-6  # a given teacher's probabilities are kept this far from 0 and 1
 
@@ -204,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m kdutils.distill",
         description="Distil a small student from a table of passes and fails.",
     )
-    parser.add_argument("table", help="a CSV file")
+    parser.add_argument("table", help="a CSV, Parquet or Excel file")
     parser.add_argument("--target", required=True, help="its column of verdicts")
     for name, what in OPTIONS.items():
         parser.add_argument(f"--{name}", default="", help=what)
