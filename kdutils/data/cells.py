@@ -406,20 +406,21 @@ def _in(text: str, numbers: list[float]) -> bool:
 
 
 def _number(text: str) -> float | None:
+    """What float() makes of a text, but 1_000 and digits of other scripts are none."""
     try:
-        return float(text)
+        return float(text) if text.isascii() and "_" not in text else None
     except ValueError:
         return None
 
 
 def _numbers(cells: Sequence[str], simple: bool) -> np.ndarray:
     """float64 (n,), NaN where a cell is no number; simple: ASCII and no underscore."""
-    if simple:  # float() is the faster one, but takes 1_000 and other scripts' digits
+    if simple:
         try:
             return np.fromiter(map(float, cells), float, len(cells))
         except ValueError:
             pass
-    return pd.to_numeric(np.array(cells, object), errors="coerce").astype(float)
+    return np.array([_number(cell) for cell in cells], float)
 
 
 def _cells(line: str, sep: str) -> list[str]:
