@@ -6,6 +6,7 @@ import csv
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -547,6 +548,21 @@ def test_the_student_finds_the_columns_of_0_and_1_by_their_names(tmp_path):
     text = [f"{i % 2},{row},{1 - i % 2}" for i, row in enumerate(numbered()[1:])]
     path = lines(tmp_path / "readings.csv", "site=B,x,y,fail,site=A", *text)
     np.testing.assert_array_equal(readings.read_table(path, read.features), read.X)
+
+
+def test_what_only_a_division_shows_is_said_too(tmp_path, capsys):
+    text = [f"{row},L{i // 7},{i}" for i, row in enumerate(numbered()[1:])]
+    path = lines(tmp_path / "my.csv", "x,y,fail,lot,when", *text)
+    words = [f"DATA={path}", "TARGET=fail", "GROUP=lot", "TIME=when"]
+    assert check.main(words) == 0
+    assert "rows are left out because their group" in capsys.readouterr().out
+    path = lines(
+        tmp_path / "few.csv", "x,fail", *(f"{i * 7 % 61},0" for i in range(56))
+    )
+    with Path(path).open("a") as file:
+        file.write("70,1\n71,1\n")
+    assert check.main([f"DATA={path}", "TARGET=fail"]) == 1
+    assert "2 fails are fewer than the 5 folds" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("n", [40, 350, 45_000])

@@ -42,7 +42,8 @@ class Finding:
     what: what stands there, and what was expected; lines: the first of the file's line
     numbers, none where it is no line's; count: how many cells, rows or columns;
     mend: steps ("set" | "add" | "cut", option of make, value) that mend it; none: by
-    hand. stops: whether the table cannot be read so; else it is a warning.
+    hand. stops: whether the table cannot be read so; else it is a warning; leak:
+    whether it is a column that alone tells the verdict.
     """
 
     what: str
