@@ -431,6 +431,29 @@ def test_each_open_quote_is_named_and_reading_goes_on(tmp_path):
     assert said["2 cells where the header has 3"] == (21,)
 
 
+def test_quotes_are_followed_across_the_pieces_that_are_read_at_once(
+    tmp_path, monkeypatch
+):
+    text = [line + ",r" for line in numbered()]
+    text[0] = '"x\nof the head",y,fail,remark'
+    for i in (6, 7, 20):
+        text[i] = text[i][:-1] + '"two\n\nlines"'
+    for i in (30, 31, 33):
+        text[i] = '"' + text[i]
+    path = lines(tmp_path / "my.csv", *text)
+    said = []
+    for piece in (1, 2, 3, 7, 1000):
+        monkeypatch.setattr(cells, "_PIECE", piece)
+        said.append([one.sentence("my.csv") for one in found(path)])
+        assert "my.csv, lines 38, 39, 41: a quote is opened" in said[-1][0]
+    assert all(one == said[0] for one in said)
+    closed = [text[0], *(line.removeprefix('"') for line in text[1:])]
+    path = lines(tmp_path / "my.csv", *closed)
+    read = usertable.read(path, "fail", drop="remark")
+    assert read.features == ("x of the head", "y") and len(read.y) == N
+    assert read.row[[0, 5, 6, 7, 59]].tolist() == [1, 6, 9, 12, 66]
+
+
 @pytest.mark.parametrize(
     ("encoding", "said"),
     [
