@@ -6,6 +6,7 @@ import csv
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -430,6 +431,29 @@ def test_each_open_quote_is_named_and_reading_goes_on(tmp_path):
     assert said["2 cells where the header has 3"] == (21,)
 
 
+def test_quotes_are_followed_across_the_pieces_that_are_read_at_once(
+    tmp_path, monkeypatch
+):
+    text = [line + ",r" for line in numbered()]
+    text[0] = '"x\nof the head",y,fail,remark'
+    for i in (6, 7, 20):
+        text[i] = text[i][:-1] + '"two\n\nlines"'
+    for i in (30, 31, 33):
+        text[i] = '"' + text[i]
+    path = lines(tmp_path / "my.csv", *text)
+    said = []
+    for piece in (1, 2, 3, 7, 1000):
+        monkeypatch.setattr(cells, "_PIECE", piece)
+        said.append([one.sentence("my.csv") for one in found(path)])
+        assert "my.csv, lines 38, 39, 41: a quote is opened" in said[-1][0]
+    assert all(one == said[0] for one in said)
+    closed = [text[0], *(line.removeprefix('"') for line in text[1:])]
+    path = lines(tmp_path / "my.csv", *closed)
+    read = usertable.read(path, "fail", drop="remark")
+    assert read.features == ("x of the head", "y") and len(read.y) == N
+    assert read.row[[0, 5, 6, 7, 59]].tolist() == [1, 6, 9, 12, 66]
+
+
 @pytest.mark.parametrize(
     ("encoding", "said"),
     [
@@ -547,6 +571,21 @@ def test_the_student_finds_the_columns_of_0_and_1_by_their_names(tmp_path):
     text = [f"{i % 2},{row},{1 - i % 2}" for i, row in enumerate(numbered()[1:])]
     path = lines(tmp_path / "readings.csv", "site=B,x,y,fail,site=A", *text)
     np.testing.assert_array_equal(readings.read_table(path, read.features), read.X)
+
+
+def test_what_only_a_division_shows_is_said_too(tmp_path, capsys):
+    text = [f"{row},L{i // 7},{i}" for i, row in enumerate(numbered()[1:])]
+    path = lines(tmp_path / "my.csv", "x,y,fail,lot,when", *text)
+    words = [f"DATA={path}", "TARGET=fail", "GROUP=lot", "TIME=when"]
+    assert check.main(words) == 0
+    assert "rows are left out because their group" in capsys.readouterr().out
+    path = lines(
+        tmp_path / "few.csv", "x,fail", *(f"{i * 7 % 61},0" for i in range(56))
+    )
+    with Path(path).open("a") as file:
+        file.write("70,1\n71,1\n")
+    assert check.main([f"DATA={path}", "TARGET=fail"]) == 1
+    assert "2 fails are fewer than the 5 folds" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("n", [40, 350, 45_000])

@@ -22,7 +22,7 @@ OPENING = ("**Question", "**Method")
 CLOSING = ("## What it means", "## Limits", "## Next")
 REFUSED = ("%run", "sys.path", 'filterwarnings("ignore")', "tqdm.auto")
 # Not on every machine that imports kdutils: only inside functions.
-LAZY = {"xgboost", "pytorch_tabnet", "statsmodels", "joblib", "yaml"}
+LAZY = {"xgboost", "pytorch_tabnet", "statsmodels", "joblib", "yaml", "distributed"}
 LAZY |= {"papermill", "nbformat", "nbconvert", "latex2mathml"}
 
 

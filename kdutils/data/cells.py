@@ -7,6 +7,7 @@ is the file's, whose header is line 1 if nothing stands above it.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 import re
@@ -41,7 +42,8 @@ class Finding:
     what: what stands there, and what was expected; lines: the first of the file's line
     numbers, none where it is no line's; count: how many cells, rows or columns;
     mend: steps ("set" | "add" | "cut", option of make, value) that mend it; none: by
-    hand. stops: whether the table cannot be read so; else it is a warning.
+    hand. stops: whether the table cannot be read so; else it is a warning; leak:
+    whether it is a column that alone tells the verdict.
     """
 
     what: str
@@ -311,6 +313,7 @@ class Table:
         self.comma = self.decimal == "," or (self.decimal == "" and self.sep != ",")
         plain = [text.replace(",", ".") if self.comma else text for text in na]
         self.na_numbers = [n for text in plain if (n := _number(text)) is not None]
+        self.odd: set[str] = set()
         texts, skip = set(texts), set(skip)
         self.texts = {name: [] for name in self.names if name in texts}
         learnt = [name for name in self.names if name not in texts | skip]
@@ -371,7 +374,7 @@ class Table:
         pointed = self.comma and "." in whole
         changed = self.comma and "," in whole and not pointed
         plain = [cell.replace(",", ".") for cell in cells] if changed else cells
-        numbers = _numbers(plain, whole.isascii() and "_" not in whole)
+        numbers = _numbers(plain, whole.isascii() and "_" not in whole, self.odd)
         numbers[np.isin(numbers, self.na_numbers)] = np.nan
         if pointed:
             dots = [i for i in np.flatnonzero(numbers == numbers) if "." in cells[i]]
@@ -406,20 +409,29 @@ def _in(text: str, numbers: list[float]) -> bool:
 
 
 def _number(text: str) -> float | None:
+    """What float() makes of a text, but 1_000 and digits of other scripts are none."""
     try:
-        return float(text)
+        return float(text) if text.isascii() and "_" not in text else None
     except ValueError:
         return None
 
 
-def _numbers(cells: Sequence[str], simple: bool) -> np.ndarray:
-    """float64 (n,), NaN where a cell is no number; simple: ASCII and no underscore."""
-    if simple:  # float() is the faster one, but takes 1_000 and other scripts' digits
-        try:
+def _numbers(cells: Sequence[str], simple: bool, odd: set[str]) -> np.ndarray:
+    """float64 (n,), NaN where a cell is no number.
+
+    simple: the cells are ASCII without an underscore; odd: cells that were no numbers
+    before, of which this adds more, for speed.
+    """
+    if simple:
+        with contextlib.suppress(ValueError):
             return np.fromiter(map(float, cells), float, len(cells))
-        except ValueError:
-            pass
-    return pd.to_numeric(np.array(cells, object), errors="coerce").astype(float)
+        with contextlib.suppress(ValueError):
+            known = (np.nan if cell in odd else float(cell) for cell in cells)
+            return np.fromiter(known, float, len(cells))
+    numbers = np.array([_number(cell) for cell in cells], float)
+    if len(odd) < _PIECE:
+        odd |= {cells[i] for i in np.flatnonzero(np.isnan(numbers))}
+    return numbers
 
 
 def _cells(line: str, sep: str) -> list[str]:

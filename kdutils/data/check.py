@@ -97,15 +97,16 @@ def findings(
     """
     rows, found = look(given)
     new = mended(given, found)
+    last = [*found]
     for _ in range(ROUNDS - 1):
         told = {key: new[key] for key in FOUND_OUT}
-        if given | told == new and not any(one.stops for one in found):
+        if new == given or (new == given | told and not any(one.stops for one in last)):
             break
         given = new
-        rows, more = look(given)
+        rows, last = look(given)
         known = {(one.what, one.columns) for one in found}
-        found += [one for one in more if (one.what, one.columns) not in known]
-        new = mended(given, more)
+        found += [one for one in last if (one.what, one.columns) not in known]
+        new = mended(given, last)
     return rows, found, new
 
 
