@@ -9,10 +9,8 @@ import argparse
 import base64
 import sys
 import time
-import warnings
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
@@ -235,14 +233,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _distil(args: argparse.Namespace) -> int:
+    import joblib
+
     options = {name: getattr(args, name) for name in ("target", *OPTIONS)}
     options["path"] = args.table
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
-        table = usertable.read(**options)
-        splits = list(tables.splits("csv", seed=args.seed, **options))
-    for text in dict.fromkeys(str(w.message) for w in noticed):
-        print(f"note: {text}", file=sys.stderr)
+    table = usertable.read(**options)
+    notes = [*table.warnings, *usertable.check(table, seeds=1, oof_folds=1)]
+    print(*notes, sep="\n", file=sys.stderr)
+    splits = list(tables.splits("csv", seed=args.seed, **options))
     workers, shape = joblib.cpu_count(), table.X.shape
     effort = distilled.affordable(
         *shape, 60 * args.budget, splits=len(splits), workers=workers
@@ -253,7 +251,7 @@ def _distil(args: argparse.Namespace) -> int:
     how["max_bytes"] = args.max_bytes
     start, found, rows = time.monotonic(), [], []
     jobs = joblib.Parallel(n_jobs=workers, return_as="generator")
-    for own, arrays in jobs(_tested(split, how) for split in splits):
+    for own, arrays in jobs(joblib.delayed(_tested)(split, how) for split in splits):
         found, rows = [*found, arrays], rows + own
         left = wait - (time.monotonic() - start)
         print(
@@ -266,7 +264,6 @@ def _distil(args: argparse.Namespace) -> int:
     return _say(final[0], args)
 
 
-@joblib.delayed
 def _tested(split: Split, how: dict):
     import torch
 

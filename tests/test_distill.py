@@ -20,7 +20,7 @@ from kdutils.recipes import distilled, own_table
 HOW = {"effort": distilled.EFFORTS[0], "seed": 0}
 
 
-def data(n=600, seed=0):
+def data(n=400, seed=0):
     X, y = make_classification(
         n, 8, n_informative=5, weights=[0.8], class_sep=1.2, random_state=seed
     )
@@ -89,7 +89,7 @@ def test_a_dearer_escape_moves_the_threshold():
 def test_any_classifier_can_be_the_teacher(fitted):
     """One that says the opposite of the labels is believed, where alpha is 1."""
     X, y = data()
-    rows, later = slice(0, 300), slice(300, None)
+    rows, later = slice(0, 200), slice(200, None)
     forest = RandomForestClassifier(30, random_state=0)
     teacher = forest.fit(X[rows], 1 - y[rows]) if fitted else forest
     known = DistilledClassifier(teacher, effort=0).fit(X[later], y[later])
@@ -124,7 +124,7 @@ def test_rows_of_a_split_say_what_its_file_does(split):
 def test_the_shipped_file_has_seen_all_rows_and_is_judged_by_the_splits(split):
     _, found = own_table.tested(split, **HOW)
     file, *others = own_table.shipped(split, [found, found], 0.0, id="x", **HOW)
-    assert file["rows"] == 600 and file["n_test"] == 2 * len(split.test)
+    assert file["rows"] == 400 and file["n_test"] == 2 * len(split.test)
     assert file["value"] == pytest.approx(metrics.auc(found["y"], found["student"]))
     assert file["low"] < file["value"] < file["high"]
     assert {row["part"] for row in others} == {"race", "size"}
