@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from collections.abc import Callable
@@ -71,7 +69,7 @@ def converter() -> Callable[[dict], str]:
         node = nbformat.reads(json.dumps({**notebook, "cells": kept}), as_version=4)
         described(node["cells"])
         body, _ = exporter.from_notebook_node(node)
-        return re.sub(r"\n{3,}", "\n\n", smaller(enlarged(body))).strip()
+        return re.sub(r"\n{3,}", "\n\n", enlarged(body)).strip()
 
     return convert
 
@@ -102,22 +100,6 @@ def enlarged(body: str) -> str:
         )
 
     return re.sub(r"<figure>(.*?)</figure>", link, body, flags=re.S)
-
-
-def smaller(body: str) -> str:
-    """A page whose PNG figures are WebP, half the bytes and the same pixels."""
-    from PIL import Image, UnidentifiedImageError
-
-    def webp(match: re.Match) -> str:
-        out = io.BytesIO()
-        try:
-            image = Image.open(io.BytesIO(base64.b64decode(match[1])))
-            image.save(out, "WEBP", lossless=True, quality=80, method=4)
-        except (UnidentifiedImageError, OSError):
-            return match[0]
-        return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
-
-    return re.sub(r"data:image/png;base64,([^\"]+)", webp, body)
 
 
 def mathml(tex: str, display: str = "inline") -> str:

@@ -17,6 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from PIL import Image
 
 from kdutils import paths
 from kdutils.views.names import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, called
@@ -71,10 +72,16 @@ styled = look()  # a decorator: the function draws in the study's look
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """The figure as PNG or SVG: no date, no program's name, ids from a fixed salt."""
+    """The figure as PNG or SVG: no date, no program's name, ids from a fixed salt.
+
+    A PNG has a palette of 256 colours: a third of the bytes.
+    """
     buffer = io.BytesIO()
     with look():
         figure.savefig(buffer, format=kind, metadata=METADATA[kind])
+    if kind == "png":
+        colours = Image.open(buffer).convert("RGB").quantize(dither=Image.Dither.NONE)
+        colours.save(buffer := io.BytesIO(), "PNG", optimize=True)
     return buffer.getvalue()
 
 
