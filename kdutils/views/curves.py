@@ -106,7 +106,7 @@ def curve(lines: pd.DataFrame, ways: list[str], tolerance: float) -> Figure:
         for row, (way, look) in enumerate(looks.items()):
             _line(ax, _from(group, way), look, tolerance, row)
     panels[0][0].set_ylabel("change in AUC, points")
-    style.legend(figure, looks | {START: (style.BLACK, "*")})
+    style.legend(figure, looks | {START: (style.BLACK, "*")}, ls="-")
     return figure
 
 

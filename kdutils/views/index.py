@@ -36,14 +36,14 @@ def body(report: Path, notebooks: dict[str, dict], markdown: Callable) -> str:
 
     notebooks: by stage, the executed notebook; markdown: from its text to HTML.
     """
-    tables = report / "tables"
+    tables, alts = report / "tables", described(notebooks)
     closing = answer(notebooks.get("99_results", {}), markdown)
     parts = [
         f"<h1>{html.escape(QUESTION)}</h1>",
         f'<div class="answer">{closing}</div>' if closing else "",
-        _overview(report),
+        _overview(report, alts),
         table("Which student to ship", _ship(tables), SHIP),
-        _cards(report, notebooks, markdown),
+        _cards(report, notebooks, markdown, alts),
         table("Data", _data(tables), DATA),
         _provenance(report),
         _files(report),
@@ -89,6 +89,17 @@ def lead(report: Path, stage: str, notebook: dict) -> str | None:
     return next((name for name in found if (figures / f"{name}.png").exists()), None)
 
 
+def described(notebooks: dict[str, dict]) -> dict[str, str]:
+    """What each figure shows in words, by its name, as its notebook keeps them."""
+    found = {}
+    for cell in (cell for book in notebooks.values() for cell in book["cells"]):
+        for name in SAVED.findall("".join(cell["source"])):
+            for output in cell.get("outputs", []):
+                if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                    found[name] = alt
+    return found
+
+
 def _ship(tables: Path) -> list[dict]:
     rows = read(tables / "ship.csv")
     for row in rows:
@@ -109,23 +120,27 @@ def _data(tables: Path) -> list[dict]:
     return [row for row in read(tables / "data.csv") if row["name"] in sources]
 
 
-def _overview(report: Path) -> str:
+def _overview(report: Path, alts: dict[str, str]) -> str:
     if not (report / "figures" / f"{OVERVIEW}.png").exists():
         return ""
     return (
         f'<figure class="overview"><a href="figures/{OVERVIEW}.svg">'
-        f'<img src="figures/{OVERVIEW}.png" alt="Bytes against quality kept, by '
-        'data set: students of this study and the published ones"></a></figure>'
+        f'<img src="figures/{OVERVIEW}.png" alt="{_alt(OVERVIEW, alts)}"></a></figure>'
     )
 
 
-def _cards(report: Path, notebooks: dict[str, dict], markdown: Callable) -> str:
+def _alt(name: str, alts: dict[str, str]) -> str:
+    return html.escape(alts.get(name, f"Figure {name}"))
+
+
+def _cards(
+    report: Path, notebooks: dict[str, dict], markdown: Callable, alts: dict[str, str]
+) -> str:
     cards = []
     for stage, notebook in notebooks.items():
         name = lead(report, stage, notebook)
         picture = name and (
-            f'<img loading="lazy" src="figures/{name}.png" '
-            f'alt="Lead figure of {stage}: {name.replace("-", " ")}">'
+            f'<img loading="lazy" src="figures/{name}.png" alt="{_alt(name, alts)}">'
         )
         title = html.escape(heading(notebook) or stage)
         cards.append(

@@ -36,7 +36,7 @@ def markdown(source: str) -> str:
 
 def scrolled(inner: str, label: str) -> str:
     """HTML in a frame that scrolls sideways where it is wider than the page."""
-    frame = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+    frame = f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">'
     return f"{frame}{inner}</div>\n"
 
 
@@ -67,25 +67,11 @@ def converter() -> Callable[[dict], str]:
             cell for cell, tag in zip(cells, tags, strict=True) if hidden not in tag
         ]
         node = nbformat.reads(json.dumps({**notebook, "cells": kept}), as_version=4)
-        described(node["cells"])
         body, _ = exporter.from_notebook_node(node)
+        body = body.replace('hl-ipython3"><pre>', 'hl-ipython3"><pre tabindex="0">')
         return re.sub(r"\n{3,}", "\n\n", enlarged(body)).strip()
 
     return convert
-
-
-def described(cells: list[dict]) -> None:
-    """Give each cell the words that its figures are described by.
-
-    They are the nearest heading above, and the cell's id.
-    """
-    heading = ""
-    for cell in cells:
-        found = re.findall(r"^#+ +(.+)", cell["source"], re.M)
-        if cell["cell_type"] == "markdown" and found:
-            heading = found[-1].strip()
-        name = cell.get("id", "").replace("-", " ")
-        cell["metadata"]["alt"] = f"{heading} · {name}" if heading else name
 
 
 def enlarged(body: str) -> str:
@@ -133,7 +119,7 @@ def bare_svg(text: str) -> str:
 
 
 def bare_html(text: str) -> str:
-    """A table's HTML without pandas' own style; columns of words marked as such."""
+    """A table's HTML in a frame, without pandas' style; columns of words are marked."""
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(text, "html.parser")
@@ -151,7 +137,9 @@ def bare_html(text: str) -> str:
                     cell["class"] = [*cell.get("class", []), "text", *long]
     for row in soup.find_all("tr", style="text-align: right;"):
         del row["style"]
-    return str(soup)
+    for head in soup.find_all("th", string=""):
+        head.name = "td"
+    return scrolled(str(soup), "Table")
 
 
 def is_words(text: str) -> bool:

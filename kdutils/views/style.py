@@ -48,16 +48,41 @@ class Unit(NamedTuple):
 AUC = Unit("auc", "AUC", 1, 4, "test AUC × 1000", 1000, 1)
 POINTS = Unit("acc", "points", 100, 2, "test accuracy, % points", 100, 2)
 EXACT = POINTS._replace(axis="exact match, % points", drawn_digits=1)
+ERRORS = Unit("errors", "errors", 1, 1, "errors", 1, 1)
+ARI = Unit("ari", "ARI", 1, 3, "ARI", 1, 3)
 
 
 class Page(Figure):
-    """A figure that a notebook shows as the PNG that `save` writes."""
+    """A figure that a notebook shows as the PNG that `save` writes, with its words."""
 
     def __repr__(self) -> str:
         return f"Figure: {' '.join(self.get_suptitle().split())}"
 
-    def _repr_png_(self) -> bytes:
-        return render(self, "png")
+    def _repr_png_(self) -> tuple[bytes, dict]:
+        return render(self, "png"), {"alt": described(self)}
+
+
+def described(figure: Figure) -> str:
+    """What a figure shows, for who cannot see it.
+
+    Its title, which has what was computed; its panels, axes, rows and legend; its note.
+    """
+    drawn = [ax for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"]
+    rows = [tick.get_text() for ax in drawn[:1] for tick in ax.get_yticklabels()]
+    legends = [*figure.legends, *filter(None, (ax.get_legend() for ax in drawn))]
+    parts = {
+        "Panels": [ax.get_title(loc="left") for ax in drawn],
+        "Across": [ax.get_xlabel() for ax in drawn],
+        "Upwards": [ax.get_ylabel() for ax in drawn],
+        "Rows": rows if any(any(map(str.isalpha, row)) for row in rows) else [],
+        "Legend": [text.get_text() for one in legends for text in one.get_texts()],
+    }
+    words = [figure.get_suptitle().rstrip(".")]
+    for name, some in parts.items():
+        if some := list(dict.fromkeys(filter(None, some))):
+            words.append(f"{name}: {'; '.join(some)}")
+    text = ". ".join(filter(None, [*words, figure.get_supxlabel()]))
+    return " ".join(text.replace("?.", "?").split())
 
 
 @contextmanager
@@ -112,23 +137,26 @@ def across(
     *,
     rows: list[str] = (),
     axis: str = "",
-    between: str = "\n",
     **subplots: object,
 ) -> tuple[Page, list[tuple[Axes, str, pd.DataFrame]]]:
     """A page with a panel per source, and (axes, source, lines) of each.
 
-    rows: names of the rows of a panel, the first on top; axis: what x is.
+    rows: names of the rows of a panel, the first on top; axis: what x is. Of more than
+    two panels the first alone names it.
     """
     found = sources(table)
     subplots = {"sharey": bool(rows)} | subplots
     figure, axes = page(1, len(found), height, title, **subplots)
     panels = []
     for ax, (source, name, group) in zip(axes[0], found, strict=True):
-        ax.set_title(f"{name}{between}n = {counts(group)}")
-        ax.set_xlabel(axis)
+        if len(found) > 2:
+            name = name.replace(" (", "\n(")
+        ax.set_title(f"{name}\nn = {counts(group)}")
         if rows:
             names(ax, rows)
         panels.append((ax, source, group))
+    for ax in axes[0] if len(found) < 3 else axes[0, :1]:
+        ax.set_xlabel(axis, loc="center" if len(found) < 3 else "left")
     return figure, panels
 
 
@@ -156,9 +184,10 @@ def signed(value: float, digits: int) -> str:
     return ("+" if value > 0 else "−") + number
 
 
-def crosses(line: Mapping, name: str = "gain") -> bool:
-    """Whether the interval does not exclude 0; so says one that is not there."""
-    return not (line[f"{name}_low"] > 0 or line[f"{name}_high"] < 0)
+def crosses(lines: Mapping, name: str = "gain") -> np.ndarray:
+    """Whether an interval does not exclude 0; so says one that is not there."""
+    clear = (lines[f"{name}_low"] > 0) | (lines[f"{name}_high"] < 0)
+    return np.logical_not(clear)
 
 
 def result(question: str, table: pd.DataFrame, unit: Unit, name: str = "gain") -> str:
@@ -209,13 +238,53 @@ def place(group: pd.DataFrame) -> str:
     return ", ".join(map(called, names))
 
 
-def interval(
-    ax: Axes, x: float, low: float, high: float, y: float, color: str, **marker: object
+def rows(values: pd.Series, listed: list) -> pd.Series:
+    """The row of each value, as it is listed."""
+    return values.map({value: row for row, value in enumerate(listed)})
+
+
+def dots(
+    ax: Axes,
+    lines: pd.DataFrame,
+    column: str,
+    at: Iterable[float],
+    scale: float = 1,
+    color: str | Iterable[str] = BLUE,
+    face: str | Iterable[str] | None = None,
+    *,
+    upright: bool = False,
+    **marker: object,
 ) -> None:
-    """A dot with its horizontal interval, where it has one."""
-    if not np.isnan(low):
-        ax.plot([low, high], [y, y], color=color, lw=1.6, solid_capstyle="butt")
-    ax.plot([x], [y], **({"marker": "o", "color": color} | marker))
+    """A dot per line of a table, with its 95 % interval where it has one.
+
+    at: the row of each dot, or if `upright` its place along x; color, face: of all, or
+    one for each line.
+    """
+    inks, fills = (
+        np.broadcast_to(c, len(lines)) for c in (color, color if face is None else face)
+    )
+    marker = {"marker": "o", "ls": "none", "zorder": 3} | marker
+    for value, low, high, y, ink, fill in zip(
+        *ends(lines, column, scale), at, inks, fills, strict=True
+    ):
+        turn = slice(None, None, -1 if upright else 1)
+        line = {"color": ink, "lw": 1.6, "solid_capstyle": "butt"}
+        ax.plot(*([low, high], [y, y])[turn], **line)
+        ax.plot(*([value], [y])[turn], color=ink, mfc=fill, **marker)
+
+
+def of_gains(lines: pd.DataFrame) -> dict:
+    """Colours of `dots`: blue above 0, orange below, open where the interval is not."""
+    color = np.where(lines["gain"] > 0, BLUE, ORANGE)
+    return {"color": color, "face": np.where(crosses(lines), "white", color)}
+
+
+def published(ax: Axes, values: pd.Series, at: float | pd.Series) -> None:
+    """Published values where they are known, as orange diamonds."""
+    known = values.notna().to_numpy()
+    if known.any():
+        at = np.broadcast_to(at, len(values))[known]
+        ax.plot(values[known], at, "D", ms=3.5, color=ORANGE)
 
 
 def band(ax: Axes, x: Iterable, y: list, color: str, **line: object) -> None:
@@ -230,13 +299,6 @@ def log(axis: Axis, write: Callable[[float], str], at: Iterable | None = None) -
     axis.set_major_locator(locator)
     axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
     axis.set_minor_locator(NullLocator())
-
-
-def handle(color: str, mark: str) -> Line2D:
-    """A legend's line (`--`, `:`) or marker."""
-    if mark in ("--", ":"):
-        return Line2D([], [], color=color, ls=mark, lw=1)
-    return Line2D([], [], color=color, ls="none", marker=mark)
 
 
 def short(value: float) -> str:
@@ -261,15 +323,19 @@ def legend(
     looks: dict[str, tuple] | None = None,
     side: str = "left",
     ncols: int = 2,
-    **line,
+    ls: str = "none",
 ) -> None:
-    """At the figure's foot, what each (colour, marker) stands for, or each label."""
+    """At the figure's foot, what each (colour, mark) stands for, or each label.
+
+    A mark is a marker, with the colour of its face if that is another, or a line, `--`.
+    """
     known: dict[str, object] = {}
     for ax in figure.axes if looks is None else ():
         known |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    for name, (color, marker, *face) in (looks or {}).items():
-        fill = {"markerfacecolor": face[0]} if face else {}
-        known[name] = Line2D([], [], color=color, marker=marker, **fill, **line)
+    for name, (color, mark, *face) in (looks or {}).items():
+        line = mark in ("--", ":")
+        look = {"ls": mark, "lw": 1} if line else {"ls": ls, "marker": mark}
+        known[name] = Line2D([], [], color=color, mfc=(face or [color])[0], **look)
     place = {"loc": f"outside lower {side}", "ncols": ncols or len(known)}
     figure.legend(known.values(), known.keys(), **place)
 
