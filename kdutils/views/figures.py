@@ -637,6 +637,7 @@ def contingency(table: pd.DataFrame, found: pd.DataFrame) -> Figure:
     scores = found.set_index(keys)
     panels = list(table.groupby(keys, sort=False))
     question = "Do subclasses find more of the hidden groups than the classes alone?"
+    found = found[found["ari"].notna()]
     title = style.result(question, found, style.ARI, "over_classes")
     title += style.result("; than k-means?", found, style.ARI, "more")
     most = max(group["truth"].nunique() for _, group in panels)
