@@ -37,7 +37,7 @@ FAINT = """() => {
   while (walk.nextNode()) {
     const element = walk.currentNode.parentElement;
     if (!walk.currentNode.data.trim() || !element.checkVisibility()) continue;
-    if (element.closest("figure > a > svg, script, option")) continue;
+    if (element.closest("script, option")) continue;
     const style = getComputedStyle(element);
     const color = element.closest(".plot svg") ? style.fill : style.color;
     const both = [luminance(numbers(color)), luminance(behind(element))];

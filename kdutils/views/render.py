@@ -46,7 +46,7 @@ def converter() -> Callable[[dict], str]:
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    shown = "text/html image/svg+xml image/png image/jpeg text/markdown text/plain"
+    shown = "text/html image/png text/markdown text/plain"
     exporter = HTMLExporter(
         template_name=TEMPLATE.name,
         extra_template_basedirs=[str(TEMPLATE.parent)],
@@ -54,7 +54,6 @@ def converter() -> Callable[[dict], str]:
         filters={
             "markdown2html": markdown,
             "is_claims": is_claims,
-            "bare_svg": bare_svg,
             "bare_html": bare_html,
         },
     )
@@ -110,12 +109,6 @@ def is_claims(text: str) -> bool:
     """Whether every printed line is a claim: it holds (✓), is open (○), refuted (✗)."""
     lines = text.strip().splitlines()
     return bool(lines) and all(line[:1] in {*"✓○✗"} for line in lines)
-
-
-def bare_svg(text: str) -> str:
-    """An SVG without its XML prologue and metadata, to stand inside a page."""
-    text = text[text.index("<svg") :]
-    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
 
 
 def bare_html(text: str) -> str:
