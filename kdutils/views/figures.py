@@ -397,14 +397,10 @@ def label_curve(table: pd.DataFrame, bayes: dict[str, float] | None = None) -> F
     for row, (source, name, group) in zip(axes, sources, strict=True):
         for ax, noise in zip(row, noises, strict=True):
             lines = group[group["noise"] == noise]
-            for arm, line in _by_arm(lines):
-                look = {"marker": ARMS[arm].marker, "label": arm}
-                ends = style.ends(line, "auc")
-                style.band(ax, line["labels"], ends, ARMS[arm].color, **look)
+            _arms(ax, lines, "auc")
             if source in (bayes or {}):
                 look = {"color": style.BLACK, "ls": "--", "lw": 1, "label": "Bayes"}
                 ax.axhline(bayes[source], **look)
-            style.log_x(ax, lines["labels"], "{:,.0f}")
             ax.set_title(f"{name}\n{100 * noise:.0f} % of labels wrong")
         row[0].set_ylabel("test AUC")
     for ax in axes[-1]:
@@ -413,10 +409,14 @@ def label_curve(table: pd.DataFrame, bayes: dict[str, float] | None = None) -> F
     return figure
 
 
-def _by_arm(lines: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The arms that there are, in order, each with its lines by number of labels."""
-    known = lines.sort_values("labels").groupby("arm")
-    return [(arm, known.get_group(arm)) for arm in ARMS if arm in known.groups]
+def _arms(ax: Axes, lines: pd.DataFrame, column: str) -> None:
+    """A band per arm against the number of labels."""
+    lines = lines.sort_values("labels")
+    for arm, (_, color, marker) in ARMS.items():
+        some, look = lines[lines["arm"] == arm], {"marker": marker, "label": arm}
+        if len(some):
+            style.band(ax, some["labels"], some, column, 1, color, **look)
+    style.log_x(ax, lines["labels"], "{:,.0f}")
 
 
 @style.styled
@@ -425,20 +425,18 @@ def few_labels(table: pd.DataFrame) -> Figure:
 
     table: `images.few_labels`.
     """
+    table = table.copy()
+    for end, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
+        table[f"error{end}"] = 100 * (1 - table[f"acc{other}"]).clip(lower=1e-4)
     gains = table[~table["arm"].isin(["label-only", "teacher"])]
     title, axis = style.result(FEW, gains, style.POINTS), "labelled images (log)"
     figure, panels = style.across(table, 3.3, title, axis=axis)
     for ax, _, group in panels:
-        for arm, line in _by_arm(group):
-            acc, low, high = style.ends(line, "acc")
-            error = [100 * (1 - value).clip(lower=1e-4) for value in (acc, high, low)]
-            look = {"marker": ARMS[arm].marker, "label": arm}
-            style.band(ax, line["labels"], error, ARMS[arm].color, **look)
+        _arms(ax, group, "error")
         ax.set_yscale("log")
-        error = 100 * (1 - group["acc"])
-        ax.set_ylim(max(error.min() / 2, 0.01), min(1.6 * error.max(), 100))
+        low, high = group["error"].min() / 2, 1.6 * group["error"].max()
+        ax.set_ylim(max(low, 0.01), min(high, 100))
         style.log(ax.yaxis, "{:g}".format)
-        style.log_x(ax, group["labels"], "{:,.0f}")
     panels[0][0].set_ylabel("test error, % (log)")
     style.legend(figure, ncols=3)
     return figure
@@ -470,8 +468,7 @@ def calibration(table: pd.DataFrame, method: str = "kd") -> Figure:
             for alpha, color in zip(kept, SHADES[-len(kept) :], strict=True):
                 line = cells[cells["alpha"] == alpha]
                 look = {"marker": "o", "ms": 3.5, "label": f"α = {alpha:g}"}
-                ends = style.ends(line, column, scale)
-                style.band(ax, line["T"], ends, color, **look)
+                style.band(ax, line["T"], line, column, scale, color, **look)
             style.log_x(ax, cells["T"], "{:g}")
             ax.set_ylabel(axis)
         row[0].set_title(f"{name}, n = {style.counts(group)}")
@@ -523,8 +520,7 @@ def _errors(ax: Axes, by_entropy: pd.DataFrame, name: str) -> None:
     x = np.arange(1, len(by_entropy) + 1)
     labels = {"student": name, "teacher": "its teacher"}
     for (who, label), (color, marker) in zip(labels.items(), style.LOOKS, strict=False):
-        ends = style.ends(by_entropy, who, 100)
-        style.band(ax, x, ends, color, marker=marker, label=label)
+        style.band(ax, x, by_entropy, who, 100, color, marker=marker, label=label)
     ax.set_xticks(x, [f"{value:.2g}" for value in by_entropy["entropy"]])
     ax.set_ylim(0, min(ax.get_ylim()[1], 100))
     ax.set_xlabel("teacher's entropy in nats, mean of each fifth")
@@ -709,14 +705,11 @@ def pareto(table: pd.DataFrame) -> Figure:
         ax.set_title(f"{called(source)}{student} ({first['kind']} data), {n}")
         ax.set_ylabel(f"test {first['quality']}" + (", %" if scale == 100 else ""))
         weighed = "file" if scale == 1 else "weights; of a star: file"
-        ax.set_xlabel(f"bytes (log), {weighed}")
-        ax.set_xscale("log")
-        style.log(ax.xaxis, style.short)
+        style.bytes_x(ax, f"bytes (log), {weighed}")
         _route(ax, group[group["group"] == "ours"], scale)
         for row in group.index[group["group"] != "ours"]:
             _beside_route(ax, group.loc[[row]], scale)
         ax.margins(x=0.2, y=0.16)
-        ax.grid()
     shown = set(table["group"])
     style.legend(figure, {name: look for name, look in ROUTES.items() if name in shown})
     return figure
@@ -824,11 +817,8 @@ def capacity(table: pd.DataFrame) -> Figure:
     looks["their teachers"] = (style.BLACK, "--")
     ax.axhline(100 * ours["teacher_exact"].mean(), color=style.BLACK, lw=1, ls="--")
     ax.set_ylim(FLOOR - 1, 101)
-    ax.set_xscale("log")
-    style.log(ax.xaxis, style.short)
-    ax.set_xlabel("bytes (log); numbers: epochs; open: below the axis, exact match")
+    style.bytes_x(ax, "bytes (log); numbers: epochs; open: below the axis, exact match")
     ax.set_ylabel(f"exact match on test maps, %, mean of n = {style.counts(ours)}")
-    ax.grid()
     style.legend(figure, looks, ncols=3)
     return figure
 
@@ -879,11 +869,8 @@ def networks(table: pd.DataFrame, of: str = "images") -> Figure:
     name = f"{line['student']}, {line['params']:,.0f} weights in float"
     looks[name] = (style.BLACK, "--")
     ax.axhline(100 * line["acc"], color=style.BLACK, lw=1, ls="--")
-    ax.set_xscale("log")
-    style.log(ax.xaxis, style.short)
-    ax.set_xlabel("bytes of the file that ships (log)")
+    style.bytes_x(ax, "bytes of the file that ships (log)")
     ax.set_ylabel(f"accuracy on test {of}, %, n = {style.counts(files)}")
-    ax.grid()
     style.legend(figure, looks)
     return figure
 

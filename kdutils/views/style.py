@@ -287,10 +287,19 @@ def published(ax: Axes, values: pd.Series, at: float | pd.Series) -> None:
         ax.plot(values[known], at, "D", ms=3.5, color=ORANGE)
 
 
-def band(ax: Axes, x: Iterable, y: list, color: str, **line: object) -> None:
-    """A line through y = [values, low, high] with its interval as a band."""
-    ax.plot(x, y[0], color=color, **line)
-    ax.fill_between(x, *y[1:], color=color, alpha=0.15, lw=0)
+def band(
+    ax: Axes,
+    x: Iterable,
+    lines: Mapping,
+    column: str,
+    scale: float,
+    color: str,
+    **line: object,
+) -> None:
+    """A line through a table's quantity with its interval as a band."""
+    value, *interval = ends(lines, column, scale)
+    ax.plot(x, value, color=color, **line)
+    ax.fill_between(x, *interval, color=color, alpha=0.15, lw=0)
 
 
 def log(axis: Axis, write: Callable[[float], str], at: Iterable | None = None) -> None:
@@ -307,6 +316,14 @@ def short(value: float) -> str:
         if value >= unit:
             return f"{value / unit:g}{name}"
     return f"{value:g}"
+
+
+def bytes_x(ax: Axes, label: str, at: Iterable | None = None) -> None:
+    """A log x axis of bytes, with ticks `at` values or as `log` has them, on a grid."""
+    ax.set_xscale("log")
+    log(ax.xaxis, short, at)
+    ax.set_xlabel(label)
+    ax.grid()
 
 
 def log_x(ax: Axes, values: pd.Series, write: str) -> None:
