@@ -130,8 +130,8 @@ def bare_html(text: str) -> str:
                     cell["class"] = [*cell.get("class", []), "text", *long]
     for row in soup.find_all("tr", style="text-align: right;"):
         del row["style"]
-    for head in soup.find_all("th", string=""):
-        head.name = "td"
+    for head in soup.find_all("th"):
+        head.name = "th" if head.get_text(strip=True) else "td"
     return scrolled(str(soup), "Table")
 
 
