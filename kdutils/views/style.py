@@ -71,7 +71,7 @@ def described(figure: Figure) -> str:
     rows = [tick.get_text() for ax in drawn[:1] for tick in ax.get_yticklabels()]
     legends = [*figure.legends, *filter(None, (ax.get_legend() for ax in drawn))]
     parts = {
-        "Panels": [ax.get_title(loc="left") for ax in drawn],
+        "Panels": [ax.get_title(loc="left") or ax.get_title("center") for ax in drawn],
         "Across": [ax.get_xlabel() for ax in drawn],
         "Upwards": [ax.get_ylabel() for ax in drawn],
         "Rows": rows if any(any(map(str.isalpha, row)) for row in rows) else [],
