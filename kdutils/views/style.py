@@ -30,10 +30,9 @@ LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PINK, "D"))
 
 
 class Unit(NamedTuple):
-    """How a quality and its gains are written (`said`) and drawn (`axis`)."""
+    """How gains are written (name, times scale) and drawn (axis, times drawn)."""
 
-    column: str  # q of a table's q, q_low, q_high and val_q
-    said: str
+    name: str
     scale: float
     digits: int
     axis: str
@@ -42,14 +41,14 @@ class Unit(NamedTuple):
 
     def gain(self, value: float) -> str:
         """A gain in a sentence: `+0.0087 AUC`, `+0.52 points`."""
-        return f"{signed(self.scale * value, self.digits)} {self.said}"
+        return f"{signed(self.scale * value, self.digits)} {self.name}"
 
 
-AUC = Unit("auc", "AUC", 1, 4, "test AUC × 1000", 1000, 1)
-POINTS = Unit("acc", "points", 100, 2, "test accuracy, % points", 100, 2)
+AUC = Unit("AUC", 1, 4, "test AUC × 1000", 1000, 1)
+POINTS = Unit("points", 100, 2, "test accuracy, % points", 100, 2)
 EXACT = POINTS._replace(axis="exact match, % points", drawn_digits=1)
-ERRORS = Unit("errors", "errors", 1, 1, "errors", 1, 1)
-ARI = Unit("ari", "ARI", 1, 3, "ARI", 1, 3)
+ERRORS = Unit("errors", 1, 1, "errors", 1, 1)
+ARI = Unit("ARI", 1, 3, "ARI", 1, 3)
 
 
 class Page(Figure):
