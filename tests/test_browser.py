@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 STEMS = sorted(path.stem for path in (paths.ROOT / "reports/paper/notebooks").glob("*"))
 STEMS += ["index", "explorer"]
+AXE = "4.10.3"
 
 # Text whose contrast with the nearest background above it is under WCAG AA's ratio.
 FAINT = """() => {
@@ -34,7 +37,7 @@ FAINT = """() => {
   while (walk.nextNode()) {
     const element = walk.currentNode.parentElement;
     if (!walk.currentNode.data.trim() || !element.checkVisibility()) continue;
-    if (element.closest("figure > a > svg, script, option")) continue;
+    if (element.closest("script, option")) continue;
     const style = getComputedStyle(element);
     const color = element.closest(".plot svg") ? style.fill : style.color;
     const both = [luminance(numbers(color)), luminance(behind(element))];
@@ -64,6 +67,20 @@ def browser():
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The script of axe-core, which npm fetches once; skipped where npm cannot."""
+    folder, npm = paths.ROOT / ".data/axe", shutil.which("npm")
+    file = folder / f"axe-core-{AXE}.tgz"
+    if npm and not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run([npm, "pack", "--silent", f"axe-core@{AXE}"], cwd=folder)
+    if not file.exists():
+        pytest.skip("no axe-core: npm or its registry is not there")
+    with tarfile.open(file) as package:
+        return package.extractfile("package/axe.min.js").read().decode()
 
 
 @pytest.fixture
@@ -113,6 +130,15 @@ def test_text_has_contrast_and_pictures_are_described(visit, stem, scheme):
     assert page.evaluate(FAINT) == []
     alts = page.eval_on_selector_all("img", "all => all.map((one) => one.alt)")
     assert all(len(alt) > 8 for alt in alts), alts
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_axe_finds_no_barrier(visit, axe, stem):
+    page = visit(stem)
+    page.evaluate("document.querySelectorAll('details').forEach((d) => d.open = true)")
+    page.evaluate(axe)
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
 
 
 def test_a_cell_is_chosen_by_mouse_and_by_keyboard(visit):

@@ -30,6 +30,11 @@ def shown(**data: str) -> dict:
     return {"output_type": "display_data", "metadata": {}, "data": data}
 
 
+def drawn(alt: str) -> dict:
+    """A PNG, and what it shows in words."""
+    return shown(image_png="iVBORw0KGgo=") | {"metadata": {"image/png": {"alt": alt}}}
+
+
 def notebook(*cells: dict) -> dict:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     language = {"name": "python", "version": "3.11.7"}
@@ -178,14 +183,12 @@ def report(tmp_path_factory):
         "<th></th><th>model</th><th>AUC</th></tr></thead><tbody><tr><th>0</th>"
         "<td>XGBoost</td><td>.87 [.86, .88]</td></tr></tbody></table>"
     )
-    svg = "<?xml?><!DOCTYPE svg><svg viewBox='0 0 1 1'><metadata>2026</metadata></svg>"
     first = notebook(
         text("title", "# How soft?\n\nIt costs `$5`, $\\alpha T^2$:\n\n$$a \\pm b$$"),
         text("next", "[end](99_results.ipynb) or [images](03_kd_images.ipynb)"),
         code("parameters", "hidden_default = 1", tags=("parameters",)),
         code("injected-parameters", "seeds = 3", tags=("injected-parameters",)),
-        code("grid-heatmap", "draw()", shown(image_png="iVBORw0KGgo=")),
-        code("ladder", "draw()", shown(**{"image_svg+xml": svg, "image_png": "x"})),
+        code("grid-heatmap", "draw()", drawn("A map of <α> and T")),
         code("rows", "rows", shown(text_html=table, text_plain="PLAIN")),
         code(
             "claims", "c", printed("✓ a < b\n✗ TabNet wins\n"), printed("E", "stderr")
@@ -206,11 +209,8 @@ def test_a_page_shows_the_notebook_plainly(report):
     assert "<code>$5</code>" in page and page.count("<math") == 2
     assert "<msup><mi>T</mi><mn>2</mn></msup>" in page and "<mo>±</mo>" in page
     assert "hidden_default" not in page and "Parameters of this run" in page
-    assert (
-        'alt="How soft? · grid heatmap" src="data:image/png;base64,iVBORw0KGgo="'
-        in page
-    )
-    assert page.count("<svg") == 1 and "2026" not in page and "<?xml" not in page
+    source = 'src="data:image/png;base64,iVBORw0KGgo="'
+    assert f'alt="A map of &lt;α&gt; and T" {source}' in page
     assert '<td class="text">XGBoost</td><td>.87 [.86, .88]</td>' in page
     assert "PLAIN" not in page and "scoped" not in page
     assert '<li class="yes">a &lt; b</li>' in page
@@ -345,7 +345,7 @@ def test_the_index_shows_answers_what_to_ship_data_and_figures(tmp_path):
     for name in ("notebooks", "tables", "figures", "ledger"):
         (folder / name).mkdir(parents=True)
     says = code("answer", "a", shown(text_markdown="KD gains **+0.5**."))
-    draws = code("heat", 'figures.save(figure, "heat")')
+    draws = code("heat", 'figures.save(figure, "heat")', drawn("A map of α and T"))
     for stem, cells in (("02_kd", [says, draws]), ("99_results", [says])):
         book = notebook(text("title", f"# {stem}?"), *cells)
         (folder / f"notebooks/{stem}.ipynb").write_text(json.dumps(book))
@@ -364,7 +364,7 @@ def test_the_index_shows_answers_what_to_ship_data_and_figures(tmp_path):
     pages.write(folder)
     page = (folder / "index.html").read_text()
     assert page.count("KD gains <strong>+0.5</strong>") == 3  # on top, and two cards
-    assert '<img loading="lazy" src="figures/heat.png"' in page
+    assert 'src="figures/heat.png" alt="A map of α and T"' in page
     for cell in ("2,043", "AUC 0.6100 [0.5200, 0.7000]", "7 of 9", "1,200 of 9,000"):
         assert f"<td>{cell}</td>" in page
     assert "CC BY 4.0" in page and "CC BY-SA 3.0" not in page

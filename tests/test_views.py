@@ -571,7 +571,7 @@ def test_save_writes_both_kinds_and_leaves_no_part(folder):
         "methods.png",
         "methods.svg",
     ]
-    assert (folder / "figures" / "methods.png").read_bytes() == figure._repr_png_()
+    assert (folder / "figures" / "methods.png").read_bytes() == figure._repr_png_()[0]
 
 
 def test_heatmap_hatches_exactly_where_the_interval_crosses_zero():
@@ -608,14 +608,30 @@ def test_each_heatmap_has_its_own_scale_centred_on_zero():
 def test_titles_say_what_is_seen():
     made = all_figures()
     says = {name: repr(figure) for name, figure in made.items()}
-    assert "XGBoost on tester, AUC 0.850 of 0.880 possible" in says["teachers"]
-    assert (
-        "XGBoost is near-certain of 75 % of tester, out of fold of 25 %"
-        in says["insample"]
-    )
+    assert "Which teacher is best? undecided on tester" in says["teachers"]
     assert "beat label-only? undecided on tester α weighs" in says["heatmap"]
-    assert "−0.0010 on tester; as published, by −0.0606" in says["ladder"]
-    assert "Clearly above label-only: 0 of 2 gains" in says["labels"]
+    assert "AUC? −0.0010 AUC on tester; as published: −0.0606 AUC" in says["ladder"]
+    assert "Gains over label-only: 0 of 2 clearly on tester" in says["labels"]
+    table = tables.teachers(teacher_rows())
+    clear = {f"auc_{end}": table["auc"] for end in ("low", "high")}
+    figure = figures.teachers(table.assign(**clear))
+    assert "best? XGBoost, AUC 0.850, on tester" in repr(figure)
+
+
+def test_a_figure_is_described_by_what_it_shows():
+    words = style.described(all_figures()["ladder"])
+    for part in (
+        "Does compressing cost AUC? −0.0010 AUC on tester",
+        "Panels: tester (simulated data) n = 3",
+        "Across: change in AUC × 1000",
+        "Rows: student fp32; published: pruned each layer 50 %; ",
+        "Orange: as published; blue: ours",
+    ):
+        assert part in words
+    words = style.described(all_figures()["heatmap"])
+    assert (
+        "Across: temperature T. Upwards: α. Gain over" in words and "Rows" not in words
+    )
 
 
 def test_pareto_goes_from_student_to_int8():

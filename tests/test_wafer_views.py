@@ -321,7 +321,6 @@ def test_titles_say_what_is_seen():
     assert "6 sets of patterns: normal, one alone, up to 3 at once" in says["maps"]
     assert "undecided on MixedWM38 α weighs the teacher" in says["surface"]
     assert "above 90 %: 2,000 bytes, above 95 %: 20,000 bytes" in says["capacity"]
-    assert "4-8 errs in 20.0 % of the maps where its teacher is torn" in says["trust"]
 
 
 def test_capacity_names_the_epochs_and_joins_no_points():

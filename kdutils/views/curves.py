@@ -106,7 +106,7 @@ def curve(lines: pd.DataFrame, ways: list[str], tolerance: float) -> Figure:
         for row, (way, look) in enumerate(looks.items()):
             _line(ax, _from(group, way), look, tolerance, row)
     panels[0][0].set_ylabel("change in AUC, points")
-    style.legend(figure, looks | {START: (style.BLACK, "*")})
+    style.legend(figure, looks | {START: (style.BLACK, "*")}, ls="-")
     return figure
 
 
@@ -226,8 +226,5 @@ def _frame(ax: Axes, tolerance: float) -> None:
     ax.set_yscale("symlog", linthresh=edge, linscale=0.8)
     at = sorted([*TICKS, -edge, edge])
     style.log(ax.yaxis, lambda value: style.signed(value, 1), at)
-    ax.set_xscale("log")
-    style.log(ax.xaxis, style.short, BYTES)
-    ax.set_xlabel("bytes of the model part (log)")
+    style.bytes_x(ax, "bytes of the model part (log)", BYTES)
     ax.margins(x=0.1, y=0.1)
-    ax.grid()

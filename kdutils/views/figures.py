@@ -1,6 +1,6 @@
 """figures: each function takes a table of `views` and returns a figure.
 
-A title says what is seen, computed from the table.
+A title asks; what it answers is computed, and cleared by its interval.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kdutils.views import style
-from kdutils.views.images import BY_AUC, binomial
+from kdutils.views.images import BY_AUC, OFFICIAL, binomial
 from kdutils.views.names import NAMES, START, TEACHERS
 from kdutils.views.style import called
 from kdutils.views.style import save as save
@@ -59,27 +58,32 @@ def targets(image: np.ndarray, logits: np.ndarray, temperatures: list[float]) ->
 def teachers(table: pd.DataFrame) -> Figure:
     """AUC per model with its interval; a line where the best possible AUC is known.
 
-    table: `tables.teachers`. One panel per source.
+    table: `tables.teachers`. One panel per source. The title names the best teacher
+    where its interval lies above those of all others.
     """
-    title = []
-    for source, _, group in style.sources(table):
-        auc = group.set_index("model")["auc"]
-        best = auc[auc.index.isin(TEACHERS)].idxmax()
-        bayes = f" of {auc['bayes']:.3f} possible" if "bayes" in auc else ""
-        title.append(f"{called(best)} on {called(source)}, AUC {auc[best]:.3f}{bayes}")
+    found, close = [], []
+    for *_, group in style.sources(table):
+        best = group[group["model"].isin(TEACHERS)].sort_values("auc", ascending=False)
+        where, first = style.place(group), best.iloc[0]
+        if (first["auc_low"] > best["auc_high"].iloc[1:]).all():
+            found.append(
+                f"{called(first['model'])}, AUC {first['auc']:.3f}, on {where}"
+            )
+        else:
+            close.append(where)
+    found += [f"undecided on {', '.join(close)}"] if close else []
     models = [m for m in table["model"].unique() if m not in ("bayes", "constant")]
-    title, height = f"Best teacher: {'; '.join(title)}", 1.5 + 0.3 * len(models)
-    figure, panels = style.across(table, height, title, rows=models, axis="test AUC")
+    title, look = f"Which teacher is best? {'; '.join(found)}", {"axis": "test AUC"}
+    height = 1.5 + 0.3 * len(models)
+    figure, panels = style.across(table, height, title, rows=models, **look)
     for ax, _, group in panels:
-        for line in group.to_dict("records"):
-            if line["model"] == "bayes":
-                ax.axvline(line["auc"], color=style.BLACK, lw=1, ls="--")
-                place = (line["auc"], len(models) - 0.75)
-                ax.annotate("Bayes ", place, ha="right", va="center", fontsize=7)
-            elif line["model"] in models:
-                color = style.BLUE if line["model"] in TEACHERS else style.GREY
-                y = models.index(line["model"])
-                style.interval(ax, *style.ends(line, "auc"), y, color)
+        for auc in group.loc[group["model"] == "bayes", "auc"]:
+            ax.axvline(auc, color=style.BLACK, lw=1, ls="--")
+            place = (auc, len(models) - 0.75)
+            ax.annotate("Bayes ", place, ha="right", va="center", fontsize=7)
+        group = group[group["model"].isin(models)]
+        color = np.where(group["model"].isin(TEACHERS), style.BLUE, style.GREY)
+        style.dots(ax, group, "auc", style.rows(group["model"], models), color=color)
     style.note(
         figure,
         "Mean and 95 % interval; n: seeds, or seeds × folds. Blue: teachers, grey: "
@@ -96,31 +100,26 @@ def insample(table: pd.DataFrame) -> Figure:
     targets (p < 0.02 or p > 0.98) and AUC on the training rows.
     """
     table = table[table["insample_sure"].notna() & table["oof_sure"].notna()]
-    worst = table.loc[(table["insample_sure"] - table["oof_sure"]).idxmax()]
-    title = (
-        f"Scored on its own training rows, {called(worst['model'])} is near-certain of "
-        f"{100 * worst['insample_sure']:.0f} % of {called(worst['source'])}, out of "
-        f"fold of {100 * worst['oof_sure']:.0f} %"
-    )
+    title = "How sure is a teacher of its own training rows, and of rows out of fold?"
     panels = style.sources(table)
     most = max(len(group) for *_, group in panels)
     height = 1.1 + len(panels) * (0.75 + 0.24 * most)
     figure, axes = style.page(len(panels), 2, height, title, sharex="col")
+    looks = {"out of fold": (style.BLUE, "o"), "in sample": (style.ORANGE, "D")}
     for row, (_, name, group) in zip(axes, panels, strict=True):
+        at = np.arange(len(group))
         for ax, what in zip(row, ("sure", "auc"), strict=True):
-            both = group[[f"oof_{what}", f"insample_{what}"]].to_numpy()
-            for y, (honest, flattered) in enumerate(both):
-                ax.plot([honest, flattered], [y, y], color="#bbbbbb", lw=2, zorder=1)
-                ax.plot([honest], [y], "o", color=style.BLUE)
-                ax.plot([flattered], [y], "D", color=style.ORANGE)
+            both = [group[f"{rows}_{what}"] for rows in ("oof", "insample")]
+            ax.hlines(at, *both, color="#bbbbbb", lw=2, zorder=1)
+            for value, (color, marker) in zip(both, looks.values(), strict=True):
+                ax.plot(value, at, marker, color=color)
             style.names(ax, group["model"].tolist())
         row[0].set_title(name)
         row[1].set_yticklabels([])
     axes[-1][0].set_xlabel("share of near-certain targets (p < 0.02 or p > 0.98)")
     axes[-1][1].set_xlabel("AUC on the training rows")
     axes[0][0].set_xlim(-0.03, 1.03)
-    looks = {"out of fold": (style.BLUE, "o"), "in sample": (style.ORANGE, "D")}
-    style.legend(figure, looks, side="right", ls="none")
+    style.legend(figure, looks, side="right")
     return figure
 
 
@@ -128,16 +127,12 @@ def insample(table: pd.DataFrame) -> Figure:
 def methods(table: pd.DataFrame, unit: style.Unit = style.AUC) -> Figure:
     """Paired gain over label-only of each method at the cell chosen on validation.
 
-    table: `tables.chosen`, or `images.chosen` with a panel per student. Filled dots:
-    the interval does not cross 0.
+    table: `tables.chosen`, or `images.chosen` with a panel per student.
     """
     table = table[table["method"] != "label-only"]
-    listed = list(table["method"].unique())
     title = style.result("Which methods beat label-only?", table, unit)
-    look = {"rows": listed, "axis": f"gain in {unit.axis}"}
-    figure, panels = style.across(table, 1.65 + 0.28 * len(listed), title, **look)
-    for ax, _, group in panels:
-        _gains(ax, group, "method", listed, unit.drawn)
+    axis, scale = f"gain in {unit.axis}", unit.drawn
+    figure = dots(table, "method", "gain", title, axis, scale=scale)
     style.note(
         figure,
         "Mean and 95 % interval of the gain at the same seed, each method at its α and "
@@ -155,45 +150,31 @@ def dots(
     title: str,
     axis: str,
     claim: str | None = None,
+    scale: float = 100,
 ) -> Figure:
-    """A quantity per line with its interval, in %; one panel per site.
+    """A quantity per line with its interval, times scale; one panel per source.
 
     name, column, claim: the table's columns of names, values and, as orange diamonds,
     published values. Open dots: the interval crosses 0 where the quantity is a gain.
     """
     listed = list(dict.fromkeys(table[name]))
-    look = {"rows": listed, "axis": axis, "between": ", "}
-    figure, panels = style.across(table, 1.15 + 0.25 * len(listed), title, **look)
+    height = 1.3 + 0.27 * len(listed)
+    figure, panels = style.across(table, height, title, rows=listed, axis=axis)
     for ax, _, group in panels:
+        at = style.rows(group[name], listed)
         if column == "gain":
-            _gains(ax, group, name, listed, 100)
+            ax.axvline(0, color=style.BLACK, lw=0.8)
+            style.dots(ax, group, column, at, scale, **style.of_gains(group))
             continue
-        for line in group.to_dict("records"):
-            y, ends = listed.index(line[name]), style.ends(line, column, 100)
-            style.interval(ax, *ends, y=y, color=style.BLUE)
-            if claim and line[claim] == line[claim]:
-                ax.plot([100 * line[claim]], [y], "D", ms=4, color=style.ORANGE)
-        ax.set_xlim(*_shares(ax.get_xlim()))
+        style.dots(ax, group, column, at, scale)
+        style.published(ax, scale * group[claim] if claim else at * np.nan, at)
+        low, high = ax.get_xlim()  # of shares, whatever an interval says
+        ax.set_xlim(max(low, -2), min(high, 102))
     text = "Mean and 95 % interval over n seeds."
     text += " Open dots: the interval crosses 0." if column == "gain" else ""
     known = claim is not None and table[claim].notna().any()
     style.note(figure, text + (" Orange: as published." if known else ""))
     return figure
-
-
-def _gains(ax: Axes, group: pd.DataFrame, name: str, listed: list, scale: float):
-    """Gains beside a line at 0; open dots where the interval crosses it."""
-    ax.axvline(0, color=style.BLACK, lw=0.8)
-    for line in group.to_dict("records"):
-        color = style.BLUE if line["gain"] > 0 else style.ORANGE
-        look = {"markerfacecolor": "white"} if style.crosses(line) else {}
-        y = listed.index(line[name])
-        style.interval(ax, *style.ends(line, "gain", scale), y=y, color=color, **look)
-
-
-def _shares(ends: tuple[float, float]) -> tuple[float, float]:
-    """Ends of an axis in % that ends where shares do, whatever an interval says."""
-    return max(ends[0], -2), min(ends[1], 102)
 
 
 @style.styled
@@ -204,29 +185,22 @@ def hinton(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     """
     if "omitted" in table:
         table = table[table["omitted"].isna()]
-    title, listed = [], list(table["system"].unique())
-    for *_, group in style.sources(table):
-        errors = group.set_index("system")["errors"]
-        title.append(
-            f"{errors['student']:.1f} alone, {errors['student-kd']:.1f} distilled, "
-            f"{errors['teacher']:.1f} for the teacher on {style.place(group)}"
-        )
-    title = f"Errors of a student: {'; '.join(title)}"
+    taught, listed = table["system"] == "student-kd", list(table["system"].unique())
+    question = "How many test errors less does a student make that was distilled?"
+    title = style.result(question, table[taught], style.ERRORS, "fewer")
     figure, panels = style.across(table, 1.6 + 0.32 * len(listed), title, rows=listed)
     for ax, source, group in panels:
-        for line in group.to_dict("records"):
-            y = listed.index(line["system"])
-            same = (rows["source"] == source) & (rows["system"] == line["system"])
-            each = rows.loc[same, "errors"]
-            low = [y - 0.22] * len(each)
-            ax.plot(each, low, ".", color=style.GREY, ms=4, zorder=1)
-            ends = style.ends(line, "errors")
-            style.interval(ax, *ends, y=y, color=style.BLUE, zorder=3)
-            published = line["published_errors"]
-            if published == published:
-                ends = binomial(int(published), int(line["n_test"]))
-                orange = {"color": style.ORANGE, "marker": "D", "ms": 3.5}
-                style.interval(ax, published, *ends, y=y + 0.25, **orange)
+        at = style.rows(group["system"], listed)
+        each = rows[(rows["source"] == source) & rows["system"].isin(listed)]
+        low = style.rows(each["system"], listed) - 0.22
+        ax.plot(each["errors"], low, ".", color=style.GREY, ms=4, zorder=1)
+        style.dots(ax, group, "errors", at, zorder=3)
+        known = group.loc[group["published_errors"].notna(), ["published_errors"]]
+        ends = [binomial(int(count), OFFICIAL) for count in known["published_errors"]]
+        names = ["published_errors_low", "published_errors_high"]
+        known[names] = np.reshape(ends, (-1, 2))
+        look = {"color": style.ORANGE, "marker": "D", "ms": 3.5}
+        style.dots(ax, known, "published_errors", at[known.index] + 0.25, **look)
         ax.set_xlabel(f"errors of {group['n_test'].iloc[0]:,.0f} test images")
     text = "Grey: seeds. Blue: their mean and its 95 % interval (another training). "
     if table["published_errors"].notna().any():
@@ -245,54 +219,42 @@ def unseen(table: pd.DataFrame) -> Figure:
     table: `images.hinton`. One panel per system: on all test images and on those of
     the omitted digits.
     """
-    table, title = table[table["omitted"].notna()], []
-    for line in table.itertuples():
-        before, after = (
-            100 * (1 - count / line.n_omitted)
-            for count in (line.errors_omitted, line.corrected_omitted)
-        )
-        title.append(
-            f"{line.system} gets {before:.1f} % right, {after:.1f} % with its bias "
-            "corrected"
-        )
-    title = f"Of images whose digits were never shown, {'; '.join(title)}"
+    table = table[table["omitted"].notna()]
+    title = "How many errors are left once the logits of digits never shown are raised?"
     figure, axes = style.page(1, len(table), 2.1, title, sharey=True)
-    for ax, line in zip(axes[0], table.to_dict("records"), strict=True):
-        _unseen(ax, line)
-        source = f"{called(line['source'])} ({line['kind']} data), n = {line['n']}"
-        ax.set_title(f"{line['system']}: {source}")
-        ax.set_xscale("log")
-        style.log(ax.xaxis, "{:g}".format)
-        ax.set_xlabel("test error, % (log)")
-        style.names(ax, ["all digits", "omitted digits"])
     looks = {
         "as trained": (style.GREY, "o"),
         "bias from training images": (style.BLUE, "o"),
         "best bias on test": (style.BLUE, "o", "white"),
-        "published": (style.ORANGE, "D"),
     }
-    looks.popitem() if "published_best" not in table else None
-    style.legend(figure, looks, ncols=4, ls="none")
+    for ax, row in zip(axes[0], table.index, strict=True):
+        line = table.loc[[row]]
+        for y, (counted, columns) in enumerate(UNSEEN.items()):
+            share = 100 / line[counted].iloc[0]
+            drawn = (share * line.select_dtypes("number")).clip(share / 2, 100)
+            for column, (color, _, *face) in zip(columns, looks.values(), strict=False):
+                style.dots(ax, drawn, column, [y], 1, color, *face)
+            for column in {*columns[len(looks) :]} & {*drawn}:
+                style.published(ax, drawn[column], y + 0.22)
+        first = line.iloc[0]
+        source = f"{called(first['source'])} ({first['kind']} data), n = {first['n']}"
+        ax.set_title(f"{first['system']}: {source}")
+        ax.set_xscale("log")
+        style.log(ax.xaxis, "{:g}".format)
+        ax.set_xlabel("test error, % (log)")
+        style.names(ax, ["all digits", "omitted digits"])
+    if "published_best" in table:
+        looks["published"] = (style.ORANGE, "D")
+    style.legend(figure, looks, ncols=4)
     return figure
 
 
-def _unseen(ax: Axes, line: dict) -> None:
-    """Row 0: all test images, row 1: those of the omitted digits."""
-    rows = (
-        (line["n_test"], ("errors", "corrected_errors", "best_errors")),
-        (line["n_omitted"], ("errors_omitted", "corrected_omitted", "best_omitted")),
-    )
-    looks = ((style.GREY, None), (style.BLUE, None), (style.BLUE, "white"))
-    for y, (n, columns) in enumerate(rows):
-        for column, (color, face) in zip(columns, looks, strict=True):
-            ends = [min(max(v, 50 / n), 100) for v in style.ends(line, column, 100 / n)]
-            style.interval(ax, *ends, y=y, color=color, markerfacecolor=face)
-    anchors = {"errors": 0, "best": 0, "omitted": 1, "best_omitted": 1}
-    for name, y in anchors.items():
-        published = line.get(f"published_{name}", np.nan)
-        if published == published:
-            x = 100 * published / rows[y][0]
-            ax.plot([x], [y + 0.22], "D", ms=3.5, color=style.ORANGE)
+UNSEEN = {  # a row's test images; its errors as trained, with each bias, as published
+    "n_test": ["errors", "corrected_errors", "best_errors"],
+    "n_omitted": ["errors_omitted", "corrected_omitted", "best_omitted"],
+}
+UNSEEN["n_test"] += ["published_errors", "published_best"]
+UNSEEN["n_omitted"] += ["published_omitted", "published_best_omitted"]
 
 
 @style.styled
@@ -315,8 +277,7 @@ def fidelity(table: pd.DataFrame) -> Figure:
     for row, (source, name, _) in zip(axes, found, strict=True):
         group = table[table["source"] == source]
         for ax, (column, axis) in zip(row, drawn.items(), strict=True):
-            keys = ("method", listed, "student", students, 0.3)
-            _beside(ax, group, column, 100, *keys)
+            _beside(ax, group, column, 100, "method", listed, "student", students, 0.3)
             style.names(ax, listed)
             ax.set_xlabel(axis)
         row[-1].set_xscale("log")
@@ -328,15 +289,12 @@ def fidelity(table: pd.DataFrame) -> Figure:
 
 def _beside(ax, group, column, scale, name, listed, kind, kinds, gap) -> None:
     """Dots with intervals in the row of their name, those of several kinds apart."""
-    for line in group.to_dict("records"):
-        _, color, marker = NAMES[kind][line[kind]]
-        y = listed.index(line[name])
-        y += gap * (kinds.index(line[kind]) - (len(kinds) - 1) / 2)
-        ends = style.ends(line, column, scale)
-        style.interval(ax, *ends, y=y, color=color, marker=marker, ms=4)
-        published = line.get("published_acc", np.nan)
-        if published == published and line[kind] == kinds[0]:
-            ax.plot([100 * published], [y - 0.22], "D", ms=3.5, color=style.ORANGE)
+    for place, value in enumerate(kinds):
+        some, (_, color, marker) = group[group[kind] == value], NAMES[kind][value]
+        at = style.rows(some[name], listed) + gap * (place - (len(kinds) - 1) / 2)
+        style.dots(ax, some, column, at, scale, color, marker=marker, ms=4)
+        if place == 0 and "published_acc" in some:
+            style.published(ax, 100 * some["published_acc"], at - 0.22)
 
 
 @style.styled
@@ -380,49 +338,43 @@ def ladder(table: pd.DataFrame) -> Figure:
     axis is linear within ±0.002 AUC (grey) and logarithmic beyond, so that a step
     of 0.0005 and one of 0.05 are both seen.
     """
-    ours, published = [], []
-    for source, _, group in style.sources(table):
-        last = group[group["family"] == "published"].sort_values("order").tail(1)
-        drops = [path(group)[-1]["drop"], *last["drop"]]
-        text = [f"{style.signed(drop, 4)} on {called(source)}" for drop in drops]
-        ours, published = [*ours, text[0]], [*published, *text[1:]]
-    title = f"Compressed, the student's AUC changes by {', '.join(ours)}"
-    title += f"; as published, by {', '.join(published)}" if published else ""
+    groups = [group.sort_values("order") for *_, group in style.sources(table)]
+    ours = pd.DataFrame([path(group)[-1] for group in groups])
+    title = style.result("Does compressing cost AUC?", ours, style.AUC, "drop")
+    published = [group[group["family"] == "published"].tail(1) for group in groups]
+    if len(published := pd.concat(published)):
+        title += style.result("; as published:", published, style.AUC, "drop")
     steps = table.sort_values("order", kind="stable").drop_duplicates("step")
-    look = {"axis": "change in AUC × 1000", "sharex": True, "sharey": True}
-    figure, panels = style.across(table, 1.2 + 0.2 * len(steps), title, **look)
+    listed = steps["step"].tolist()
+    look = {"rows": listed, "axis": "change in AUC × 1000", "sharex": True}
+    figure, panels = style.across(table, 1.4 + 0.2 * len(steps), title, **look)
     for ax, _, group in panels:
-        _steps(ax, group, steps["step"].tolist())
-    for y, size in enumerate(steps["shipped_bytes"]):
-        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        look = {"va": "center", "ha": "right", "fontsize": 7, "annotation_clip": False}
-        panels[-1][0].annotate(f"{size:,.0f} B", (1, y), (38, 0), **place, **look)
-    handles = [
-        Line2D([], [], marker="o", ls="none", color=look.color, label=name)
-        for name, look in FAMILIES.items()
-        if name in set(table["family"])
-    ]
-    handles.append(Line2D([], [], color=style.GREY, label="95 % interval"))
-    figure.legend(handles=handles, loc="outside lower right", ncols=4)
+        ax.axvspan(-LINEAR, LINEAR, color="#f2f2f2", lw=0)
+        ax.axvline(0, color=style.BLACK, lw=0.8)
+        color = [FAMILIES[family].color for family in group["family"]]
+        style.dots(ax, group, "drop", style.rows(group["step"], listed), 1000, color)
+        ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.8)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.signed(v, 0)))
+        low, high = ax.get_xlim()
+        ax.set_xticks([t for t in TICKS if min(low, -2) <= t <= max(high, 2)])
+        ax.tick_params(axis="x", labelsize=7)
+        ax.minorticks_off()
+    sizes, shipped = panels[-1][0].secondary_yaxis("right"), steps["shipped_bytes"]
+    sizes.set_yticks(range(len(steps)), [f"{size:,.0f}" for size in shipped])
+    sizes.set_ylabel(f"bytes of the file that ships, {called(steps['source'].iloc[0])}")
+    sizes.tick_params(length=0)
+    sizes.spines[:].set_visible(False)
+    style.note(
+        figure,
+        "Mean and 95 % interval of the change at the same seed. Orange: as published; "
+        "blue: ours; grey: control. Shaded: within 0.002 AUC of the fp32 student.",
+    )
     return figure
 
 
-def _steps(ax: Axes, group: pd.DataFrame, listed: list[str]) -> None:
-    ax.axvspan(-LINEAR, LINEAR, color="#f2f2f2", lw=0)
-    ax.axvline(0, color=style.BLACK, lw=0.8)
-    for row in group.to_dict("records"):
-        y, color = listed.index(row["step"]), FAMILIES[row["family"]].color
-        style.interval(ax, *style.ends(row, "drop", 1000), y=y, color=color)
-    style.names(ax, listed)
-    ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.8)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.signed(v, 0)))
-    low, high = ax.get_xlim()
-    ax.set_xticks([t for t in TICKS if min(low, -2) <= t <= max(high, 2)])
-    ax.tick_params(axis="x", labelsize=7)
-    ax.minorticks_off()
-
-
 # --- curves with bands -------------------------------------------------------------
+
+FEW = "Does a teacher help where labels are few? Gains over label-only:"
 
 
 @style.styled
@@ -439,23 +391,16 @@ def label_curve(table: pd.DataFrame, bayes: dict[str, float] | None = None) -> F
     sources, noises = style.sources(table), sorted(table["noise"].unique())
     taught = set(ARMS) - {"label-only", "teacher"}
     gains = table[table["arm"].isin(taught) & table["gain"].notna()]
-    title = (
-        "What does a teacher add when labels are few? Clearly above label-only: "
-        f"{(gains['gain_low'] > 0).sum()} of {len(gains)} gains"
-    )
+    title = style.result(FEW, gains, style.AUC)
     size = (len(sources), len(noises), 0.95 + 2.1 * len(sources))
     figure, axes = style.page(*size, title, sharey="row", sharex="row")
     for row, (source, name, group) in zip(axes, sources, strict=True):
         for ax, noise in zip(row, noises, strict=True):
             lines = group[group["noise"] == noise]
-            for arm, line in _by_arm(lines):
-                look = {"marker": ARMS[arm].marker, "label": arm}
-                ends = style.ends(line, "auc")
-                style.band(ax, line["labels"], ends, ARMS[arm].color, **look)
+            _arms(ax, lines, "auc")
             if source in (bayes or {}):
                 look = {"color": style.BLACK, "ls": "--", "lw": 1, "label": "Bayes"}
                 ax.axhline(bayes[source], **look)
-            style.log_x(ax, lines["labels"], "{:,.0f}")
             ax.set_title(f"{name}\n{100 * noise:.0f} % of labels wrong")
         row[0].set_ylabel("test AUC")
     for ax in axes[-1]:
@@ -464,10 +409,14 @@ def label_curve(table: pd.DataFrame, bayes: dict[str, float] | None = None) -> F
     return figure
 
 
-def _by_arm(lines: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The arms that there are, in order, each with its lines by number of labels."""
-    known = lines.sort_values("labels").groupby("arm")
-    return [(arm, known.get_group(arm)) for arm in ARMS if arm in known.groups]
+def _arms(ax: Axes, lines: pd.DataFrame, column: str) -> None:
+    """A band per arm against the number of labels."""
+    lines = lines.sort_values("labels")
+    for arm, (_, color, marker) in ARMS.items():
+        some, look = lines[lines["arm"] == arm], {"marker": marker, "label": arm}
+        if len(some):
+            style.band(ax, some["labels"], some, column, 1, color, **look)
+    style.log_x(ax, lines["labels"], "{:,.0f}")
 
 
 @style.styled
@@ -476,27 +425,18 @@ def few_labels(table: pd.DataFrame) -> Figure:
 
     table: `images.few_labels`.
     """
-    title = []
-    for *_, group in style.sources(table):
-        least = group["labels"].min()
-        first = group[group["labels"] == least].set_index("arm")["acc"]
-        arms = [arm for arm in ARMS if arm in first.index and arm != "teacher"]
-        text = ", ".join(f"{arm} {100 * (1 - first[arm]):.1f} %" for arm in arms)
-        title.append(f"{least:,.0f} labels on {style.place(group)}: {text}")
-    title, look = f"Test error with {'; '.join(title)}", {"between": ", "}
-    look["axis"] = "labelled images (log)"
-    figure, panels = style.across(table, 3.3, title, **look)
+    table = table.copy()
+    for end, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
+        table[f"error{end}"] = 100 * (1 - table[f"acc{other}"]).clip(lower=1e-4)
+    gains = table[~table["arm"].isin(["label-only", "teacher"])]
+    title, axis = style.result(FEW, gains, style.POINTS), "labelled images (log)"
+    figure, panels = style.across(table, 3.3, title, axis=axis)
     for ax, _, group in panels:
-        for arm, line in _by_arm(group):
-            acc, low, high = style.ends(line, "acc")
-            error = [100 * (1 - value).clip(lower=1e-4) for value in (acc, high, low)]
-            look = {"marker": ARMS[arm].marker, "label": arm}
-            style.band(ax, line["labels"], error, ARMS[arm].color, **look)
+        _arms(ax, group, "error")
         ax.set_yscale("log")
-        error = 100 * (1 - group["acc"])
-        ax.set_ylim(max(error.min() / 2, 0.01), min(1.6 * error.max(), 100))
+        low, high = group["error"].min() / 2, 1.6 * group["error"].max()
+        ax.set_ylim(max(low, 0.01), min(high, 100))
         style.log(ax.yaxis, "{:g}".format)
-        style.log_x(ax, group["labels"], "{:,.0f}")
     panels[0][0].set_ylabel("test error, % (log)")
     style.legend(figure, ncols=3)
     return figure
@@ -512,16 +452,8 @@ def calibration(table: pd.DataFrame, method: str = "kd") -> Figure:
 
     table: `images.sweep`. One row of panels per source and student.
     """
-    panels, title = style.sources(table), []
-    for *_, group in panels:
-        alone = group.loc[group["method"] == "label-only", "ece"].iloc[0]
-        cells = group[group["method"] == method].sort_values("ece", kind="stable")
-        text = [f"{100 * c.ece:.2f} % at T = {c.T:g}" for c in cells.itertuples()]
-        title.append(
-            f"{text[0]} to {text[-1]}, label-only {100 * alone:.2f} % on "
-            f"{style.place(group)}"
-        )
-    title = f"Calibration error {'; '.join(title)}"
+    panels = style.sources(table)
+    title = "At which temperature does a student know how sure it may be?"
     height = 0.9 + 1.75 * len(panels)
     figure, axes = style.page(len(panels), len(DRAWN), height, title, sharex=True)
     for row, (_, name, group) in zip(axes, panels, strict=True):
@@ -536,8 +468,7 @@ def calibration(table: pd.DataFrame, method: str = "kd") -> Figure:
             for alpha, color in zip(kept, SHADES[-len(kept) :], strict=True):
                 line = cells[cells["alpha"] == alpha]
                 look = {"marker": "o", "ms": 3.5, "label": f"α = {alpha:g}"}
-                ends = style.ends(line, column, scale)
-                style.band(ax, line["T"], ends, color, **look)
+                style.band(ax, line["T"], line, column, scale, color, **look)
             style.log_x(ax, cells["T"], "{:g}")
             ax.set_ylabel(axis)
         row[0].set_title(f"{name}, n = {style.counts(group)}")
@@ -556,14 +487,7 @@ def diagram(
     table: `wafers.reliability` of one site; lines: `wafers.teachers`; by_entropy:
     `wafers.by_entropy` of one student; name: how it is called.
     """
-    best = lines.loc[lines["ece"].idxmin()]
-    first, last = by_entropy.iloc[0], by_entropy.iloc[-1]
-    title = (
-        f"Best calibrated: {best['teacher']}, asked {best['views']} ×, ECE "
-        f"{100 * best['ece']:.2f} %; {name} errs in {100 * last['student']:.1f} % of "
-        f"the maps where its teacher is torn, in {100 * first['student']:.1f} % of "
-        "those where it is sure"
-    )
+    title = f"Can a teacher's probabilities be believed, and where does {name} err?"
     figure, axes = style.page(1, 2, 3.3, title)
     _reliability(axes[0, 0], table, lines)
     _errors(axes[0, 1], by_entropy, name)
@@ -596,8 +520,7 @@ def _errors(ax: Axes, by_entropy: pd.DataFrame, name: str) -> None:
     x = np.arange(1, len(by_entropy) + 1)
     labels = {"student": name, "teacher": "its teacher"}
     for (who, label), (color, marker) in zip(labels.items(), style.LOOKS, strict=False):
-        ends = style.ends(by_entropy, who, 100)
-        style.band(ax, x, ends, color, marker=marker, label=label)
+        style.band(ax, x, by_entropy, who, 100, color, marker=marker, label=label)
     ax.set_xticks(x, [f"{value:.2g}" for value in by_entropy["entropy"]])
     ax.set_ylim(0, min(ax.get_ylim()[1], 100))
     ax.set_xlabel("teacher's entropy in nats, mean of each fifth")
@@ -656,7 +579,7 @@ def _cells(ax: Axes, lines: pd.DataFrame, x: str, unit: style.Unit) -> None:
     """A table's gains as cells over α (upwards) and x."""
     lines = lines.assign(
         drawn=unit.drawn * lines["gain"],
-        crosses=[style.crosses(line) for line in lines.to_dict("records")],
+        crosses=style.crosses(lines),
         text=[_cell(line, unit) for line in lines.to_dict("records")],
     )
     cells = lines.pivot(index="alpha", columns=x).sort_index(ascending=False)
@@ -708,18 +631,12 @@ def contingency(table: pd.DataFrame, found: pd.DataFrame) -> Figure:
     """
     keys = ["source", "way"]
     scores = found.set_index(keys)
-    panels, title = list(table.groupby(keys, sort=False)), []
-    for source in table["source"].unique():
-        best = scores.loc[source]["ari"].idxmax()
-        line = scores.loc[source, best]
-        means = scores.loc[source]["ari_kmeans"].max()
-        means = "" if np.isnan(means) else f"k-means {means:.2f}, "
-        title.append(
-            f"{line['ari']:.2f} on {called(source)} ({best}; {means}the classes alone "
-            f"{line['ari_class']:.2f})"
-        )
+    panels = list(table.groupby(keys, sort=False))
+    question = "Do subclasses find more of the hidden groups than the classes alone?"
+    found = found[found["ari"].notna()]
+    title = style.result(question, found, style.ARI, "over_classes")
+    title += style.result("; than k-means?", found, style.ARI, "more")
     most = max(group["truth"].nunique() for _, group in panels)
-    title = f"Do subclasses rediscover the hidden groups? ARI {'; '.join(title)}"
     figure, axes = style.tiled(len(panels), 0.6, 1.0 + 0.2 * most, title)
     for ax, (key, group) in zip(axes.flat, panels, strict=False):
         _groups(ax, group, CLASSES.get(key[0], ("0", "1")))
@@ -777,6 +694,7 @@ def pareto(table: pd.DataFrame) -> Figure:
     table: `curves.routes`. One panel per data set and student, each on its own scale.
     """
     title = "How few bytes keep a student's quality? Mean and 95 % interval"
+    table = table.rename(columns={end: f"value_{end}" for end in ("low", "high")})
     panels = list(table.groupby(["source", "model"], sort=False))
     figure, axes = style.tiled(len(panels), 0.9, 2.2, title)
     for ax, ((source, model), group) in zip(axes.flat, panels, strict=False):
@@ -787,18 +705,13 @@ def pareto(table: pd.DataFrame) -> Figure:
         ax.set_title(f"{called(source)}{student} ({first['kind']} data), {n}")
         ax.set_ylabel(f"test {first['quality']}" + (", %" if scale == 100 else ""))
         weighed = "file" if scale == 1 else "weights; of a star: file"
-        ax.set_xlabel(f"bytes (log), {weighed}")
-        ax.set_xscale("log")
-        style.log(ax.xaxis, style.short)
+        style.bytes_x(ax, f"bytes (log), {weighed}")
         _route(ax, group[group["group"] == "ours"], scale)
-        for line in group[group["group"] != "ours"].to_dict("records"):
-            _beside_route(ax, line, scale)
+        for row in group.index[group["group"] != "ours"]:
+            _beside_route(ax, group.loc[[row]], scale)
         ax.margins(x=0.2, y=0.16)
-        ax.grid()
     shown = set(table["group"])
-    looks = {k: style.handle(*look) for k, look in ROUTES.items() if k in shown}
-    place = {"loc": "outside lower left", "ncols": 2, "fontsize": 7.5}
-    figure.legend(looks.values(), looks.keys(), **place)
+    style.legend(figure, {name: look for name, look in ROUTES.items() if name in shown})
     return figure
 
 
@@ -827,15 +740,13 @@ def path(steps: pd.DataFrame) -> list[pd.Series]:
 
 def _route(ax: Axes, steps: pd.DataFrame, scale: float) -> None:
     """Our steps, an arrow from each to the next, with intervals and names."""
-    color, marker = ROUTES["ours"]
+    color, _ = ROUTES["ours"]
     points = list(zip(steps["bytes"], scale * steps["value"], strict=True))
     for start, end in pairwise(points):
         arrow = {"arrowstyle": "->", "color": color, "lw": 1.1, "shrinkB": 4}
         ax.annotate("", end, start, arrowprops=arrow)
-    ax.vlines(
-        steps["bytes"], *(scale * steps[["low", "high"]].T.to_numpy()), color, lw=1
-    )
-    ax.plot(*zip(*points, strict=True), marker, color=color, mfc="white", zorder=3)
+    ax.plot(*zip(*points, strict=True), color=color, lw=0)
+    style.dots(ax, steps, "value", steps["bytes"], scale, color, "white", upright=True)
     for (x, y), tag in zip(points, steps["tag"], strict=True):
         offset = {"student": (6, -9), "+KD": (4, 5)}.get(tag, (4, -11))
         look = {"textcoords": "offset points", "fontsize": 6.5, "color": color}
@@ -843,18 +754,17 @@ def _route(ax: Axes, steps: pd.DataFrame, scale: float) -> None:
         ax.annotate(tag, (x, y), offset, **look)
 
 
-def _beside_route(ax: Axes, line: dict, scale: float) -> None:
+def _beside_route(ax: Axes, line: pd.DataFrame, scale: float) -> None:
     """A teacher's level, a file, or the bytes of a file that has no score here."""
-    color, marker = ROUTES[line["group"]]
-    if line["group"] == "teacher":
-        ax.axhline(scale * line["value"], color=color, lw=0.9, ls=marker)
-    elif np.isnan(line["value"]):
-        ax.axvline(line["bytes"], color=color, lw=1, ls=marker)
+    ((group, size, value),) = line[["group", "bytes", "value"]].to_numpy()
+    color, marker = ROUTES[group]
+    if group == "teacher":
+        ax.axhline(scale * value, color=color, lw=0.9, ls=marker)
+    elif np.isnan(value):
+        ax.axvline(size, color=color, lw=1, ls=marker)
     else:
-        ends = [[scale * line["low"]], [scale * line["high"]]]
-        ax.vlines([line["bytes"]], *ends, color, lw=1)
-        size = 11 if marker == "*" else 5
-        ax.plot(line["bytes"], scale * line["value"], marker, color=color, ms=size)
+        look = {"marker": marker, "ms": 11 if marker == "*" else 5, "upright": True}
+        style.dots(ax, line, "value", [size], scale, color, **look)
 
 
 GOALS = (0.90, 0.95)
@@ -881,40 +791,35 @@ def capacity(table: pd.DataFrame) -> Figure:
     """
     ours, found = table[table["group"] == "ours"], []
     for goal in GOALS:
-        fits = ours[ours["int8"] >= goal]
+        fits = ours[ours["int8_low"] > goal]
         size = f"{fits['int8_bytes'].min():,.0f} bytes" if len(fits) else "none"
         found.append(f"above {100 * goal:.0f} %: {size}")
-    figure, axes = style.page(1, 1, 4.1, f"The smallest file {', '.join(found)}")
+    title = f"The smallest file whose interval lies {', '.join(found)}"
+    figure, axes = style.page(1, 1, 4.1, title)
     ax, looks = axes[0, 0], {}
     for label, (name, size, quality, color, marker) in CAPACITY.items():
-        looks[label] = style.handle(color, marker)
-        for line in table[table["group"] == name].to_dict("records"):
-            mean, low, high = style.ends(line, quality, 100)
-            epochs = f"{line['epochs']:.0f}" if quality != "views8" else ""
-            if mean < FLOOR:
-                epochs += f" ({mean:.0f} %)" if epochs else ""
-                mean = low = high = FLOOR
-            ax.vlines(line[size], max(low, FLOOR), high, color, lw=1.2)
-            face = "white" if mean == FLOOR else color
-            ax.plot(line[size], mean, marker, color=color, mfc=face, ms=4.5)
+        looks[label], lines = (color, marker), table[table["group"] == name]
+        low = 100 * lines[quality] < FLOOR
+        drawn = (100 * lines.filter(like=quality)).clip(lower=FLOOR)
+        face, look = np.where(low, "white", color), {"marker": marker, "upright": True}
+        style.dots(ax, drawn, quality, lines[size], 1, color, face, **look)
+        for line in lines.to_dict("records") if quality != "views8" else ():
+            mean, below = 100 * line[quality], 100 * line[quality] < FLOOR
+            text = f"{line['epochs']:.0f}" + (f" ({mean:.0f} %)" if below else "")
             look = {"textcoords": "offset points", "fontsize": 7, "color": color}
-            ax.annotate(
-                epochs, (line[size], mean), (5, -9 if mean > FLOOR else 4), **look
-            )
+            place = (line[size], max(mean, FLOOR))
+            ax.annotate(text, place, (5, 4 if below else -9), **look)
     claims = table[table["group"] == "published"].dropna(subset=["published_exact"])
     if len(claims):
-        looks["as published"] = style.handle(style.PINK, "D")
+        looks["as published"] = (style.PINK, "D")
         points = claims["published_bytes"], 100 * claims["published_exact"]
         ax.plot(*points, "D", color=style.PINK, ms=5)
-    looks["their teachers"] = style.handle(style.BLACK, "--")
+    looks["their teachers"] = (style.BLACK, "--")
     ax.axhline(100 * ours["teacher_exact"].mean(), color=style.BLACK, lw=1, ls="--")
     ax.set_ylim(FLOOR - 1, 101)
-    ax.set_xscale("log")
-    style.log(ax.xaxis, style.short)
-    ax.set_xlabel("bytes (log); numbers: epochs; open: below the axis, exact match")
+    style.bytes_x(ax, "bytes (log); numbers: epochs; open: below the axis, exact match")
     ax.set_ylabel(f"exact match on test maps, %, mean of n = {style.counts(ours)}")
-    ax.grid()
-    figure.legend(looks.values(), looks.keys(), loc="outside lower left", ncols=3)
+    style.legend(figure, looks, ncols=3)
     return figure
 
 
@@ -958,22 +863,15 @@ def networks(table: pd.DataFrame, of: str = "images") -> Figure:
     ax, looks = axes[0, 0], {}
     for method, group in files.groupby("method", sort=False):
         color = METHODS.get(method, style.PINK)
-        looks[called(method)] = style.handle(color, "o")
-        ends = (group[f"packed{end}"] for end in ("", "_low", "_high"))
-        mean, low, high = (100 * end for end in ends)
-        x = group["packed_bytes"]
-        ax.vlines(x, low, high, color, lw=1.2)
-        ax.plot(x, mean, "o", color=color, ms=4.5)
+        looks[called(method)] = (color, "o")
+        style.dots(ax, group, "packed", group["packed_bytes"], 100, color, upright=True)
     line = table[table["packed_bytes"].isna()].nlargest(1, "val_acc").iloc[0]
     name = f"{line['student']}, {line['params']:,.0f} weights in float"
-    looks[name] = style.handle(style.BLACK, "--")
+    looks[name] = (style.BLACK, "--")
     ax.axhline(100 * line["acc"], color=style.BLACK, lw=1, ls="--")
-    ax.set_xscale("log")
-    style.log(ax.xaxis, style.short)
-    ax.set_xlabel("bytes of the file that ships (log)")
+    style.bytes_x(ax, "bytes of the file that ships (log)")
     ax.set_ylabel(f"accuracy on test {of}, %, n = {style.counts(files)}")
-    ax.grid()
-    figure.legend(looks.values(), looks.keys(), loc="outside lower left", ncols=2)
+    style.legend(figure, looks)
     return figure
 
 

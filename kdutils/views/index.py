@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import re
 from collections import Counter
@@ -31,24 +30,37 @@ SHIP = {  # column of tables/ship.csv -> its head on the page
 DATA = {"name": "data set", "modality": "of", "kind": "kind", "licence": "licence"}
 
 
-def body(report: Path, notebooks: dict[str, dict], markdown: Callable) -> str:
-    """The index of a report.
+def contents(report: Path, notebooks: dict[str, dict], markdown: Callable) -> dict:
+    """What `template/report.html` shows of a report, by name.
 
     notebooks: by stage, the executed notebook; markdown: from its text to HTML.
     """
-    tables = report / "tables"
-    closing = answer(notebooks.get("99_results", {}), markdown)
-    parts = [
-        f"<h1>{html.escape(QUESTION)}</h1>",
-        f'<div class="answer">{closing}</div>' if closing else "",
-        _overview(report),
-        table("Which student to ship", _ship(tables), SHIP),
-        _cards(report, notebooks, markdown),
-        table("Data", _data(tables), DATA),
-        _provenance(report),
-        _files(report),
+    tables, figures, alts = report / "tables", report / "figures", described(notebooks)
+    whole = (
+        alts.get(OVERVIEW, OVERVIEW) if (figures / f"{OVERVIEW}.png").exists() else None
+    )
+    cards = []
+    for stage, notebook in notebooks.items():
+        name = lead(report, stage, notebook)
+        card = {"stage": stage, "title": heading(notebook) or stage, "figure": name}
+        card |= {"alt": alts.get(name, name), "answer": answer(notebook, markdown)}
+        cards.append(card)
+    files = [
+        path for folder in ("ship", "tables") for path in (report / folder).glob("*")
     ]
-    return f'<main class="index">{"".join(parts)}</main>'
+    return {
+        "question": QUESTION,
+        "closing": answer(notebooks.get("99_results", {}), markdown),
+        "OVERVIEW": OVERVIEW,
+        "overview": whole,
+        "ships": _ship(tables),
+        "SHIP": SHIP,
+        "cards": cards,
+        "data": _data(tables),
+        "DATA": DATA,
+        "provenance": _provenance(report),
+        "files": sorted(path.relative_to(report).as_posix() for path in files),
+    }
 
 
 def called(report: Path) -> str:
@@ -66,20 +78,6 @@ def answer(notebook: dict, markdown: Callable) -> str:
     return ""
 
 
-def table(title: str, rows: list[dict], columns: dict[str, str]) -> str:
-    """A table under its title, by those columns that it has; empty without rows."""
-    if not rows:
-        return ""
-    kept = {key: head for key, head in columns.items() if key in rows[0]}
-    lines = [f"<th scope='col'>{head}</th>" for head in kept.values()]
-    cells = [[html.escape(row[key] or "–") for key in kept] for row in rows]
-    lines = ["".join(lines)] + ["<td>" + "</td><td>".join(row) for row in cells]
-    return (
-        f'<h2>{title}</h2><div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{title}"><table><tr>{"</tr><tr>".join(lines)}</tr></table></div>'
-    )
-
-
 def lead(report: Path, stage: str, notebook: dict) -> str | None:
     """The name of a stage's lead figure: the one named, else the first it saved."""
     sources = ["".join(cell["source"]) for cell in notebook["cells"]]
@@ -87,6 +85,17 @@ def lead(report: Path, stage: str, notebook: dict) -> str | None:
     found += [name for source in sources for name in SAVED.findall(source)]
     figures = report / "figures"
     return next((name for name in found if (figures / f"{name}.png").exists()), None)
+
+
+def described(notebooks: dict[str, dict]) -> dict[str, str]:
+    """What each figure shows in words, by its name, as its notebook keeps them."""
+    found = {}
+    for cell in (cell for book in notebooks.values() for cell in book["cells"]):
+        for name in SAVED.findall("".join(cell["source"])):
+            for output in cell.get("outputs", []):
+                if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                    found[name] = alt
+    return found
 
 
 def _ship(tables: Path) -> list[dict]:
@@ -109,32 +118,6 @@ def _data(tables: Path) -> list[dict]:
     return [row for row in read(tables / "data.csv") if row["name"] in sources]
 
 
-def _overview(report: Path) -> str:
-    if not (report / "figures" / f"{OVERVIEW}.png").exists():
-        return ""
-    return (
-        f'<figure class="overview"><a href="figures/{OVERVIEW}.svg">'
-        f'<img src="figures/{OVERVIEW}.png" alt="Bytes against quality kept, by '
-        'data set: students of this study and the published ones"></a></figure>'
-    )
-
-
-def _cards(report: Path, notebooks: dict[str, dict], markdown: Callable) -> str:
-    cards = []
-    for stage, notebook in notebooks.items():
-        name = lead(report, stage, notebook)
-        picture = name and (
-            f'<img loading="lazy" src="figures/{name}.png" '
-            f'alt="Lead figure of {stage}: {name.replace("-", " ")}">'
-        )
-        title = html.escape(heading(notebook) or stage)
-        cards.append(
-            f'<li><a href="{stage}.html">{picture or ""}<h3>{title}</h3></a>'
-            f"{answer(notebook, markdown)}</li>"
-        )
-    return f'<h2>The notebooks</h2><ol class="cards">{"".join(cards)}</ol>'
-
-
 def heading(notebook: dict) -> str | None:
     """The first heading of a notebook."""
     for cell in notebook["cells"]:
@@ -144,7 +127,7 @@ def heading(notebook: dict) -> str | None:
     return None
 
 
-def _provenance(report: Path) -> str:
+def _provenance(report: Path) -> list[str]:
     """Runs, code and machines of the ledger, and the digest of the lock file."""
     lines = [
         json.loads(line)
@@ -152,31 +135,14 @@ def _provenance(report: Path) -> str:
         for line in path.read_text("utf-8").splitlines()
     ]
     lock = hashlib.sha256((paths.ROOT / "requirements.txt").read_bytes())
-    found = [f"Profile {called(report)}"]
-    found.append(f"lock file {lock.hexdigest()[:12]}")
+    found = f"Profile {called(report)}, lock file {lock.hexdigest()[:12]}"
     if lines:
         codes = len({line["code"] for line in lines})
-        found.append(f"{len(lines):,} runs in the ledger, of {codes} versions of code")
-    items = [html.escape(", ".join(found) + ".")]
+        found += f", {len(lines):,} runs in the ledger, of {codes} versions of code"
     machines = Counter(_machine(line.get("machine", {})) for line in lines)
-    items += [
-        html.escape(f"{count:,} runs: {machine}.")
-        for machine, count in sorted(machines.items())
-    ]
-    items = "".join(f"<li>{item}</li>" for item in items)
-    return f'<h2>Provenance</h2><ul class="provenance">{items}</ul>'
+    counted = (f"{count:,} runs: {one}." for one, count in sorted(machines.items()))
+    return [f"{found}.", *counted]
 
 
 def _machine(machine: dict) -> str:
     return ", ".join(f"{key} {value}" for key, value in sorted(machine.items()))
-
-
-def _files(report: Path) -> str:
-    files = "".join(
-        f'<li><a href="{folder}/{path.name}">{html.escape(path.name)}</a></li>'
-        for folder in ("ship", "tables")
-        for path in sorted((report / folder).glob("*"))
-    )
-    if not files:
-        return ""
-    return f'<details><summary>Files</summary><ul class="files">{files}</ul></details>'

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from string import Template
 
 from kdutils import paths
 from kdutils.views import explorer, index
@@ -19,26 +17,38 @@ EXPLORER = "explorer"
 
 def write(report: Path) -> list[Path]:
     """Write a page for each executed notebook, an index and the explorer; the paths."""
-    convert = converter()
-    notebooks = {
-        path.stem: json.loads(path.read_text("utf-8")) for path in executed(report)
-    }
+    from jinja2 import Environment, FileSystemLoader
+
+    convert, notebooks = converter(), {}
+    for path in executed(report):
+        notebooks[path.stem] = json.loads(path.read_text("utf-8"))
     titles = {stem: index.heading(book) or stem for stem, book in notebooks.items()}
     sweeps = explorer.collect(report / "tables")
     stems = [*titles, *([EXPLORER] if sweeps["surfaces"] else [])]
+    folder = FileSystemLoader(TEMPLATE)
+    known = Environment(autoescape=True, trim_blocks=True, loader=folder)
+    style = (TEMPLATE / "style.css").read_text("utf-8")
+    shared = {"style": style, "stems": stems, "titles": titles, "again": _again(report)}
+    shared["report"] = called(report)
     pages = []
+
+    def page(stem: str, title: str, template: str = "page.html", **own: object) -> None:
+        text = known.get_template(template).render(
+            stem=stem, title=title, **shared, **own
+        )
+        pages.append(report / f"{stem}.html")
+        paths.write(pages[-1], linked(text, titles).encode())
+
     for stem, notebook in notebooks.items():
-        body = linked(convert(notebook), titles)
-        foot = _ends(stem, titles) + _footer(report, stem)
-        pages.append(_page(report, stem, titles[stem], stems, body, foot))
+        page(stem, titles[stem], body=convert(notebook))
     if EXPLORER in stems:
         body = (TEMPLATE / "explorer.html").read_text("utf-8")
         body = body.replace("{{data}}", explorer.script(sweeps))
-        pages.append(_page(report, EXPLORER, "Explorer: α and T", stems, body))
+        page(EXPLORER, "Explorer: α and T", body=body)
     else:
         (report / f"{EXPLORER}.html").unlink(missing_ok=True)
-    body = linked(index.body(report, notebooks, markdown), titles)
-    pages.append(_page(report, "index", f"Report: {called(report)}", stems, body))
+    contents = index.contents(report, notebooks, markdown)
+    page("index", f"Report: {called(report)}", "report.html", **contents)
     return pages
 
 
@@ -59,47 +69,8 @@ def linked(body: str, stems: Iterable[str]) -> str:
     return re.sub(r'<a href="(\w+)\.ipynb">(.*?)</a>', link, body, flags=re.S)
 
 
-def _page(
-    report: Path, stem: str, name: str, stems: list[str], body: str, foot: str = ""
-) -> Path:
-    links = "".join(
-        f'<a href="{one}.html"{_current(one, stem)}>{_words(one)}</a>' for one in stems
-    )
-    page = Template((TEMPLATE / "page.html").read_text("utf-8")).substitute(
-        title=html.escape(name),
-        style=(TEMPLATE / "style.css").read_text("utf-8"),
-        report=html.escape(called(report)),
-        here=_current("index", stem),
-        stages=links,
-        body=body,
-        foot=foot,
-    )
-    path = report / f"{stem}.html"
-    paths.write(path, page.encode())
-    return path
-
-
-def _current(stem: str, here: str) -> str:
-    return ' aria-current="page"' if stem == here else ""
-
-
-def _words(stem: str) -> str:
-    return html.escape(stem.replace("_", " "))
-
-
-def _ends(stem: str, titles: dict[str, str]) -> str:
-    """Links to the stage before and the stage after."""
-    stems = list(titles)
-    place = stems.index(stem)
-    before, after = stems[:place][-1:], stems[place + 1 :][:1]
-    links = [f'<a href="{s}.html">←&nbsp;{html.escape(titles[s])}</a>' for s in before]
-    links += [f'<a href="{s}.html">{html.escape(titles[s])}&nbsp;→</a>' for s in after]
-    return f'<nav class="ends">{"".join(links)}</nav>\n'
-
-
-def _footer(report: Path, stem: str) -> str:
-    again = f"make {stem} PROFILE={called(report)}"
+def _again(report: Path) -> str:
+    """What `make` is told, beside the stage, to make a page again."""
     if called(report).startswith("csv-"):
-        again = f"make {stem} DATA={called(report)[4:]}.csv TARGET=…"
-    notebook = f'<a href="notebooks/{stem}.ipynb">the notebook</a>'
-    return f"<footer>This page is {notebook} as it ran: <code>{again}</code></footer>"
+        return f"DATA={called(report)[4:]}.csv TARGET=…"
+    return f"PROFILE={called(report)}"

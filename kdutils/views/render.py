@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from collections.abc import Callable
@@ -38,7 +36,7 @@ def markdown(source: str) -> str:
 
 def scrolled(inner: str, label: str) -> str:
     """HTML in a frame that scrolls sideways where it is wider than the page."""
-    frame = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+    frame = f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">'
     return f"{frame}{inner}</div>\n"
 
 
@@ -48,7 +46,7 @@ def converter() -> Callable[[dict], str]:
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    shown = "text/html image/svg+xml image/png image/jpeg text/markdown text/plain"
+    shown = "text/html image/png text/markdown text/plain"
     exporter = HTMLExporter(
         template_name=TEMPLATE.name,
         extra_template_basedirs=[str(TEMPLATE.parent)],
@@ -56,7 +54,6 @@ def converter() -> Callable[[dict], str]:
         filters={
             "markdown2html": markdown,
             "is_claims": is_claims,
-            "bare_svg": bare_svg,
             "bare_html": bare_html,
         },
     )
@@ -69,25 +66,11 @@ def converter() -> Callable[[dict], str]:
             cell for cell, tag in zip(cells, tags, strict=True) if hidden not in tag
         ]
         node = nbformat.reads(json.dumps({**notebook, "cells": kept}), as_version=4)
-        described(node["cells"])
         body, _ = exporter.from_notebook_node(node)
-        return re.sub(r"\n{3,}", "\n\n", smaller(enlarged(body))).strip()
+        body = body.replace('hl-ipython3"><pre>', 'hl-ipython3"><pre tabindex="0">')
+        return re.sub(r"\n{3,}", "\n\n", enlarged(body)).strip()
 
     return convert
-
-
-def described(cells: list[dict]) -> None:
-    """Give each cell the words that its figures are described by.
-
-    They are the nearest heading above, and the cell's id.
-    """
-    heading = ""
-    for cell in cells:
-        found = re.findall(r"^#+ +(.+)", cell["source"], re.M)
-        if cell["cell_type"] == "markdown" and found:
-            heading = found[-1].strip()
-        name = cell.get("id", "").replace("-", " ")
-        cell["metadata"]["alt"] = f"{heading} · {name}" if heading else name
 
 
 def enlarged(body: str) -> str:
@@ -102,22 +85,6 @@ def enlarged(body: str) -> str:
         )
 
     return re.sub(r"<figure>(.*?)</figure>", link, body, flags=re.S)
-
-
-def smaller(body: str) -> str:
-    """A page whose PNG figures are WebP, half the bytes and the same pixels."""
-    from PIL import Image, UnidentifiedImageError
-
-    def webp(match: re.Match) -> str:
-        out = io.BytesIO()
-        try:
-            image = Image.open(io.BytesIO(base64.b64decode(match[1])))
-            image.save(out, "WEBP", lossless=True, quality=80, method=4)
-        except (UnidentifiedImageError, OSError):
-            return match[0]
-        return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
-
-    return re.sub(r"data:image/png;base64,([^\"]+)", webp, body)
 
 
 def mathml(tex: str, display: str = "inline") -> str:
@@ -144,14 +111,8 @@ def is_claims(text: str) -> bool:
     return bool(lines) and all(line[:1] in {*"✓○✗"} for line in lines)
 
 
-def bare_svg(text: str) -> str:
-    """An SVG without its XML prologue and metadata, to stand inside a page."""
-    text = text[text.index("<svg") :]
-    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-
-
 def bare_html(text: str) -> str:
-    """A table's HTML without pandas' own style; columns of words marked as such."""
+    """A table's HTML in a frame, without pandas' style; columns of words are marked."""
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(text, "html.parser")
@@ -169,7 +130,9 @@ def bare_html(text: str) -> str:
                     cell["class"] = [*cell.get("class", []), "text", *long]
     for row in soup.find_all("tr", style="text-align: right;"):
         del row["style"]
-    return str(soup)
+    for head in soup.find_all("th"):
+        head.name = "th" if head.get_text(strip=True) else "td"
+    return scrolled(str(soup), "Table")
 
 
 def is_words(text: str) -> bool:

@@ -17,6 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from PIL import Image
 
 from kdutils import paths
 from kdutils.views.names import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, called
@@ -29,10 +30,9 @@ LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PINK, "D"))
 
 
 class Unit(NamedTuple):
-    """How a quality and its gains are written (`said`) and drawn (`axis`)."""
+    """How gains are written (name, times scale) and drawn (axis, times drawn)."""
 
-    column: str  # q of a table's q, q_low, q_high and val_q
-    said: str
+    name: str
     scale: float
     digits: int
     axis: str
@@ -41,22 +41,47 @@ class Unit(NamedTuple):
 
     def gain(self, value: float) -> str:
         """A gain in a sentence: `+0.0087 AUC`, `+0.52 points`."""
-        return f"{signed(self.scale * value, self.digits)} {self.said}"
+        return f"{signed(self.scale * value, self.digits)} {self.name}"
 
 
-AUC = Unit("auc", "AUC", 1, 4, "test AUC × 1000", 1000, 1)
-POINTS = Unit("acc", "points", 100, 2, "test accuracy, % points", 100, 2)
+AUC = Unit("AUC", 1, 4, "test AUC × 1000", 1000, 1)
+POINTS = Unit("points", 100, 2, "test accuracy, % points", 100, 2)
 EXACT = POINTS._replace(axis="exact match, % points", drawn_digits=1)
+ERRORS = Unit("errors", 1, 1, "errors", 1, 1)
+ARI = Unit("ARI", 1, 3, "ARI", 1, 3)
 
 
 class Page(Figure):
-    """A figure that a notebook shows as the PNG that `save` writes."""
+    """A figure that a notebook shows as the PNG that `save` writes, with its words."""
 
     def __repr__(self) -> str:
         return f"Figure: {' '.join(self.get_suptitle().split())}"
 
-    def _repr_png_(self) -> bytes:
-        return render(self, "png")
+    def _repr_png_(self) -> tuple[bytes, dict]:
+        return render(self, "png"), {"alt": described(self)}
+
+
+def described(figure: Figure) -> str:
+    """What a figure shows, for who cannot see it.
+
+    Its title, which has what was computed; its panels, axes, rows and legend; its note.
+    """
+    drawn = [ax for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"]
+    rows = [tick.get_text() for ax in drawn[:1] for tick in ax.get_yticklabels()]
+    legends = [*figure.legends, *filter(None, (ax.get_legend() for ax in drawn))]
+    parts = {
+        "Panels": [ax.get_title(loc="left") or ax.get_title("center") for ax in drawn],
+        "Across": [ax.get_xlabel() for ax in drawn],
+        "Upwards": [ax.get_ylabel() for ax in drawn],
+        "Rows": rows if any(any(map(str.isalpha, row)) for row in rows) else [],
+        "Legend": [text.get_text() for one in legends for text in one.get_texts()],
+    }
+    words = [figure.get_suptitle().rstrip(".")]
+    for name, some in parts.items():
+        if some := list(dict.fromkeys(filter(None, some))):
+            words.append(f"{name}: {'; '.join(some)}")
+    text = ". ".join(filter(None, [*words, figure.get_supxlabel()]))
+    return " ".join(text.replace("?.", "?").split())
 
 
 @contextmanager
@@ -71,10 +96,16 @@ styled = look()  # a decorator: the function draws in the study's look
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """The figure as PNG or SVG: no date, no program's name, ids from a fixed salt."""
+    """The figure as PNG or SVG: no date, no program's name, ids from a fixed salt.
+
+    A PNG has a palette of 256 colours: a third of the bytes.
+    """
     buffer = io.BytesIO()
     with look():
         figure.savefig(buffer, format=kind, metadata=METADATA[kind])
+    if kind == "png":
+        colours = Image.open(buffer).convert("RGB").quantize(dither=Image.Dither.NONE)
+        colours.save(buffer := io.BytesIO(), "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -105,23 +136,26 @@ def across(
     *,
     rows: list[str] = (),
     axis: str = "",
-    between: str = "\n",
     **subplots: object,
 ) -> tuple[Page, list[tuple[Axes, str, pd.DataFrame]]]:
     """A page with a panel per source, and (axes, source, lines) of each.
 
-    rows: names of the rows of a panel, the first on top; axis: what x is.
+    rows: names of the rows of a panel, the first on top; axis: what x is. Of more than
+    two panels the first alone names it.
     """
     found = sources(table)
     subplots = {"sharey": bool(rows)} | subplots
     figure, axes = page(1, len(found), height, title, **subplots)
     panels = []
     for ax, (source, name, group) in zip(axes[0], found, strict=True):
-        ax.set_title(f"{name}{between}n = {counts(group)}")
-        ax.set_xlabel(axis)
+        if len(found) > 2:
+            name = name.replace(" (", "\n(")
+        ax.set_title(f"{name}\nn = {counts(group)}")
         if rows:
             names(ax, rows)
         panels.append((ax, source, group))
+    for ax in axes[0] if len(found) < 3 else axes[0, :1]:
+        ax.set_xlabel(axis, loc="center" if len(found) < 3 else "left")
     return figure, panels
 
 
@@ -149,9 +183,10 @@ def signed(value: float, digits: int) -> str:
     return ("+" if value > 0 else "−") + number
 
 
-def crosses(line: Mapping, name: str = "gain") -> bool:
-    """Whether the interval does not exclude 0; so says one that is not there."""
-    return not (line[f"{name}_low"] > 0 or line[f"{name}_high"] < 0)
+def crosses(lines: Mapping, name: str = "gain") -> np.ndarray:
+    """Whether an interval does not exclude 0; so says one that is not there."""
+    clear = (lines[f"{name}_low"] > 0) | (lines[f"{name}_high"] < 0)
+    return np.logical_not(clear)
 
 
 def result(question: str, table: pd.DataFrame, unit: Unit, name: str = "gain") -> str:
@@ -202,19 +237,68 @@ def place(group: pd.DataFrame) -> str:
     return ", ".join(map(called, names))
 
 
-def interval(
-    ax: Axes, x: float, low: float, high: float, y: float, color: str, **marker: object
+def rows(values: pd.Series, listed: list) -> pd.Series:
+    """The row of each value, as it is listed."""
+    return values.map({value: row for row, value in enumerate(listed)})
+
+
+def dots(
+    ax: Axes,
+    lines: pd.DataFrame,
+    column: str,
+    at: Iterable[float],
+    scale: float = 1,
+    color: str | Iterable[str] = BLUE,
+    face: str | Iterable[str] | None = None,
+    *,
+    upright: bool = False,
+    **marker: object,
 ) -> None:
-    """A dot with its horizontal interval, where it has one."""
-    if not np.isnan(low):
-        ax.plot([low, high], [y, y], color=color, lw=1.6, solid_capstyle="butt")
-    ax.plot([x], [y], **({"marker": "o", "color": color} | marker))
+    """A dot per line of a table, with its 95 % interval where it has one.
+
+    at: the row of each dot, or if `upright` its place along x; color, face: of all, or
+    one for each line.
+    """
+    inks, fills = (
+        np.broadcast_to(c, len(lines)) for c in (color, color if face is None else face)
+    )
+    marker = {"marker": "o", "ls": "none", "zorder": 3} | marker
+    for value, low, high, y, ink, fill in zip(
+        *ends(lines, column, scale), at, inks, fills, strict=True
+    ):
+        turn = slice(None, None, -1 if upright else 1)
+        line = {"color": ink, "lw": 1.6, "solid_capstyle": "butt"}
+        ax.plot(*([low, high], [y, y])[turn], **line)
+        ax.plot(*([value], [y])[turn], color=ink, mfc=fill, **marker)
 
 
-def band(ax: Axes, x: Iterable, y: list, color: str, **line: object) -> None:
-    """A line through y = [values, low, high] with its interval as a band."""
-    ax.plot(x, y[0], color=color, **line)
-    ax.fill_between(x, *y[1:], color=color, alpha=0.15, lw=0)
+def of_gains(lines: pd.DataFrame) -> dict:
+    """Colours of `dots`: blue above 0, orange below, open where the interval is not."""
+    color = np.where(lines["gain"] > 0, BLUE, ORANGE)
+    return {"color": color, "face": np.where(crosses(lines), "white", color)}
+
+
+def published(ax: Axes, values: pd.Series, at: float | pd.Series) -> None:
+    """Published values where they are known, as orange diamonds."""
+    known = values.notna().to_numpy()
+    if known.any():
+        at = np.broadcast_to(at, len(values))[known]
+        ax.plot(values[known], at, "D", ms=3.5, color=ORANGE)
+
+
+def band(
+    ax: Axes,
+    x: Iterable,
+    lines: Mapping,
+    column: str,
+    scale: float,
+    color: str,
+    **line: object,
+) -> None:
+    """A line through a table's quantity with its interval as a band."""
+    value, *interval = ends(lines, column, scale)
+    ax.plot(x, value, color=color, **line)
+    ax.fill_between(x, *interval, color=color, alpha=0.15, lw=0)
 
 
 def log(axis: Axis, write: Callable[[float], str], at: Iterable | None = None) -> None:
@@ -225,19 +309,20 @@ def log(axis: Axis, write: Callable[[float], str], at: Iterable | None = None) -
     axis.set_minor_locator(NullLocator())
 
 
-def handle(color: str, mark: str) -> Line2D:
-    """A legend's line (`--`, `:`) or marker."""
-    if mark in ("--", ":"):
-        return Line2D([], [], color=color, ls=mark, lw=1)
-    return Line2D([], [], color=color, ls="none", marker=mark)
-
-
 def short(value: float) -> str:
     """Bytes on an axis: `500`, `20 k`, `5 M`."""
     for unit, name in ((1e6, " M"), (1e3, " k")):
         if value >= unit:
             return f"{value / unit:g}{name}"
     return f"{value:g}"
+
+
+def bytes_x(ax: Axes, label: str, at: Iterable | None = None) -> None:
+    """A log x axis of bytes, with ticks `at` values or as `log` has them, on a grid."""
+    ax.set_xscale("log")
+    log(ax.xaxis, short, at)
+    ax.set_xlabel(label)
+    ax.grid()
 
 
 def log_x(ax: Axes, values: pd.Series, write: str) -> None:
@@ -254,15 +339,19 @@ def legend(
     looks: dict[str, tuple] | None = None,
     side: str = "left",
     ncols: int = 2,
-    **line,
+    ls: str = "none",
 ) -> None:
-    """At the figure's foot, what each (colour, marker) stands for, or each label."""
+    """At the figure's foot, what each (colour, mark) stands for, or each label.
+
+    A mark is a marker, with the colour of its face if that is another, or a line, `--`.
+    """
     known: dict[str, object] = {}
     for ax in figure.axes if looks is None else ():
         known |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    for name, (color, marker, *face) in (looks or {}).items():
-        fill = {"markerfacecolor": face[0]} if face else {}
-        known[name] = Line2D([], [], color=color, marker=marker, **fill, **line)
+    for name, (color, mark, *face) in (looks or {}).items():
+        line = mark in ("--", ":")
+        look = {"ls": mark, "lw": 1} if line else {"ls": ls, "marker": mark}
+        known[name] = Line2D([], [], color=color, mfc=(face or [color])[0], **look)
     place = {"loc": f"outside lower {side}", "ncols": ncols or len(known)}
     figure.legend(known.values(), known.keys(), **place)
 

@@ -119,9 +119,11 @@ def parts(table: pd.DataFrame) -> Figure:
     title = f"A verdict takes {p50} (median); the disk's fsyncs alone take {own}"
     figure, axes = style.page(1, 1, 1.1 + 0.24 * len(steps), title)
     ax = axes[0, 0]
-    for y, (part, (_, color, _)) in enumerate(steps.items()):
-        low, high = by.loc[part, "p50_ms"], by.loc[part, "p99_ms"]
-        style.interval(ax, low, low, high, y, color, ls="none")
+    drawn = by.loc[[*steps]].assign(ms=by["p50_ms"], ms_low=by["p50_ms"])
+    drawn["ms_high"] = by["p99_ms"]
+    colors = [color for _, color, _ in steps.values()]
+    style.dots(ax, drawn, "ms", range(len(drawn)), color=colors)
+    for y, (low, high) in enumerate(drawn[["ms_low", "ms_high"]].to_numpy()):
         ax.annotate(f" {low:.2f} to {high:.2f}", (high, y), va="center", fontsize=7)
     ax.set_xscale("log")
     ax.set_xlim(right=4 * by["p99_ms"].max())
