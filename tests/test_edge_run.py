@@ -241,13 +241,13 @@ def test_kills_with_reloads_and_a_shadow_lose_and_double_nothing(
 def test_options_may_stand_in_a_file_which_the_command_line_overrules(tmp_path):
     config = tmp_path / "watcher.toml"
     folders = 'bundle = "a b"\ninbox = "in"\noutbox = "out"\n'
-    rest = 'grow = ["a", "b"]\nempty = true\ntimer = false\nsettle = 1\ndrift = inf\n'
+    rest = 'grow = ["a", "b"]\nempty = true\ntimer = false\nsettle = 1\nshift = inf\n'
     config.write_text(folders + rest + "min-age = -1.5\n")
     words = ["watch", "--config", str(config), "--settle", "3", "--grow", "c"]
     chosen = command.parser().parse_args(command.configured(words))
     assert (chosen.bundle, chosen.settle, chosen.min_age) == ("a b", 3.0, -1.5)
     assert chosen.grow == ["a", "b", "c"] and chosen.empty and not chosen.timer
-    assert chosen.drift == float("inf") and chosen.inbox == Path("in")
+    assert chosen.shift == float("inf") and chosen.inbox == Path("in")
     assert command.configured(["watch", "--help"]) == ["watch", "--help"]
 
 

@@ -14,6 +14,7 @@ import tomllib
 from pathlib import Path
 
 from kdutils.deploy.bundle import BundleError
+from kdutils.deploy.drift import SHIFT
 from kdutils.deploy.readings import RULE
 from kdutils.edge import claim, model, simulate, verdicts
 from kdutils.edge.growing import Growing
@@ -30,6 +31,7 @@ OPTIONS = {
     "patience": (10.0, "seconds for a last line without an end"),
     "alarm": (300.0, "seconds that a file may wait before health says so"),
     "drift": (math.inf, "PSI of a reading above which health says so, such as .25"),
+    "shift": (math.inf, f"the same of its shift in sd, calibrated for {SHIFT}"),
     "keep-days": (None, "days that lots and verdicts are kept (default: for ever)"),
     "max-bytes": (Limits.bytes, "of a lot"),
     "max-rows": (Limits.rows, "of a lot"),
@@ -133,8 +135,9 @@ def watch(chosen) -> int:
     verdicts.sweep(outbox)
     # without a buffer, whose lock would be held while nobody reads
     log = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
-    how = {"alarm": chosen.alarm, "drift": chosen.drift, "shadow": shadow}
-    status = Status(outbox, student.digest, log=log, threaded=True, **how)
+    how = {name: getattr(chosen, name) for name in ("alarm", "drift", "shift")}
+    how |= {"log": log, "threaded": True, "shadow": shadow}
+    status = Status(outbox, student.digest, **how)
     alarm = Alarm(inbox, events=not chosen.timer)
     how = {"empty": chosen.empty, "settle": chosen.settle}
     growing = [Growing(n, inbox, outbox, student, status, **how) for n in chosen.grow]

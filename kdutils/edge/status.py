@@ -30,8 +30,8 @@ class Status:
     log: a text file that is already open; threaded: lines are written by a thread of
     their own, up to 1,000 wait for a reader, and those behind are counted as unshown: a
     log that nobody reads stops no lot; alarm: seconds after which a lot that waits in
-    the inbox is a trouble; drift: the PSI above which a reading is one; shadow: a model
-    that judges beside the first, to be counted.
+    the inbox is a trouble; drift, shift: of a reading, above which it is one; shadow: a
+    model that judges beside the first, to be counted.
     """
 
     def __init__(
@@ -43,7 +43,8 @@ class Status:
         self.troubles: dict[str, str] = {}
         self.waiting = self.ignored = 0
         self.oldest, self.alarm = 0.0, chosen.get("alarm", math.inf)
-        self.limit, self.shadow = chosen.get("drift", math.inf), chosen.get("shadow")
+        self.limits = [chosen.get(name, math.inf) for name in ("drift", "shift")]
+        self.shadow = chosen.get("shadow")
         self.drift: Drift | None = None
         self.started, self.shown = time.time(), 0.0
         self.buckets: Counter = Counter()
@@ -55,12 +56,13 @@ class Status:
 
     def serve(self, model) -> None:
         """Verdicts come from this model now; BundleError if the shadow reads more."""
-        more = {*self.shadow.features} - {*model.features} if self.shadow else ()
-        if more:
+        reads = self.shadow.features if self.shadow else ()
+        if more := {*reads} - {*model.features}:
             known = f"expected readings of bundle {model.digest[:12]} only"
             raise BundleError(f"the shadow reads {min(more)!r}, {known}")
-        self.names = model.features
-        self.digest, self.drift = model.digest, Drift(model.bundle, self.limit)
+        self.places = [model.features.index(name) for name in reads]
+        self.digest = model.digest
+        self.drift = Drift(model.bundle, model.lots, *self.limits)
 
     def observe(self, judged: list[tuple]) -> None:
         """Readings and logits whose verdicts are published, for `Drift.add`."""
@@ -69,8 +71,7 @@ class Status:
         for X, scores in judged:
             self.drift.add(X, scores)
             if self.shadow is not None:
-                places = [self.names.index(name) for name in self.shadow.features]
-                other = self.shadow.judge(X[:, places])[1]
+                other = self.shadow.judge(X[:, self.places])[1]
                 both = zip((scores > at).tolist(), other.tolist(), strict=True)
                 for (first, second), count in Counter(both).items():
                     words = f'first="{names[first]}",second="{names[second]}"'
