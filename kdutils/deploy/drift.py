@@ -30,7 +30,7 @@ FAR = 3.0  # spreads from the centre, where a student sees hardly any difference
 SCORES = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)  # above the threshold
 SHIFT, SURE = 0.6, 5.0  # the limit that is calibrated; errors of a held-out lot
 COMPONENTS, FEWEST, LEAST = 7, 12, 20  # at most; lots, and their mean rows, at least
-CODE = 64  # of a unit and a mean; a component has 4 bits, -7 to 7
+CODE = 64  # of a mean, which has a byte; the rest has half of one
 
 
 class Lots:
@@ -44,14 +44,15 @@ class Lots:
 
     def __init__(self, kept: np.ndarray, d: int):
         """kept: of `known`; ValueError if it is not that of d readings."""
-        k = 2 * (kept.size - 2 * d) // d
-        right = k >= 0 and kept.shape == (2 * d - (-k * d // 2),)
-        if not right or kept.dtype != np.uint8 or not kept[:d].all():
+        k = 2 * (kept.size - d) // d - 1
+        right = k >= 0 and kept.shape == (d - (-(1 + k) * d // 2),)
+        if not right or kept.dtype != np.uint8:
             raise ValueError(f"lots of the shape {kept.shape} are not of {d} readings")
-        self.unit = kept[:d] / CODE
-        self.mean = (kept[d : 2 * d] - 128.0) / CODE
-        halves = np.stack((kept[2 * d :] & 15, kept[2 * d :] >> 4), axis=1).ravel()
-        self.basis = np.linalg.qr(halves[: k * d].reshape(d, k) - 8.0)[0]
+        self.mean = (kept[:d] - 128.0) / CODE
+        halves = np.stack((kept[d:] & 15, kept[d:] >> 4), axis=1).ravel()
+        unit, *components = halves[: (1 + k) * d].reshape(1 + k, d) - 8.0
+        self.unit = 2 ** ((unit + 3) / 5)
+        self.basis = np.linalg.qr(np.reshape(components, (k, d)).T)[0]
 
     def shift(self, z: np.ndarray) -> np.ndarray:
         """Of readings (n, d), in spreads from their centres, NaN = missing: (d,) in sd.
@@ -65,8 +66,9 @@ class Lots:
 def known(X: np.ndarray, group: np.ndarray, prepare) -> np.ndarray | None:
     """Training readings (n, d) and their lots (n,) -> uint8 bytes for a bundle.
 
-    3.5 + 2 bytes a reading at most, see `Lots`; None where there are fewer than 12
-    lots, or fewer than 20 rows in a lot on average: then nothing tells them apart.
+    At most 5 bytes a reading, see `Lots`: its mean, then halves of a byte for its unit,
+    a power of 2^(1/5) from .5 to 4, and for each component. None where there are fewer
+    than 12 lots, or fewer than 20 rows in a lot on average: too few to tell them apart.
     """
     X, lots = np.asarray(X, float), np.unique(group)
     if len(lots) < FEWEST or len(X) < LEAST * len(lots):
@@ -83,11 +85,12 @@ def known(X: np.ndarray, group: np.ndarray, prepare) -> np.ndarray | None:
         rest.append(_alone(away, np.linalg.qr(_components(others, k))[0]))
     error = np.sqrt(np.mean(np.square(rest), axis=0))
     unit = np.maximum(unit * np.fmax(1, SURE * error / SHIFT), np.abs(here) / 1.9)
-    unit = np.clip(np.rint(CODE * unit), 1, 255)
-    coded = np.clip(np.rint(CODE * CODE * means.mean(0) / unit) + 128, 0, 255)
-    halves = 8 + _components(means * CODE / unit, k).ravel()
+    power = np.clip(np.rint(5 * np.log2(unit) - 3), -8, 7)
+    means /= 2 ** ((power + 3) / 5)
+    mean = np.clip(np.rint(CODE * means.mean(0)) + 128, 0, 255).astype(np.uint8)
+    halves = 8 + np.concatenate((power, _components(means, k).T.ravel()))
     halves = np.pad(halves, (0, halves.size % 2)).astype(np.uint8)
-    return np.concatenate((unit, coded, halves[::2] | halves[1::2] << 4)).astype("u1")
+    return np.concatenate((mean, halves[::2] | halves[1::2] << 4))
 
 
 def lots(file: bytes, d: int, name: str) -> Lots | None:
