@@ -339,19 +339,41 @@ def test_an_alarm_rings_for_closed_and_moved_but_not_for_reading(tmp_path):
         bell.close()
 
 
-def test_a_rename_out_of_the_inbox_delays_no_later_event(tmp_path, monkeypatch):
-    """Stock watchdog holds it, and everything behind it, for `delay` seconds."""
-    module = pytest.importorskip("watchdog.observers.inotify_move_event_grouper")
-    grouper = module.InotifyMoveEventGrouper
-    monkeypatch.setattr(grouper, "delay", 0.5)
+def test_a_rename_out_of_the_inbox_delays_no_later_event(tmp_path):
+    """watchdog's own observer holds it, and everything behind it, for .5 seconds."""
+    pytest.importorskip("watchdog")
     bell = watcher.Alarm(tmp_path)
     try:
-        assert grouper.delay == 0
         bell.attend()
-        for name in "ab":
+        for name in "abc":
             (tmp_path / name).write_bytes(b"1")
+            wrote = time.monotonic()
             until(lambda name=name: name in bell.when, "the event")
+            assert bell.when[name] - wrote < 0.4
             os.rename(tmp_path / name, tmp_path.parent / name)
+        assert [*bell.when] == ["a", "b", "c"], "none for a rename out"
+    finally:
+        bell.close()
+
+
+def test_an_alarm_follows_an_inbox_that_is_replaced(tmp_path):
+    pytest.importorskip("watchdog")
+    inbox, old = tmp_path / "inbox", tmp_path / "old"
+    inbox.mkdir()
+    bell = watcher.Alarm(inbox)
+    try:
+        bell.attend()
+        for replace in (lambda: os.rename(inbox, old), lambda: os.rmdir(inbox)):
+            replace()
+            bell.attend()
+            inbox.mkdir()
+            bell.attend()
+            (inbox / "a").write_bytes(b"1")
+            until(lambda: "a" in bell.when, "the event")
+            bell.when.clear()
+            (inbox / "a").unlink()
+        (old / "b").write_bytes(b"1")
+        assert not bell.rung.wait(0.3) or "b" not in bell.when
     finally:
         bell.close()
 

@@ -697,6 +697,7 @@ def test_a_shadow_judges_beside_the_first_and_is_only_counted(tmp_path, path):
     (tmp_path / "other.kdb").write_bytes(file)
     place = Place(tmp_path, path, grow=["grow.csv"])
     shadow = place.status.shadow = model.load(tmp_path / "other.kdb")
+    place.status.serve(place.student)
     rows = [[400 + i, 5, 0.1] for i in range(-20, 20)]
     text = lot(*[",".join(map(str, row)) for row in rows])
     place.drop("a.csv", text)

@@ -70,6 +70,7 @@ def watching(path: str, folder: str) -> Iterator[tuple]:
         inbox, outbox = Path(place, "inbox"), Path(place, "outbox")
         inbox.mkdir()
         words = ["--bundle", path, "--inbox", str(inbox), "--outbox", str(outbox)]
+        words += ["--shift", "inf"]  # simulated devices are none of the training's
         with python("-m", "kdutils.edge", "watch", *words) as child:
             try:
                 printed = child.stdout.readline()

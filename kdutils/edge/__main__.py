@@ -31,7 +31,7 @@ OPTIONS = {
     "patience": (10.0, "seconds for a last line without an end"),
     "alarm": (300.0, "seconds that a file may wait before health says so"),
     "drift": (math.inf, "PSI of a reading above which health says so, such as .25"),
-    "shift": (math.inf, f"the same of its shift in sd, calibrated for {SHIFT}"),
+    "shift": (SHIFT, "the same for its shift in standard deviations, which needs lots"),
     "keep-days": (None, "days that lots and verdicts are kept (default: for ever)"),
     "max-bytes": (Limits.bytes, "of a lot"),
     "max-rows": (Limits.rows, "of a lot"),
@@ -149,7 +149,7 @@ def watch(chosen) -> int:
     signal.signal(signal.SIGTERM, watcher.stop)
     signal.signal(signal.SIGINT, watcher.stop)
     signal.signal(signal.SIGHUP, watcher.reload_next)
-    events = "a timer" if alarm.observer is None else "watchdog and a timer"
+    events = "a timer" if alarm.inotify is None else "watchdog and a timer"
     status.line(f"watching {inbox} with {events}, bundle {student.digest[:12]}")
     if not leases:
         quiet = f"{chosen.settle:g} quiet seconds (--settle) stand for closed"

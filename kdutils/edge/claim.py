@@ -85,16 +85,13 @@ def leased(fd: int) -> bool | None:
     return True
 
 
-def unwritten(fd: int, settle: float, *, ours: bool = False) -> bool:
+def unwritten(fd: int, settle: float) -> bool:
     """Whether nobody has the open file open for writing.
 
-    settle: seconds without a change that stand for it where there are no leases; ours:
-    it was renamed by a claim, which is no change.
+    settle: seconds without a change that stand for it where there are no leases.
     """
     free = leased(fd)
-    if free is None:
-        return (written(fd) if ours else quiet(fd)) >= settle
-    return free
+    return quiet(fd) >= settle if free is None else free
 
 
 def quiet(fd: int) -> float:

@@ -82,7 +82,6 @@ class Status:
 
     def verdict(self, name: str, lot, seconds: Counter) -> None:
         """A lot was judged; seconds by part, from the event to the durable verdict."""
-        self.observe(lot.judged)
         self.counts.update(verdicts=1, rows=lot.rows, fails=lot.fails)
         total = self._spent(seconds)
         parts = " ".join(f"{part} {1e3 * seconds[part]:.2f}" for part in PARTS)
@@ -90,12 +89,13 @@ class Status:
             f"verdict {json.dumps(name)} rows {lot.rows} fails {lot.fails}"
             f" lot {lot.digest[:16]} latency {1e3 * total:.2f} ms ({parts})"
         )
+        self.observe(lot.judged)
 
     def grown(self, name: str, rows: int, fails: int, end: int, seen: list) -> None:
         """Rows of a growing file were judged, up to byte `end`."""
-        self.observe(seen)
         self.counts.update(rows=rows, fails=fails)
         self.line(f"grown {json.dumps(name)} rows {rows} fails {fails} end {end}")
+        self.observe(seen)
 
     def refused(self, name: str, wrong, digest: str) -> None:
         """A lot or a row went into quarantine."""

@@ -12,11 +12,12 @@ finds its verdict there and changes nothing. Each row says which lot it is of, w
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -112,13 +113,21 @@ def publish(outbox: Path, folder: str, contents: dict[str, bytes], fds=(), check
 
 
 def fsync_all(fds: list[int]) -> None:
-    """fsync open files; several at once, which a journal commits together."""
-    if len(fds) < 2:
-        for fd in fds:
+    """fsync open files, the last of them here; a journal commits them together."""
+    others = [_pool(os.getpid()).submit(os.fsync, fd) for fd in fds[:-1]]
+    try:
+        for fd in fds[-1:]:
             os.fsync(fd)
-        return
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(os.fsync, fds))
+    finally:
+        wait(others)
+    for one in others:
+        one.result()
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of a process, which its forks do not have."""
+    return ThreadPoolExecutor(THREADS)
 
 
 def replace(outbox: Path, folder: str, name: str, content: bytes) -> None:
@@ -140,10 +149,12 @@ def write(path: Path, content: bytes) -> None:
 
 def create(path: Path, content: bytes) -> int:
     """A new file with these bytes, open and not yet durable; never through a link."""
-    with suppress(FileNotFoundError):
-        path.unlink()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    fd = os.open(path, flags, 0o644)
+    try:
+        fd = os.open(path, flags, 0o644)
+    except FileExistsError:
+        path.unlink()
+        fd = os.open(path, flags, 0o644)
     try:
         append(fd, content)
     except BaseException:
