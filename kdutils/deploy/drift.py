@@ -29,7 +29,7 @@ WINDOW, STEP = 400, 100  # devices: of a mean, and until it is computed anew
 FAR = 3.0  # spreads from the centre, where a student sees hardly any difference
 SCORES = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)  # above the threshold
 SHIFT, SURE = 0.6, 5.0  # the limit that is calibrated; errors of a held-out lot
-COMPONENTS, FEWEST, LEAST = 7, 12, 20  # at most; lots, and their mean rows, at least
+COMPONENTS, FEWEST, LEAST = 7, 30, 20  # at most; lots, and their mean rows, at least
 CODE = 64  # of a mean, which has a byte; the rest has half of one
 
 
@@ -68,7 +68,7 @@ def known(X: np.ndarray, group: np.ndarray, prepare) -> np.ndarray | None:
 
     At most 5 bytes a reading, see `Lots`: its mean, then halves of a byte for its unit,
     a power of 2^(1/5) from .5 to 4, and for each component. None where there are fewer
-    than 12 lots, or fewer than 20 rows in a lot on average: too few to tell them apart.
+    than 30 lots, or fewer than 20 rows in a lot on average: too few to tell them apart.
     """
     X, lots = np.asarray(X, float), np.unique(group)
     if len(lots) < FEWEST or len(X) < LEAST * len(lots):
