@@ -133,10 +133,10 @@ def watch(chosen) -> int:
     leases = tried(inbox, outbox)
     held = [lock(outbox / "lock"), lock(inbox)]
     verdicts.sweep(outbox)
-    # without a buffer, whose lock would be held while nobody reads
+    # without a buffer: a line is there before the next lot
     log = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
     how = {name: getattr(chosen, name) for name in ("alarm", "drift", "shift")}
-    how |= {"log": log, "threaded": True, "shadow": shadow}
+    how |= {"log": log, "shadow": shadow}
     status = Status(outbox, student.digest, **how)
     alarm = Alarm(inbox, events=not chosen.timer)
     how = {"empty": chosen.empty, "settle": chosen.settle}
@@ -160,7 +160,6 @@ def watch(chosen) -> int:
     notify("STOPPING=1")
     alarm.close()
     status.line(f"ended after the files in hand, {len(held)} locks held")
-    status.close()
     return 0
 
 

@@ -105,11 +105,11 @@ def publish(outbox: Path, folder: str, contents: dict[str, bytes], fds=(), check
         for part, target in parts.items():
             if target.name not in left_out:
                 link(part, target)
+        sync(outbox / folder)
     finally:
         for part in parts:
             with suppress(FileNotFoundError):
                 part.unlink()
-    sync(outbox / folder)
 
 
 def fsync_all(fds: list[int]) -> None:
