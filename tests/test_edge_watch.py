@@ -162,9 +162,9 @@ def test_a_writer_that_opened_it_before_the_claim_is_waited_for(place):
     place.drop("lot.csv", lot())
     take = claim.take
 
-    def racing(path, *rest):
-        take(path, *rest)
-        place.writer = open(place.outbox / "work" / path.name, "ab")  # noqa: SIM115
+    def racing(path, target, *rest):
+        take(path, target, *rest)
+        place.writer = open(target, "ab")  # noqa: SIM115
 
     claim.take = racing
     try:
@@ -559,7 +559,7 @@ def test_an_unreadable_file_holds_up_no_other(place, monkeypatch):
     opened = claim.opened
 
     def denied(path):
-        if path.name == "closed.csv":
+        if str(path).endswith("/closed.csv"):
             raise PermissionError(errno.EACCES, "Permission denied")
         return opened(path)
 

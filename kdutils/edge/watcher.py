@@ -307,7 +307,7 @@ class Watcher:
         event = None
         if folder == self.inbox:
             how = self.settle, self.patience, self.min_age
-            claim.take(folder / name, self.work, *how)
+            claim.take(f"{folder}/{name}", f"{self.work}/{name}", *how)
             if self.marker:
                 (folder / f"{name}{self.marker}").unlink(missing_ok=True)
             event = self.alarm.closed(name)
