@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -285,6 +286,42 @@ def test_the_shipped_files_name_every_option_and_each_other():
     assert "WatchdogSec=" in unit and "Type=notify" in unit
     log = unit.split("append:")[1].splitlines()[0]
     assert log in (folder / "kd-edge.logrotate").read_text()
+
+
+def test_a_container_has_all_that_the_watcher_reads(tmp_path, path):
+    """What the Containerfile copies starts where nothing else of kdutils is."""
+    lines = (ROOT / "kdutils/edge/service/Containerfile").read_text().splitlines()
+    steps = [line.split(" ", 1) for line in lines if line and line[0] not in "# "]
+    places = {
+        what.split()[0]: what.split()[1] for word, what in steps if word == "COPY"
+    }
+    config = places.pop("kdutils/edge/service/watcher.toml") + "watcher.toml"
+    for source, target in places.items():
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+        (tmp_path / "kdutils").mkdir(exist_ok=True)
+        copy(ROOT / source, tmp_path / target.rstrip("/"))
+    found = dict(steps)
+    entry, check = (
+        json.loads(found[word][found[word].index("[") :])
+        for word in ("ENTRYPOINT", "HEALTHCHECK")
+    )
+    assert entry[0] == check[0] == "python" and config == entry[-1]
+    assert int(found["USER"].split(":")[0]) > 0
+    own = {"cwd": tmp_path, "env": {"PATH": os.environ["PATH"]}, "text": True}
+    words = [sys.executable, *entry[1:-2], "--bundle", str(path)]
+    words += ["--inbox", "none", "--outbox", "out"]
+    said = subprocess.run(words, capture_output=True, **own)
+    assert said.returncode == 2 and "inbox none is not a folder" in said.stderr
+    health = tmp_path / "health.json"
+    code = check[2].replace("/srv/tester/outbox/health.json", str(health))
+    for ok, age, wanted in ((True, 0, 0), (False, 0, 1), (True, 90, 1)):
+        health.write_text(json.dumps({"ok": ok, "time": time.time() - age}))
+        done = subprocess.run([sys.executable, *check[1:2], code], **own)
+        assert done.returncode == wanted
+    health.unlink()
+    assert subprocess.run(
+        [sys.executable, "-c", code], **own, stderr=subprocess.DEVNULL
+    ).returncode
 
 
 @pytest.mark.parametrize("abstract", [False, True])
