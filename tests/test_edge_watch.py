@@ -320,6 +320,20 @@ def test_verdicts_that_wait_share_one_fsync_of_their_folder(place, monkeypatch):
     assert synced == [4, 8, 10] and place.names("tmp") == []
 
 
+def test_a_verdict_waits_for_no_backlog_of_malformed_lots(place, monkeypatch):
+    monkeypatch.setattr(watcher, "WAIT", 0.0)
+    place.drop("a.csv", lot())
+    for number in range(5):
+        place.drop(f"b{number}.csv", b"junk %d\n" % number)
+    published = []
+    publish = verdicts.publish
+    monkeypatch.setattr(
+        verdicts, "publish", lambda *a: (published.append(a[1]), publish(*a))
+    )
+    assert place.watcher.scan() == 6 and place.counts() == (1, 1, 5)
+    assert published.index("verdicts") <= 1, "of six"
+
+
 def test_a_new_lot_waits_for_no_backlog_and_the_backlog_for_no_new_lot(
     place, monkeypatch
 ):

@@ -27,6 +27,7 @@ CLOSED, MOVED_IN = 0x8, 0x80  # inotify(7): IN_CLOSE_WRITE, IN_MOVED_TO
 REMEMBERED = 100_000  # events
 BATCH, BATCH_BYTES = 32, 4 << 20  # verdicts that become durable at once, their bytes
 PASS, SHARE = 0.25, 4  # seconds until the inbox is listed anew; times the listing's
+WAIT = 0.5  # seconds that a lot which is judged waits for others
 
 
 class Refused(Exception):
@@ -262,11 +263,13 @@ class Watcher:
             if self.retries.due(name):
                 settled += self._try(name, lambda name=name: self._one(folder, name))
             content = sum(len(one.lot.content) for one in self.batch)
-            if len(self.batch) >= BATCH or content > BATCH_BYTES:
+            full = len(self.batch) >= BATCH or content > BATCH_BYTES
+            if full or (self.batch and perf_counter() > self.batch[0].ready + WAIT):
                 settled += self._publish()
                 if monotonic() > until:
                     break
-            self.status.show()
+            if not self.batch:  # a verdict waits for no counter
+                self.status.show()
         settled += self._publish()
         self.status.waiting = len(names) - settled
         return settled
