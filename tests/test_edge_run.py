@@ -393,6 +393,23 @@ def test_a_rename_out_of_the_inbox_delays_no_later_event(tmp_path):
         bell.close()
 
 
+@pytest.mark.parametrize("platform", ["darwin", "linux"])
+def test_without_inotify_the_timer_carries_on(tmp_path, monkeypatch, platform):
+    inotify = pytest.importorskip("watchdog.observers.inotify_c")
+
+    def none_left(self):
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    monkeypatch.setattr(inotify.InotifyFD, "__init__", none_left)
+    monkeypatch.setattr(watcher.sys, "platform", platform)
+    bell = watcher.Alarm(tmp_path)
+    bell.attend()
+    start = time.monotonic()
+    bell.wait(0.05)
+    assert bell.inotify is None and time.monotonic() - start >= 0.05
+    bell.close()
+
+
 def test_an_alarm_follows_an_inbox_that_is_replaced(tmp_path):
     pytest.importorskip("watchdog")
     inbox, old = tmp_path / "inbox", tmp_path / "old"

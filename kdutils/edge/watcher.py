@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -98,13 +99,14 @@ class Alarm:
             self.inotify.join()
 
     def _started(self):
-        with suppress(ImportError, OSError):  # not Linux, or no instances left
+        if sys.platform != "linux":
+            return None
+        with suppress(ImportError, OSError):  # no watchdog, or no instances left
             from watchdog.observers.inotify_c import InotifyFD
 
             inotify = InotifyFD()
             inotify.start()
             return inotify
-        return None
 
 
 class Retries(dict):
