@@ -229,7 +229,7 @@ def test_a_bench_that_is_not_there_is_refused(capsys):
 # --- the watcher ------------------------------------------------------------------
 
 WORDS = ["--lots", "6", "--rate", "200", "--files", "2", "--rows", "9"]
-WORDS += ["--rounds", "2", "--calls", "4", "--starts", "1"]
+WORDS += ["--burst", "6", "--rounds", "2", "--calls", "4", "--starts", "1"]
 LIGHT = "import sys; assert {path!r} and ({d}, {h}) == (3, 8)"
 
 
@@ -245,7 +245,9 @@ def test_a_watcher_has_its_rows(small, path, tmp_path, monkeypatch, capsys):
     words = ["--bundle", str(path), "--folder", str(tmp_path), *WORDS]
     words += [word for word in bench.BENCHES if word.startswith("edge")]
     found = measured(words, tmp_path, monkeypatch, capsys)
-    latency, answers, rates, starts = found.values()
+    latency, answers, rates, bursts, starts = found.values()
+    assert [row["unjudged"] for row in bursts] == [0, 0]
+    assert bursts[0]["times"] == 1 and bursts[1]["per_second"] > 0
     by = {row["part"]: row for row in latency}
     assert list(by) == [p for p in by if p in names.NAMES["part"] or p == "above"]
     assert set(by) == {*names.NAMES["part"], "above"}, "the figure knows every part"

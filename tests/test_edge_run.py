@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -241,13 +242,13 @@ def test_kills_with_reloads_and_a_shadow_lose_and_double_nothing(
 def test_options_may_stand_in_a_file_which_the_command_line_overrules(tmp_path):
     config = tmp_path / "watcher.toml"
     folders = 'bundle = "a b"\ninbox = "in"\noutbox = "out"\n'
-    rest = 'grow = ["a", "b"]\nempty = true\ntimer = false\nsettle = 1\ndrift = inf\n'
+    rest = 'grow = ["a", "b"]\nempty = true\ntimer = false\nsettle = 1\nshift = inf\n'
     config.write_text(folders + rest + "min-age = -1.5\n")
     words = ["watch", "--config", str(config), "--settle", "3", "--grow", "c"]
     chosen = command.parser().parse_args(command.configured(words))
     assert (chosen.bundle, chosen.settle, chosen.min_age) == ("a b", 3.0, -1.5)
     assert chosen.grow == ["a", "b", "c"] and chosen.empty and not chosen.timer
-    assert chosen.drift == float("inf") and chosen.inbox == Path("in")
+    assert chosen.shift == float("inf") and chosen.inbox == Path("in")
     assert command.configured(["watch", "--help"]) == ["watch", "--help"]
 
 
@@ -285,6 +286,42 @@ def test_the_shipped_files_name_every_option_and_each_other():
     assert "WatchdogSec=" in unit and "Type=notify" in unit
     log = unit.split("append:")[1].splitlines()[0]
     assert log in (folder / "kd-edge.logrotate").read_text()
+
+
+def test_a_container_has_all_that_the_watcher_reads(tmp_path, path):
+    """What the Containerfile copies starts where nothing else of kdutils is."""
+    lines = (ROOT / "kdutils/edge/service/Containerfile").read_text().splitlines()
+    steps = [line.split(" ", 1) for line in lines if line and line[0] not in "# "]
+    places = {
+        what.split()[0]: what.split()[1] for word, what in steps if word == "COPY"
+    }
+    config = places.pop("kdutils/edge/service/watcher.toml") + "watcher.toml"
+    for source, target in places.items():
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+        (tmp_path / "kdutils").mkdir(exist_ok=True)
+        copy(ROOT / source, tmp_path / target.rstrip("/"))
+    found = dict(steps)
+    entry, check = (
+        json.loads(found[word][found[word].index("[") :])
+        for word in ("ENTRYPOINT", "HEALTHCHECK")
+    )
+    assert entry[0] == check[0] == "python" and config == entry[-1]
+    assert int(found["USER"].split(":")[0]) > 0
+    own = {"cwd": tmp_path, "env": {"PATH": os.environ["PATH"]}, "text": True}
+    words = [sys.executable, *entry[1:-2], "--bundle", str(path)]
+    words += ["--inbox", "none", "--outbox", "out"]
+    said = subprocess.run(words, capture_output=True, **own)
+    assert said.returncode == 2 and "inbox none is not a folder" in said.stderr
+    health = tmp_path / "health.json"
+    code = check[2].replace("/srv/tester/outbox/health.json", str(health))
+    for ok, age, wanted in ((True, 0, 0), (False, 0, 1), (True, 90, 1)):
+        health.write_text(json.dumps({"ok": ok, "time": time.time() - age}))
+        done = subprocess.run([sys.executable, *check[1:2], code], **own)
+        assert done.returncode == wanted
+    health.unlink()
+    assert subprocess.run(
+        [sys.executable, "-c", code], **own, stderr=subprocess.DEVNULL
+    ).returncode
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -339,19 +376,58 @@ def test_an_alarm_rings_for_closed_and_moved_but_not_for_reading(tmp_path):
         bell.close()
 
 
-def test_a_rename_out_of_the_inbox_delays_no_later_event(tmp_path, monkeypatch):
-    """Stock watchdog holds it, and everything behind it, for `delay` seconds."""
-    module = pytest.importorskip("watchdog.observers.inotify_move_event_grouper")
-    grouper = module.InotifyMoveEventGrouper
-    monkeypatch.setattr(grouper, "delay", 0.5)
+def test_a_rename_out_of_the_inbox_delays_no_later_event(tmp_path):
+    """watchdog's own observer holds it, and everything behind it, for .5 seconds."""
+    pytest.importorskip("watchdog")
     bell = watcher.Alarm(tmp_path)
     try:
-        assert grouper.delay == 0
         bell.attend()
-        for name in "ab":
+        for name in "abc":
             (tmp_path / name).write_bytes(b"1")
+            wrote = time.monotonic()
             until(lambda name=name: name in bell.when, "the event")
+            assert bell.when[name] - wrote < 0.4
             os.rename(tmp_path / name, tmp_path.parent / name)
+        assert [*bell.when] == ["a", "b", "c"], "none for a rename out"
+    finally:
+        bell.close()
+
+
+@pytest.mark.parametrize("platform", ["darwin", "linux"])
+def test_without_inotify_the_timer_carries_on(tmp_path, monkeypatch, platform):
+    inotify = pytest.importorskip("watchdog.observers.inotify_c")
+
+    def none_left(self):
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    monkeypatch.setattr(inotify.InotifyFD, "__init__", none_left)
+    monkeypatch.setattr(watcher.sys, "platform", platform)
+    bell = watcher.Alarm(tmp_path)
+    bell.attend()
+    start = time.monotonic()
+    bell.wait(0.05)
+    assert bell.inotify is None and time.monotonic() - start >= 0.05
+    bell.close()
+
+
+def test_an_alarm_follows_an_inbox_that_is_replaced(tmp_path):
+    pytest.importorskip("watchdog")
+    inbox, old = tmp_path / "inbox", tmp_path / "old"
+    inbox.mkdir()
+    bell = watcher.Alarm(inbox)
+    try:
+        bell.attend()
+        for replace in (lambda: os.rename(inbox, old), lambda: os.rmdir(inbox)):
+            replace()
+            bell.attend()
+            inbox.mkdir()
+            bell.attend()
+            (inbox / "a").write_bytes(b"1")
+            until(lambda: "a" in bell.when, "the event")
+            bell.when.clear()
+            (inbox / "a").unlink()
+        (old / "b").write_bytes(b"1")
+        assert not bell.rung.wait(0.3) or "b" not in bell.when
     finally:
         bell.close()
 

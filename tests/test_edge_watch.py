@@ -1,12 +1,10 @@
 """The watcher: what it claims, publishes, refuses, retries and survives."""
 
 import errno
-import io
 import json
 import os
 import resource
 import stat
-import threading
 import time
 
 import numpy as np
@@ -164,9 +162,9 @@ def test_a_writer_that_opened_it_before_the_claim_is_waited_for(place):
     place.drop("lot.csv", lot())
     take = claim.take
 
-    def racing(path, *rest):
-        take(path, *rest)
-        place.writer = open(place.outbox / "work" / path.name, "ab")  # noqa: SIM115
+    def racing(path, target, *rest):
+        take(path, target, *rest)
+        place.writer = open(target, "ab")  # noqa: SIM115
 
     claim.take = racing
     try:
@@ -253,21 +251,17 @@ def test_a_link_that_somebody_planted_is_not_followed(place, tmp_path):
 
 
 def test_a_log_that_nobody_reads_stops_no_lot(tmp_path):
-    held = threading.Event()
-
-    class Full(io.StringIO):
-        def write(self, text):
-            held.wait(30)
-            return super().write(text)
-
-    status = Status(tmp_path, "0" * 64, log=Full(), threaded=True)
-    start = time.monotonic()
-    for number in range(1500):
-        status.line(f"line {number}")
-    assert time.monotonic() - start < 5 and status.counts["unshown"] >= 490
-    held.set()
-    status.close()
-    assert "line 0\n" in status.log.getvalue()
+    ends = os.pipe()
+    with open(ends[0]) as reader, open(ends[1], "w") as log:
+        status = Status(tmp_path, "0" * 64, log=log)
+        for number in range(5000):
+            status.line(f"line {number}")
+        assert (unshown := status.counts["unshown"]) > 0
+        shown = os.read(ends[0], 1 << 20).decode()
+        assert "line 0\n" in shown and shown.count("\n") == 5000 - unshown
+        status.line("and on")
+        assert reader.readline().endswith("Z and on\n")
+        assert status.counts["unshown"] == unshown
 
 
 def test_the_words_of_a_verdict_are_the_bundles(place, monkeypatch):
@@ -307,6 +301,7 @@ def test_what_a_killed_run_left_in_work_is_done_first(place, tmp_path, path):
 
 def test_verdicts_that_wait_share_one_fsync_of_their_folder(place, monkeypatch):
     monkeypatch.setattr(watcher, "BATCH", 4)
+    monkeypatch.setattr(watcher, "PASS", 60.0)
     for number in range(10):
         place.drop(f"{number}.csv", lot(f"{number},2,3"))
     synced, sync, link = [], verdicts.sync, os.link
@@ -323,6 +318,20 @@ def test_verdicts_that_wait_share_one_fsync_of_their_folder(place, monkeypatch):
     monkeypatch.setattr(os, "link", linked)
     assert place.watcher.scan() == 10 and place.counts() == (10, 10, 0)
     assert synced == [4, 8, 10] and place.names("tmp") == []
+
+
+def test_a_verdict_waits_for_no_backlog_of_malformed_lots(place, monkeypatch):
+    monkeypatch.setattr(watcher, "WAIT", 0.0)
+    place.drop("a.csv", lot())
+    for number in range(5):
+        place.drop(f"b{number}.csv", b"junk %d\n" % number)
+    published = []
+    publish = verdicts.publish
+    monkeypatch.setattr(
+        verdicts, "publish", lambda *a: (published.append(a[1]), publish(*a))
+    )
+    assert place.watcher.scan() == 6 and place.counts() == (1, 1, 5)
+    assert published.index("verdicts") <= 1, "of six"
 
 
 def test_a_new_lot_waits_for_no_backlog_and_the_backlog_for_no_new_lot(
@@ -564,7 +573,7 @@ def test_an_unreadable_file_holds_up_no_other(place, monkeypatch):
     opened = claim.opened
 
     def denied(path):
-        if path.name == "closed.csv":
+        if str(path).endswith("/closed.csv"):
             raise PermissionError(errno.EACCES, "Permission denied")
         return opened(path)
 
@@ -697,6 +706,7 @@ def test_a_shadow_judges_beside_the_first_and_is_only_counted(tmp_path, path):
     (tmp_path / "other.kdb").write_bytes(file)
     place = Place(tmp_path, path, grow=["grow.csv"])
     shadow = place.status.shadow = model.load(tmp_path / "other.kdb")
+    place.status.serve(place.student)
     rows = [[400 + i, 5, 0.1] for i in range(-20, 20)]
     text = lot(*[",".join(map(str, row)) for row in rows])
     place.drop("a.csv", text)

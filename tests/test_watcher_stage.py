@@ -11,6 +11,9 @@ import pytest
 from toy_edge import Place, lot
 
 from kdutils import paths
+from kdutils.data.simulate import tester
+from kdutils.deploy import bundle, drift
+from kdutils.deploy.prepare import Prepare
 from kdutils.edge import model, torture, verdicts
 from kdutils.recipes import edge_watcher
 from kdutils.store import runs
@@ -55,6 +58,44 @@ def test_the_same_seed_counts_the_same(rows, path, tmp_path):
     again = edge_watcher.shift(str(path), tmp_path, config)
     first = rows[rows["part"] != "outlier"][["fault", *edge_watcher.COUNTS]]
     assert [{k: row[k] for k in first} for row in again] == first.to_dict("records")
+
+
+@pytest.fixture(scope="module")
+def drifting(tmp_path_factory):
+    """Rows of two seeds of a student of the tester that knows 40 lots."""
+    split = next(tester.splits(seed=0, train_lots=40, val_lots=1, test_lots=1))
+    X, y = split.train.X, split.train.y
+    prepare = Prepare.fit(X, y, split.features)
+    Z = np.nan_to_num(prepare.transform(X))
+    w = np.linalg.lstsq(np.column_stack((Z, np.ones(len(Z)))), y, rcond=None)[0]
+    student = {"W1": np.stack((w[:-1], -w[:-1])), "b1": np.zeros(2)}
+    student |= {"w2": np.array([1.0, -1.0]), "b2": w[-1]}
+    file = bundle.packed(student, prepare, 0.3)
+    path = tmp_path_factory.mktemp("drift") / "student"
+    path.write_bytes(file)
+    assert edge_watcher.drifts(model.load(path), 0) == []
+    path.write_bytes(drift.kept(file, drift.known(X, split.train.group, prepare)))
+    every = [edge_watcher.drifts(model.load(path), seed) for seed in (0, 1)]
+    named = {"source": "tester", "kind": "simulated"}
+    return pd.DataFrame([named | row for rows in every for row in rows])
+
+
+def test_shifts_are_noticed_and_steady_lots_are_not(drifting):
+    table = watcher.noticed(drifting)
+    assert len(table) == 28 and table["trials"].eq(20).all()
+    assert table["noticed"].sum() >= 0.99 * table["trials"].sum()
+    assert table["after"].between(100, 500).all()
+    assert table["alarms"].max() <= 2 and table["devices"].eq(200_000).all()
+    assert watcher.noticed(drifting[drifting["part"] == "ramp"]).empty
+
+
+def test_a_slow_drift_is_noticed_while_it_costs_little(drifting):
+    table = watcher.ramp(drifting)
+    blocks = table.groupby("devices")[["alarm", "lost", "shift"]].mean()
+    assert blocks["shift"].is_monotonic_increasing and len(blocks) == 10
+    assert blocks["alarm"].iloc[0] < 0.5 and blocks["alarm"].iloc[-1] > 0.9
+    first = blocks[blocks["alarm"] > 0].iloc[0]
+    assert first["lost"] < blocks["lost"].iloc[-1] / 3
 
 
 @pytest.fixture

@@ -566,6 +566,7 @@ BENCHES = {
     "edge-latency": device.latency,
     "edge-model": device.answers,
     "edge-throughput": device.throughput,
+    "edge-burst": device.burst,
     "edge-start": device.start,
 }
 

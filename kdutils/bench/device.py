@@ -30,6 +30,7 @@ from kdutils.deploy.bundle import BundleError
 from kdutils.edge import model, simulate, verdicts
 
 WARMING = 10  # lots before those that count
+QUIET = 10.0  # seconds without a verdict
 SHOWN = re.compile(r'verdict "([^"]+)".* ms \((.*)\)$')
 RAPL = Path("/sys/class/powercap")
 FIRST = "numpy int8, bundle"
@@ -57,6 +58,41 @@ student.load_state_dict(torch.load({path!r}))
 with torch.inference_mode():
     student(torch.zeros(1, {d}))
 """
+SCRIPT = """
+import os
+import pandas
+import torch
+from pathlib import Path
+from watchdog.events import FileSystemEventHandler
+from watchdog.observers import Observer
+from kdutils.models import Student
+torch.set_num_threads(1)
+outbox, student = Path({outbox!r}), Student({d}, {h})
+class Judge(FileSystemEventHandler):
+    def on_closed(self, event):
+        path = Path(event.src_path)
+        lot = pandas.read_csv(path)
+        with torch.inference_mode():
+            readings = torch.tensor(lot.iloc[:, 1:].to_numpy(), dtype=torch.float32)
+            lot["score"] = student(readings).numpy().ravel()
+        part = outbox / path.name
+        with open(part, "w") as file:
+            lot[["id", "score"]].to_csv(file, index=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, outbox / "verdicts" / path.name)
+        os.replace(path, outbox / "done" / path.name)
+        folder = os.open(outbox / "verdicts", os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+for name in ("verdicts", "done"):
+    (outbox / name).mkdir(parents=True)
+observer = Observer()
+observer.schedule(Judge(), {inbox!r})
+observer.start()
+print("it is watching now", flush=True)
+observer.join()
+"""
 HIGHEST = """
 lines = open("/proc/self/status").readlines()
 print(next(line for line in lines if line.startswith("VmHWM")).split()[1])
@@ -64,13 +100,22 @@ print(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
 @contextmanager
-def watching(path: str, folder: str) -> Iterator[tuple]:
-    """A watcher's inbox, its process, its first line; ValueError if there is none."""
+def watching(path: str, folder: str, script: str = "") -> Iterator[tuple]:
+    """A watcher's inbox, its process, its first line; ValueError if there is none.
+
+    script: like SCRIPT, to run in the watcher's place.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as place:
         inbox, outbox = Path(place, "inbox"), Path(place, "outbox")
         inbox.mkdir()
         words = ["--bundle", path, "--inbox", str(inbox), "--outbox", str(outbox)]
-        with python("-m", "kdutils.edge", "watch", *words) as child:
+        words += ["--shift", "inf"]  # simulated devices are none of the training's
+        words = ["-m", "kdutils.edge", "watch", *words]
+        if script:
+            d, h = shape(model.load(path).bundle)
+            own = {"inbox": str(inbox), "outbox": str(outbox), "d": d, "h": h}
+            words = ["-c", script.format(**own)]
+        with python(*words) as child:
             try:
                 printed = child.stdout.readline()
                 if " watching " not in printed:
@@ -141,6 +186,35 @@ def throughput(path, folder: str, *, files=50, rows=1000, rounds=10) -> list[dic
     wall, cpu = files * rows / np.array(took[1:]).T
     how = {"files": files, "rows": rows, "rounds": rounds, "disk": disk(folder)}
     return [bench.mean("per_second", wall) | bench.mean("per_cpu_second", cpu) | how]
+
+
+def burst(path: str, folder: str, *, burst: int = 10_000) -> list[dict]:
+    """Durable verdicts a second of a burst of lots of one row, and lots without one.
+    Baseline (`times`): a plain script of watchdog's observer, pandas and torch.
+
+    From before the first lot is written, without a pause, until the last verdict; lots
+    are unjudged if nothing came for QUIET seconds. Either way a verdict is fsynced, and
+    its folder.
+    """
+    student, rng, rows = model.load(path), np.random.default_rng(0), []
+    cells = [simulate.content(student, rng, 1) for _ in range(burst)]
+    lots = [simulate.joined(lot) for lot in cells]
+    for way, script in (("watchdog, pandas, torch", SCRIPT), ("watcher", "")):
+        with watching(path, folder, script) as (inbox, *_):
+            place, found = inbox.parent / "outbox" / "verdicts", 0
+            begin = time.perf_counter()
+            for number, content in enumerate(lots):
+                put(inbox / f"{number}.csv", content)
+            last = time.perf_counter()
+            while found < burst and time.perf_counter() - last < QUIET:
+                time.sleep(0.05)
+                if (now := len(os.listdir(place))) > found:
+                    found, last = now, time.perf_counter()
+        row = {"way": way, "unjudged": burst - found, "seconds": last - begin}
+        rows.append(row | {"per_second": found / row["seconds"], "lots": burst})
+    for row in rows:
+        row["times"] = row["per_second"] / rows[0]["per_second"]
+    return [row | {"disk": disk(folder)} for row in rows]
 
 
 def put(path: Path, content: bytes) -> float:

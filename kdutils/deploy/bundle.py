@@ -17,6 +17,7 @@ notes are names, units (lines of CSV) and, below 8, the bits of a weight:
 | W1       | see below    | (h, d) weights, or those that are not zero, row by row    |
 | alive    | U8           | sparse: h d bits, which weights those are                 |
 | shares   | U8 (d, 3)    | optional: `shares` of the training rows, of 255           |
+| lots     | U8           | optional, instead: `drift.Lots` of the training rows      |
 | golden   | F32 k        | the logits of `golden(...)`, which the reader must repeat |
 
 W1 is I8, or F32 in a float32 student. Weights of fewer bits are U8: value +

@@ -14,6 +14,7 @@ import tomllib
 from pathlib import Path
 
 from kdutils.deploy.bundle import BundleError
+from kdutils.deploy.drift import SHIFT
 from kdutils.deploy.readings import RULE
 from kdutils.edge import claim, model, simulate, verdicts
 from kdutils.edge.growing import Growing
@@ -30,6 +31,7 @@ OPTIONS = {
     "patience": (10.0, "seconds for a last line without an end"),
     "alarm": (300.0, "seconds that a file may wait before health says so"),
     "drift": (math.inf, "PSI of a reading above which health says so, such as .25"),
+    "shift": (SHIFT, "the same for its shift in standard deviations, which needs lots"),
     "keep-days": (None, "days that lots and verdicts are kept (default: for ever)"),
     "max-bytes": (Limits.bytes, "of a lot"),
     "max-rows": (Limits.rows, "of a lot"),
@@ -131,10 +133,11 @@ def watch(chosen) -> int:
     leases = tried(inbox, outbox)
     held = [lock(outbox / "lock"), lock(inbox)]
     verdicts.sweep(outbox)
-    # without a buffer, whose lock would be held while nobody reads
+    # without a buffer: a line is there before the next lot
     log = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
-    how = {"alarm": chosen.alarm, "drift": chosen.drift, "shadow": shadow}
-    status = Status(outbox, student.digest, log=log, threaded=True, **how)
+    how = {name: getattr(chosen, name) for name in ("alarm", "drift", "shift")}
+    how |= {"log": log, "shadow": shadow}
+    status = Status(outbox, student.digest, **how)
     alarm = Alarm(inbox, events=not chosen.timer)
     how = {"empty": chosen.empty, "settle": chosen.settle}
     growing = [Growing(n, inbox, outbox, student, status, **how) for n in chosen.grow]
@@ -146,7 +149,7 @@ def watch(chosen) -> int:
     signal.signal(signal.SIGTERM, watcher.stop)
     signal.signal(signal.SIGINT, watcher.stop)
     signal.signal(signal.SIGHUP, watcher.reload_next)
-    events = "a timer" if alarm.observer is None else "watchdog and a timer"
+    events = "a timer" if alarm.inotify is None else "watchdog and a timer"
     status.line(f"watching {inbox} with {events}, bundle {student.digest[:12]}")
     if not leases:
         quiet = f"{chosen.settle:g} quiet seconds (--settle) stand for closed"
@@ -157,7 +160,6 @@ def watch(chosen) -> int:
     notify("STOPPING=1")
     alarm.close()
     status.line(f"ended after the files in hand, {len(held)} locks held")
-    status.close()
     return 0
 
 

@@ -49,7 +49,7 @@ def listed(folder: Path) -> tuple[list[str], int]:
     return sorted(ours), len(found) - len(ours)
 
 
-def opened(path: Path) -> int:
+def opened(path: Path | str) -> int:
     """An open descriptor of a plain file; Malformed says what it is instead.
 
     Never follows a link and never waits for a FIFO. OSError where it cannot be opened.
@@ -85,16 +85,13 @@ def leased(fd: int) -> bool | None:
     return True
 
 
-def unwritten(fd: int, settle: float, *, ours: bool = False) -> bool:
+def unwritten(fd: int, settle: float) -> bool:
     """Whether nobody has the open file open for writing.
 
-    settle: seconds without a change that stand for it where there are no leases; ours:
-    it was renamed by a claim, which is no change.
+    settle: seconds without a change that stand for it where there are no leases.
     """
     free = leased(fd)
-    if free is None:
-        return (written(fd) if ours else quiet(fd)) >= settle
-    return free
+    return quiet(fd) >= settle if free is None else free
 
 
 def quiet(fd: int) -> float:
@@ -130,16 +127,15 @@ def ended(fd: int) -> bool:
 
 
 def take(
-    path: Path, work: Path, settle: float, patience: float, age: float = 0.0
+    path: str, target: str, settle: float, patience: float, age: float = 0.0
 ) -> None:
-    """Rename a whole lot from the inbox into work/; Busy if it must wait.
+    """Rename a whole lot from the inbox to its place in work/; Busy if it must wait.
 
     age: seconds that it must have been there unchanged, for a tester that opens and
     closes it for every row; patience: seconds after which a file that nobody writes,
     and whose last line has no end, is taken as it is. What is no plain file is taken at
     once, to be refused.
     """
-    target = work / path.name
     try:
         fd = opened(path)
     except Malformed:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdutils.deploy import bundle
+from kdutils.deploy import bundle, drift
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -19,14 +19,16 @@ class Model:
 
     features: names in order; low, high: float64 (d,), the legal range of each reading
     in the unit of the bundle, at most what float32 holds; digest: SHA-256 of the file,
-    64 hex digits. id: the column of a lot that names the unit; extra: `refuse` or
-    `ignore` the columns that are neither this nor a reading.
+    64 hex digits; lots: what it knows of its training lots, or None. id: the column of
+    a lot that names the unit; extra: `refuse` or `ignore` the columns that are neither
+    this nor a reading.
     """
 
     bundle: bundle.Bundle
     digest: str
     low: np.ndarray
     high: np.ndarray
+    lots: drift.Lots | None = None
     id: str = "id"
     extra: str = "refuse"
 
@@ -89,4 +91,5 @@ def load(
         )
     low, high = loaded.ranges.astype(float).T
     low, high = np.fmax(low, -LARGEST), np.fmin(high, LARGEST)
-    return Model(loaded, digest, low, high, id, extra)
+    lots = drift.lots(data, len(low), str(path))
+    return Model(loaded, digest, low, high, lots, id, extra)

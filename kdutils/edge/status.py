@@ -6,9 +6,8 @@ import errno
 import json
 import math
 import os
-import queue
+import select
 import socket
-import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -27,40 +26,38 @@ SCARCE = 0.02  # the share of a disk below which free room is a trouble
 class Status:
     """Counts what happens and shows it: `health.json`, `metrics.prom`, lines.
 
-    log: a text file that is already open; threaded: lines are written by a thread of
-    their own, up to 1,000 wait for a reader, and those behind are counted as unshown: a
-    log that nobody reads stops no lot; alarm: seconds after which a lot that waits in
-    the inbox is a trouble; drift: the PSI above which a reading is one; shadow: a model
-    that judges beside the first, to be counted.
+    log: a text file that is already open. A line for which a pipe or a terminal has no
+    room is counted as unshown: a log that nobody reads stops no lot; alarm: seconds
+    after which a lot that waits in the inbox is a trouble; drift, shift: of a reading,
+    above which it is one; shadow: a model that judges beside the first, to be counted.
     """
 
-    def __init__(
-        self, outbox: Path, digest: str, *, log=None, threaded=False, **chosen
-    ):
+    def __init__(self, outbox: Path, digest: str, *, log=None, **chosen):
         self.outbox, self.digest, self.log = outbox, digest, log
         self.counts: Counter = Counter()
         self.seconds: Counter = Counter()
         self.troubles: dict[str, str] = {}
         self.waiting = self.ignored = 0
         self.oldest, self.alarm = 0.0, chosen.get("alarm", math.inf)
-        self.limit, self.shadow = chosen.get("drift", math.inf), chosen.get("shadow")
+        self.limits = [chosen.get(name, math.inf) for name in ("drift", "shift")]
+        self.shadow = chosen.get("shadow")
         self.drift: Drift | None = None
         self.started, self.shown = time.time(), 0.0
         self.buckets: Counter = Counter()
-        self.lines: queue.Queue = queue.Queue(1000)
-        self.writer = None
-        if threaded:
-            self.writer = threading.Thread(target=self._work, daemon=True)
-            self.writer.start()
+        self.room = None
+        with suppress(AttributeError, OSError):  # no file of the system
+            fd, self.room = log.fileno(), select.poll()
+            self.room.register(fd, select.POLLOUT)
 
     def serve(self, model) -> None:
         """Verdicts come from this model now; BundleError if the shadow reads more."""
-        more = {*self.shadow.features} - {*model.features} if self.shadow else ()
-        if more:
+        reads = self.shadow.features if self.shadow else ()
+        if more := {*reads} - {*model.features}:
             known = f"expected readings of bundle {model.digest[:12]} only"
             raise BundleError(f"the shadow reads {min(more)!r}, {known}")
-        self.names = model.features
-        self.digest, self.drift = model.digest, Drift(model.bundle, self.limit)
+        self.places = [model.features.index(name) for name in reads]
+        self.digest = model.digest
+        self.drift = Drift(model.bundle, model.lots, *self.limits)
 
     def observe(self, judged: list[tuple]) -> None:
         """Readings and logits whose verdicts are published, for `Drift.add`."""
@@ -69,8 +66,7 @@ class Status:
         for X, scores in judged:
             self.drift.add(X, scores)
             if self.shadow is not None:
-                places = [self.names.index(name) for name in self.shadow.features]
-                other = self.shadow.judge(X[:, places])[1]
+                other = self.shadow.judge(X[:, self.places])[1]
                 both = zip((scores > at).tolist(), other.tolist(), strict=True)
                 for (first, second), count in Counter(both).items():
                     words = f'first="{names[first]}",second="{names[second]}"'
@@ -81,7 +77,6 @@ class Status:
 
     def verdict(self, name: str, lot, seconds: Counter) -> None:
         """A lot was judged; seconds by part, from the event to the durable verdict."""
-        self.observe(lot.judged)
         self.counts.update(verdicts=1, rows=lot.rows, fails=lot.fails)
         total = self._spent(seconds)
         parts = " ".join(f"{part} {1e3 * seconds[part]:.2f}" for part in PARTS)
@@ -89,12 +84,13 @@ class Status:
             f"verdict {json.dumps(name)} rows {lot.rows} fails {lot.fails}"
             f" lot {lot.digest[:16]} latency {1e3 * total:.2f} ms ({parts})"
         )
+        self.observe(lot.judged)
 
     def grown(self, name: str, rows: int, fails: int, end: int, seen: list) -> None:
         """Rows of a growing file were judged, up to byte `end`."""
-        self.observe(seen)
         self.counts.update(rows=rows, fails=fails)
         self.line(f"grown {json.dumps(name)} rows {rows} fails {fails} end {end}")
+        self.observe(seen)
 
     def refused(self, name: str, wrong, digest: str) -> None:
         """A lot or a row went into quarantine."""
@@ -111,14 +107,15 @@ class Status:
 
     def line(self, text: str) -> None:
         """One line of the log, with the time in UTC."""
-        text = f"{verdicts.utc()} {text}\n"
-        if self.writer is None and self.log is not None:
-            self._write(text)
-        elif self.log is not None:
-            try:
-                self.lines.put_nowait(text)
-            except queue.Full:
-                self.counts["unshown"] += 1
+        if self.log is None:
+            return
+        try:
+            if self.room is not None and not self.room.poll(0):
+                raise BlockingIOError
+            self.log.write(f"{verdicts.utc()} {text}\n")
+            self.log.flush()
+        except (OSError, ValueError):
+            self.counts["unshown"] += 1
 
     def show(self, *, now: bool = False) -> None:
         """Rewrite the health and counter files, once a second."""
@@ -197,24 +194,6 @@ class Status:
         self.buckets["count"] += 1
         self.buckets.update(edge for edge in BUCKETS if total <= edge)
         return total
-
-    def close(self, seconds: float = 2.0) -> None:
-        """Write what is left of the lines, as far as somebody reads them by then."""
-        if self.writer is not None:
-            with suppress(queue.Full):
-                self.lines.put(None, timeout=seconds)
-            self.writer.join(seconds)
-
-    def _work(self) -> None:
-        while (text := self.lines.get()) is not None:
-            self._write(text)
-
-    def _write(self, text: str) -> None:
-        try:
-            self.log.write(text)
-            self.log.flush()
-        except (OSError, ValueError):
-            self.counts["unshown"] += 1
 
 
 def notify(state: str) -> None:

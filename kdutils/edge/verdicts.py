@@ -12,11 +12,12 @@ finds its verdict there and changes nothing. Each row says which lot it is of, w
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -89,36 +90,43 @@ def publish(outbox: Path, folder: str, contents: dict[str, bytes], fds=(), check
     leave out, once they are. A name that is there already keeps what it has. OSError
     leaves half of none.
     """
-    parts: dict[Path, Path] = {}
+    parts, place = {}, f"{outbox}/{folder}"
     try:
         with ExitStack() as opened:
             new = []
             for number, (name, content) in enumerate(contents.items()):
-                if not (outbox / folder / name).exists():
-                    part = outbox / "tmp" / f"part{number}"
-                    parts[part] = outbox / folder / name
-                    new.append(create(part, content))
+                if not os.path.exists(f"{place}/{name}"):
+                    parts[name] = f"{outbox}/tmp/part{number}"
+                    new.append(create(parts[name], content))
                     opened.callback(os.close, new[-1])
             fsync_all([*fds, *new])
         left_out = check()
-        for part, target in parts.items():
-            if target.name not in left_out:
-                link(part, target)
+        for name, part in parts.items():
+            if name not in left_out:
+                link(part, f"{place}/{name}")
+        sync(place)
     finally:
-        for part in parts:
+        for part in parts.values():
             with suppress(FileNotFoundError):
-                part.unlink()
-    sync(outbox / folder)
+                os.unlink(part)
 
 
 def fsync_all(fds: list[int]) -> None:
-    """fsync open files; several at once, which a journal commits together."""
-    if len(fds) < 2:
-        for fd in fds:
+    """fsync open files, the last of them here; a journal commits them together."""
+    others = [_pool(os.getpid()).submit(os.fsync, fd) for fd in fds[:-1]]
+    try:
+        for fd in fds[-1:]:
             os.fsync(fd)
-        return
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(os.fsync, fds))
+    finally:
+        wait(others)
+    for one in others:
+        one.result()
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of a process, which its forks do not have."""
+    return ThreadPoolExecutor(THREADS)
 
 
 def replace(outbox: Path, folder: str, name: str, content: bytes) -> None:
@@ -138,12 +146,14 @@ def write(path: Path, content: bytes) -> None:
         os.close(fd)
 
 
-def create(path: Path, content: bytes) -> int:
+def create(path: Path | str, content: bytes) -> int:
     """A new file with these bytes, open and not yet durable; never through a link."""
-    with suppress(FileNotFoundError):
-        path.unlink()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    fd = os.open(path, flags, 0o644)
+    try:
+        fd = os.open(path, flags, 0o644)
+    except FileExistsError:
+        os.unlink(path)
+        fd = os.open(path, flags, 0o644)
     try:
         append(fd, content)
     except BaseException:
@@ -177,7 +187,7 @@ def extend(path: Path, header: bytes, content: bytes) -> None:
         sync(path.parent)
 
 
-def link(part: Path, target: Path) -> None:
+def link(part: Path | str, target: Path | str) -> None:
     """Give a written file its name, unless the name is taken."""
     try:
         os.link(part, target)
@@ -189,7 +199,7 @@ def link(part: Path, target: Path) -> None:
         os.rename(part, target)
 
 
-def sync(folder: Path) -> None:
+def sync(folder: Path | str) -> None:
     """Make the names in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

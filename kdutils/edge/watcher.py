@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -23,10 +24,11 @@ from kdutils.edge.reader import Limits, Lot, Malformed
 TICK, FIRST, LONGEST = 0.5, 0.25, 30.0  # seconds
 LATE = 600.0  # seconds for which a lot in done/ is looked at, where leases are missing
 HOUR = 3600.0
-WAKING = ("closed", "moved", "created")
+CLOSED, MOVED_IN = 0x8, 0x80  # inotify(7): IN_CLOSE_WRITE, IN_MOVED_TO
 REMEMBERED = 100_000  # events
 BATCH, BATCH_BYTES = 32, 4 << 20  # verdicts that become durable at once, their bytes
 PASS, SHARE = 0.25, 4  # seconds until the inbox is listed anew; times the listing's
+WAIT = 0.5  # seconds that a lot which is judged waits for others
 
 
 class Refused(Exception):
@@ -38,17 +40,21 @@ class Stalled(Exception):
 
 
 class Alarm:
-    """A timer, and watchdog if there are events; follows an inbox that is replaced."""
+    """A timer, and inotify where watchdog is; follows an inbox that is replaced.
+
+    watchdog's thread that reads inotify calls `on_event` itself: its observer hands an
+    event through two more threads, and holds those behind a rename for half a second.
+    """
 
     def __init__(self, inbox: Path, *, events: bool = True):
-        self.inbox, self.seen = inbox, None
+        self.inbox, self.seen, self.watch = inbox, None, None
         self.rung = threading.Event()
         self.when: dict[str, float] = {}
-        self.observer = self._observer() if events else None
+        self.inotify = self._started() if events else None
 
     def attend(self) -> None:
         """Watch the inbox that is there now, if it is another one than before."""
-        if self.observer is None:
+        if self.inotify is None:
             return
         try:
             now = os.stat(self.inbox)
@@ -57,22 +63,25 @@ class Alarm:
             here = None
         if here == self.seen:
             return
-        self.observer.unschedule_all()
+        if self.seen is not None:
+            self.inotify.remove_callbacks([(self.watch, id(self))])
         self.seen = None
         with suppress(OSError):  # no watches left, or gone again: the timer carries on
             if here is not None:
-                self.observer.schedule(self, str(self.inbox))
-                self.seen = here
+                how = os.fsencode(self.inbox), CLOSED | MOVED_IN, self, id(self)
+                self.watch, self.seen = self.inotify.add_callback(*how), here
 
-    def dispatch(self, event) -> None:
-        """Called by watchdog for each event, in its own thread."""
-        if event.event_type not in WAKING or event.is_directory:
-            return
-        if event.event_type != "created":
-            path = getattr(event, "dest_path", "") or event.src_path
-            if len(self.when) < REMEMBERED:
-                self.when[os.path.basename(os.fsdecode(path))] = monotonic()
+    def on_event(self, event) -> None:
+        """Called by watchdog, in its thread, for a file that was closed or came in."""
+        if len(self.when) < REMEMBERED:
+            self.when[os.fsdecode(event.name)] = monotonic()
         self.rung.set()
+
+    def on_queue_overflow(self, *_) -> None:
+        """Called by watchdog where events were lost, or the folder is gone: scan."""
+        self.rung.set()
+
+    on_watch_deleted = on_queue_overflow
 
     def closed(self, name: str) -> float | None:
         """When (monotonic) the event of a file came, once; None if none did."""
@@ -84,29 +93,20 @@ class Alarm:
         self.rung.clear()
 
     def close(self) -> None:
-        """End watchdog's threads."""
-        if self.observer is not None:
-            self.observer.stop()
-            self.observer.join()
+        """End watchdog's thread."""
+        if self.inotify is not None:
+            self.inotify.stop()
+            self.inotify.join()
 
-    def _observer(self):
-        """Watchdog's, which lets events through at once.
-
-        It holds each rename out of the folder, and all events behind it, for .5 s to
-        see whether it comes in again elsewhere; our claims are such renames.
-        """
-        try:
-            from watchdog.observers import Observer
-        except ImportError:
+    def _started(self):
+        if sys.platform != "linux":
             return None
-        with suppress(ImportError):
-            from watchdog.observers import inotify_move_event_grouper as grouper
+        with suppress(ImportError, OSError):  # no watchdog, or no instances left
+            from watchdog.observers.inotify_c import InotifyFD
 
-            grouper.InotifyMoveEventGrouper.delay = 0.0
-        observer = Observer()
-        observer.daemon = True
-        observer.start()
-        return observer
+            inotify = InotifyFD()
+            inotify.start()
+            return inotify
 
 
 class Retries(dict):
@@ -154,6 +154,7 @@ class Watcher:
     def __init__(self, model, inbox, outbox, status, alarm, **chosen):
         self.model, self.status, self.alarm = model, status, alarm
         self.inbox, self.outbox = Path(inbox), Path(outbox)
+        self.work = self.outbox / "work"
         for name, value in chosen.items():
             setattr(self, name, value)
         self.retries, self.stopped, self.removed = Retries(), False, -HOUR
@@ -218,13 +219,14 @@ class Watcher:
             return 0
         settled = 0
         try:
-            verdicts.folders(self.outbox)
+            if self.recovered is None or not self.work.is_dir():
+                verdicts.folders(self.outbox)
             if self.recovered is None:
-                self.recovered = set(claim.names(self.outbox / "work"))
+                self.recovered = set(claim.names(self.work))
                 for name in self.recovered if self.marker else ():
                     (self.inbox / f"{name}{self.marker}").unlink(missing_ok=True)
             self._late()
-            settled += self._folder(self.outbox / "work")
+            settled += self._folder(self.work)
             settled += self._folder(self.inbox)
             for one in self.growing:
                 if self.retries.due(one.name) and not self.stopped:
@@ -263,11 +265,13 @@ class Watcher:
             if self.retries.due(name):
                 settled += self._try(name, lambda name=name: self._one(folder, name))
             content = sum(len(one.lot.content) for one in self.batch)
-            if len(self.batch) >= BATCH or content > BATCH_BYTES:
+            full = len(self.batch) >= BATCH or content > BATCH_BYTES
+            if full or (self.batch and perf_counter() > self.batch[0].ready + WAIT):
                 settled += self._publish()
                 if monotonic() > until:
                     break
-            self.status.show()
+            if not self.batch:  # a verdict waits for no counter
+                self.status.show()
         settled += self._publish()
         self.status.waiting = len(names) - settled
         return settled
@@ -286,7 +290,7 @@ class Watcher:
     def _forget(self, there: set[str]) -> None:
         """Drop the troubles of names that are gone."""
         for name in set(self.retries) - there - {""}:
-            if not os.path.lexists(self.outbox / "work" / name):
+            if not os.path.lexists(self.work / name):
                 self._solved(name)
 
     def _solved(self, name: str) -> None:
@@ -307,8 +311,8 @@ class Watcher:
     def _one(self, folder: Path, name: str) -> int:
         event = None
         if folder == self.inbox:
-            work = self.outbox / "work"
-            claim.take(folder / name, work, self.settle, self.patience, self.min_age)
+            how = self.settle, self.patience, self.min_age
+            claim.take(f"{folder}/{name}", f"{self.work}/{name}", *how)
             if self.marker:
                 (folder / f"{name}{self.marker}").unlink(missing_ok=True)
             event = self.alarm.closed(name)
@@ -316,18 +320,18 @@ class Watcher:
 
     def _judge(self, name: str, event: float | None) -> int:
         """Take a lot of work/ in hand, 0, or refuse it, 1. Stalled, OSError or Busy."""
-        path, start = self.outbox / "work" / name, monotonic()
+        path, start = self.work / name, monotonic()
         try:
             fd = claim.opened(path)
         except Malformed as wrong:
             return self._refuse(name, claim.identity(path), wrong)
         try:
             waited = max(0.0, start - event if event is not None else claim.written(fd))
-            if not claim.unwritten(fd, self.settle, ours=True):
-                raise claim.Busy
             closed, stamp = claim.leased(fd), claim.stamp(fd)
-            if os.fstat(fd).st_size > self.limits.bytes:
-                wrong = reader.too_large(os.fstat(fd).st_size, self.limits)
+            if closed is False or claim.written(fd) < self.settle * (closed is None):
+                raise claim.Busy
+            if stamp[1] > self.limits.bytes:
+                wrong = reader.too_large(stamp[1], self.limits)
                 lot = Lot(claim.identity(path), wrong=wrong)
             else:
                 how = {"empty": self.empty, "name": name}

@@ -1,7 +1,8 @@
 """recipes.edge_watcher: a simulated shift, its watcher killed now and then.
 
 Only counts are kept, which are the same on every run: lots and appended rows that were
-judged, refused, lost, doubled or wrong. What it took is for `bench_edge` to say.
+judged, refused, lost, doubled or wrong. What it took is for `bench_edge` to say. Of the
+simulated tester, whose truth is known: what drift is noticed, and what it costs.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ from pathlib import Path
 
 import numpy as np
 
+from kdutils import metrics
+from kdutils.data.simulate import tester
+from kdutils.deploy import drift
 from kdutils.edge import model, reader, simulate, torture
 from kdutils.store.config import Count, Natural
 
 GARBAGE, CRASH = 0.09, 0.01  # shares of lots
 COUNTS = ("lots", "judged", "refused", "right", "lost", "doubled", "wrong", "devices")
 UNITS = 1000.0  # a reading in mV instead of V
+STEADY, TRIALS, WITHIN = 500, 10, 500  # lots without drift; shifts; devices of each
+RAMP, BLOCK, FURTHEST = 40_000, 4_000, 3.0  # devices; a row's; spreads at the end
 CELLS = {"no number": "NaN", "infinite": "inf", "too large": "1e400", "empty": ""}
 
 
@@ -63,6 +69,7 @@ def digest(config: dict) -> str:
 def compute(config: dict, run) -> dict:
     """A row per kind of lot (`part` lots), one for the growing file, one per outlier.
 
+    Of the simulated tester also those of `drifts`.
     fault: `good`, or the kind of Malformed. right: refused with the right kind, row and
     column. wrong: another verdict or reason than the same bytes have without a watcher.
     RuntimeError where the shift could not be played.
@@ -83,6 +90,8 @@ def compute(config: dict, run) -> dict:
             raise RuntimeError(f"the shift of {config['source']} ended: {said[-1]}")
         rows = json.loads(played.stdout)
         rows += outliers(model.load(file), config["seed"], Path(folder))
+        if config["source"] == "tester":
+            rows += drifts(model.load(file), config["seed"])
     return {"rows": [{"kind": "simulated", **row} for row in rows]}
 
 
@@ -230,6 +239,63 @@ def boosted(student: model.Model, rng, *, rows: int = 4000, trees: int = 100):
 def verdict(lot: reader.Lot) -> str:
     """pass or fail of a lot of one row, or refused."""
     return "refused" if lot.wrong is not None else "fail" if lot.fails else "pass"
+
+
+def drifts(student: model.Model, seed: int) -> list[dict]:
+    """What is noticed of a shift of 1 sd, by reading; and AUC as one reading drifts.
+
+    Part `steady`: alarms in lots without drift; `shift`: how often each reading's shift
+    is noticed within WITHIN devices, and after how many; `ramp`: block by block, a slow
+    drift of the reading that costs most, in spreads as the scaler has them. No row of a
+    bundle that knows nothing of its lots.
+    """
+    if student.lots is None:
+        return []
+    rng = np.random.default_rng([seed, 7])
+    X, failed = tester.produce(rng, lots=STEADY, devices=200)[:2]
+    names = [tester.ph.NAMES.index(name) for name in student.features]
+    X = X[:, names].astype(np.float32)
+    spread, before = np.nanstd(X, axis=0), drift.WINDOW
+    found = alarms(student, X)
+    row = {"part": "steady", "devices": len(X)}
+    rows = [row | {"alarms": int(found[0] + (found[1:] & ~found[:-1]).sum())}]
+    for j, name in enumerate(student.features):
+        after = []
+        for sign in TRIALS // 2 * (-1, 1):
+            start = int(rng.integers(before, len(X) - WITHIN))
+            some = X[start - before : start + WITHIN].copy()
+            some[before:, j] += sign * spread[j]
+            late = np.flatnonzero(alarms(student, some)[before // drift.STEP :])
+            after += [drift.STEP * (1 + late[0])] if len(late) else []
+        row = {"part": "shift", "reading": name, "trials": TRIALS}
+        row |= {"noticed": len(after), "after": float(np.median(after or [np.nan]))}
+        rows.append(row)
+    X, failed = X[:RAMP], failed[:RAMP]
+    moves = np.diag(1 / student.bundle.prepare.scale)
+    costs = [metrics.auc(failed, student.judge(X + move)[0]) for move in moves]
+    worst = int(np.argmin(costs))
+    shift = FURTHEST * np.arange(RAMP, dtype=np.float32) / RAMP
+    ramp = X + shift[:, None] * moves[worst]
+    scores = [student.judge(some)[0] for some in (X, ramp)]
+    seen = np.repeat(alarms(student, ramp), drift.STEP)
+    for start in range(0, RAMP, BLOCK):
+        part = slice(start, start + BLOCK)
+        steady, auc = (float(metrics.auc(failed[part], s[part])) for s in scores)
+        row = {"part": "ramp", "reading": student.features[worst]}
+        row |= {"devices": start + BLOCK, "shift": float(shift[part].mean())}
+        row |= {"alarm": float(seen[part].mean()), "auc": auc, "lost": steady - auc}
+        rows.append(row)
+    return rows
+
+
+def alarms(student: model.Model, X: np.ndarray) -> np.ndarray:
+    """Whether there is an alarm after each STEP of devices (n, d): (n / STEP,)."""
+    watched = drift.Drift(student.bundle, student.lots, far=drift.SHIFT)
+    found = []
+    for some in np.split(X, len(X) // drift.STEP):
+        watched.add(some, np.zeros(len(some), np.float32))
+        found.append(watched.alarm() != "")
+    return np.array(found)
 
 
 if __name__ == "__main__":

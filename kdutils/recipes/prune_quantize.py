@@ -17,7 +17,7 @@ import numpy as np
 from kdutils import metrics
 from kdutils.compress import prune as compress
 from kdutils.compress import quantize
-from kdutils.deploy import bundle
+from kdutils.deploy import bundle, drift
 from kdutils.deploy.runtime import Int8
 from kdutils.recipes import folds, kd_tabular, ladder
 from kdutils.recipes.ladder import FP32, Step
@@ -133,7 +133,9 @@ def descend(config: dict, id: str, sweep, fold: folds.Fold, targets: dict) -> di
     Ours and the controls are calibrated, the published ones are as published.
     """
     kept, tabular = {}, ladder.Tabular(config, sweep, fold, targets)
+    train = fold.split.train
     neighbours = Neighbours(config["seed"], sweep.config, fold, targets)
+    lots = drift.known(fold.prepare.pick(train.X), train.group, fold.prepare)
     start = {FP32: tabular.fp32}
     for name, cell in ((ALONE, kd_tabular.BASE), (PUBLISHED, kd_tabular.PUBLISHED)):
         start[name] = kd_tabular.student(sweep, fold.number, sweep.config, cell)
@@ -145,7 +147,7 @@ def descend(config: dict, id: str, sweep, fold: folds.Fold, targets: dict) -> di
         file = packed(student, fold, 0.0, id)
         val, test = (logits(student, file, fold, name) for name in ("val", "test"))
         threshold = float(np.quantile(val, 1 - fold.y["train"].mean()))
-        file = packed(student, fold, threshold, id)
+        file = packed(student, fold, threshold, id, lots)
         kept[f"{number}-test"] = test
         kept[f"{number}-bundle"] = np.frombuffer(file, np.uint8)
         size = compress.size(student)
@@ -171,14 +173,20 @@ def logits(student, file: bytes, fold: folds.Fold, name: str) -> np.ndarray:
     return bundle.loads(file, "the student").score(readings)
 
 
-def packed(student, fold: folds.Fold, threshold: float, id: str = "") -> bytes:
-    """The student as a bundle's bytes; empty for torch's own int8 modules."""
+def packed(
+    student, fold: folds.Fold, threshold: float, id: str = "", lots=None
+) -> bytes:
+    """The student as a bundle's bytes; empty for torch's own int8 modules.
+
+    lots: of the training rows, see `drift.known`.
+    """
     if not isinstance(student, dict | Int8):
         return b""
     units = [fold.split.units[j] for j in fold.prepare.columns if fold.split.units]
     schema = bundle.Schema(tuple(units), legal(fold), id=id)
     X = fold.prepare.pick(fold.split.train.X)
-    return bundle.packed(student, fold.prepare, threshold, schema, X)
+    file = bundle.packed(student, fold.prepare, threshold, schema, X)
+    return drift.kept(file, lots)
 
 
 def legal(fold: folds.Fold) -> np.ndarray:

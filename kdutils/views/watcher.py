@@ -32,7 +32,7 @@ def lots(rows: pd.DataFrame) -> pd.DataFrame:
     The growing file is the fault `rows`: its lots are its appended rows. stray: files
     that nothing accounts for, counted once a shift, on the source's first line.
     """
-    rows, lines = ordered(rows[rows["part"] != "outlier"], ["fault"]), []
+    rows, lines = ordered(rows[rows["part"].isin(["lots", "growing"])], ["fault"]), []
     for setting, every in groups(rows, SETTING):
         shifts = every.drop_duplicates("run")
         kills, stray = (int(shifts[name].sum()) for name in ("kills", "stray"))
@@ -53,6 +53,35 @@ def outliers(rows: pd.DataFrame) -> pd.DataFrame:
         return line | {"n": len(group)}
 
     return summarise(rows, ["reading"], (), extra=cell, sort=())
+
+
+def noticed(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per source and reading: shifts of 1 sd, those noticed, after how many.
+
+    alarms: in so many devices without drift, the same in every line of a source.
+    """
+    steady, shift = (rows[rows["part"] == part] for part in ("steady", "shift"))
+    columns, lines = [*SETTING, "reading", "trials", "noticed", "after"], []
+    for key, group in groups(shift, columns[:3] if len(shift) else SETTING):
+        line = key | group[["trials", "noticed"]].sum().astype(int).to_dict()
+        line["after"] = float(group["after"].astype(float).median())
+        own = steady[steady["source"] == key["source"]]
+        lines.append(line | own[["alarms", "devices"]].sum().astype(int).to_dict())
+    return pd.DataFrame(lines, columns=[*columns, "alarms", "devices"])
+
+
+def ramp(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per source and block of devices while a reading drifts, over n seeds.
+
+    shift: in spreads; alarm: share of the time with one; lost: AUC against the same
+    devices without drift; reading: the one that drifts, for each seed.
+    """
+
+    def reading(group: pd.DataFrame) -> dict:
+        return {"reading": ", ".join(group["reading"])}
+
+    rows, means = rows[rows["part"] == "ramp"], ["shift", "alarm", "auc"]
+    return summarise(rows, ["devices"], ["lost"], means, extra=reading, sort=())
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
