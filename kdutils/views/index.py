@@ -50,7 +50,7 @@ def contents(report: Path, notebooks: dict[str, dict], markdown: Callable) -> di
     ]
     return {
         "question": QUESTION,
-        "closing": answer(notebooks.get("99_results", {}), markdown),
+        "closing": answer(list(notebooks.values())[-1], markdown),
         "OVERVIEW": OVERVIEW,
         "overview": whole,
         "ships": _ship(tables),
