@@ -30,7 +30,8 @@ def rule(escape_cost: float) -> str:
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
     """Escapes and overkill of all test rows, by the cost of an escape in overkills."""
     keys = ["n_test", "fails", "escapes", "overkill"]
-    found = part(rows, "cost").groupby("cost", as_index=False)[keys].sum()
+    found = part(rows, "cost").astype({"cost": int})
+    found = found.groupby("cost", as_index=False)[keys].sum()
     found["threshold"] = 0.0 - np.log(found["cost"])
     found["passes"] = found["n_test"] - found["fails"]
     return found
@@ -43,13 +44,14 @@ def readings(rows: pd.DataFrame) -> pd.DataFrame:
     splits.
     """
     found = part(rows, "reading").groupby("reading")["drop"].agg(["mean", "min", "max"])
-    found.columns = ["drop", "drop_min", "drop_max"]
+    found.columns = ["drop", "drop_low", "drop_high"]
     return found.sort_values("drop", ascending=False).reset_index()
 
 
 def choices(rows: pd.DataFrame) -> pd.DataFrame:
     """Cells of the race with the validation AUC of the last round that each reached."""
-    found = part(rows, "race").sort_values("round", kind="stable")
+    found = part(rows, "race").astype({"steps": int})
+    found = found.sort_values("round", kind="stable")
     found = found.groupby(["method", "alpha", "T"], sort=False).tail(1)
     return found.sort_values("val_auc", ascending=False).reset_index(drop=True)
 
@@ -77,7 +79,7 @@ def figure(rows: pd.DataFrame) -> Figure:
     left.set_title(f"{steps}\nlabels alone: {alone.iloc[0]:.3f}")
     left.set(ylabel="α, the teacher's weight")
     sizes = part(rows, "size")
-    middle.plot(sizes["bytes"], sizes["val_auc"], "o-", color="C0")
+    middle.plot(sizes["bytes"], sizes["val_auc"], "o-", color=style.BLUE)
     for size in sizes.itertuples():
         at = (size.bytes, size.val_auc)
         middle.annotate(f"{size.units:.0f}", at, (2, 4), textcoords="offset points")
@@ -85,8 +87,7 @@ def figure(rows: pd.DataFrame) -> Figure:
     middle.set_title("Files, and their units\ndotted: the teacher")
     middle.set(xlabel="bytes", ylabel="validation AUC")
     most = readings(rows).head(10)
-    for place, row in enumerate(most.itertuples()):
-        style.interval(right, row.drop, row.drop_min, row.drop_max, place, "C0")
+    style.dots(right, most, "drop", range(len(most)))
     style.names(right, most["reading"].tolist())
     right.axvline(0, color="0.5", lw=0.8)
     right.set_title("Readings")
