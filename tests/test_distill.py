@@ -15,7 +15,7 @@ from kdutils.data import Rows
 from kdutils.data.divide import divide
 from kdutils.deploy import bundle
 from kdutils.distill import DistilledClassifier
-from kdutils.recipes import distilled, own_table
+from kdutils.recipes import distilled, kd_tabular, own_table
 
 HOW = {"effort": distilled.EFFORTS[0], "seed": 0}
 
@@ -100,12 +100,16 @@ def test_any_classifier_can_be_the_teacher(fitted):
 
 
 def test_no_test_row_has_a_say(split):
-    """Other test rows, other marks; the file is the same to the byte."""
+    """Other test rows, other marks; the file is the same to the byte.
+
+    And what a search notes of its cells stays out of the study's own list of them.
+    """
     student = distilled.learn(split, **HOW)
     other = split.test.take(np.arange(len(split.test))[::-1])
     other.y[:] = 1 - other.y
     again = distilled.learn(type(split)(**vars(split) | {"test": other}), **HOW)
     assert again.file == student.file
+    assert {*kd_tabular.BASE} == {"method", "alpha", "T"}
 
 
 def test_rows_of_a_split_say_what_its_file_does(split):

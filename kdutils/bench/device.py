@@ -133,8 +133,8 @@ def latency(path: str, folder: str, *, lots=400, rate=40.0) -> list[dict]:
     whole: from just before a lot of one row is closed until the watcher's line that its
     verdict is durable comes out of a pipe. event: until it is claimed; rest: what the
     watcher does not count, such as moving the lot behind its verdict, and the pipe.
-    fsyncs: ours, of a file and its folder on the same disk, between the lots; above:
-    whole less fsyncs, by percentile.
+    fsyncs: ours, of a lot, a verdict and its folder on the same disk, between the lots;
+    above: whole less fsyncs, by percentile.
     """
     student, rng, took = model.load(path), np.random.default_rng(0), []
     with watching(path, folder) as (inbox, child, printed):
@@ -238,13 +238,19 @@ def verdict(lines: Iterator[str], name: str = "") -> dict[str, float]:
 
 
 def fsyncs(folder: Path, content: bytes) -> float:
-    """Seconds that a verdict's fsyncs take here: of a new file, then of its folder."""
-    fd = os.open(folder / "part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.write(fd, content)
-    first, _ = bench.clock(os.fsync, fd)
-    os.close(fd)
+    """Seconds that a verdict's fsyncs take here: of a lot and a verdict, both new, at
+    the same time, then of the verdict's folder.
+    """
+    fds = []
+    for name in ("lot", "part"):
+        fds.append(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644))
+        os.write(fds[-1], content)
+    first, _ = bench.clock(verdicts.fsync_all, fds)
+    for fd in fds:
+        os.close(fd)
     verdicts.link(folder / "part", folder / f"{time.monotonic_ns()}")
     os.unlink(folder / "part")
+    os.unlink(folder / "lot")
     return first + bench.clock(verdicts.sync, folder)[0]
 
 

@@ -286,7 +286,7 @@ def _race(fold, targets, effort, seed) -> tuple[list[dict], dict, dict]:
     """
     methods = ["label-only", "kd", "logit-std"]
     methods += ["kd-synthetic"] if len(targets["made"]) else []
-    cells = [c for c in kd_tabular.cells(GRID) if c["method"] in methods]
+    cells = [dict(c) for c in kd_tabular.cells(GRID) if c["method"] in methods]
     cells = cells[:1] + cells[1 :: math.ceil(len(cells) / effort.rounds[0][1])]
     race, arrays = [], {}
     for number, (steps, most) in enumerate(effort.rounds):
