@@ -219,6 +219,14 @@ def test_many_students_have_a_row_beside_each_loop(tmp_path, monkeypatch, capsys
     assert found["images"][0]["rows"] == 300
 
 
+def test_effort_is_measured_on_tables(tmp_path, monkeypatch, capsys):
+    words = ["own-table", "--tables", "wine", "--seeds", "1", "--efforts", "0"]
+    (row,) = measured(words, tmp_path, monkeypatch, capsys)["own-table"]
+    assert row["lost"] == 0 and row["auc"] > 0.9 and row["n"] == 1
+    with pytest.raises(ValueError, match="expected tester, higgs, "):
+        bench.spent(tables=("iris",), seeds=1, efforts=(0,))
+
+
 def test_a_bench_that_is_not_there_is_refused(capsys):
     with pytest.raises(SystemExit):
         bench.main(["speed"])

@@ -15,6 +15,7 @@ import io
 import os
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,19 +24,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from sklearn import datasets
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as entropy
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
-from kdutils import losses, metrics, models, train
+from kdutils import losses, metrics, models, stats, train
 from kdutils.bench import clock, cpu, device, keep, latency, mean, taken, tester_rows
 from kdutils.compress import convert
-from kdutils.data import images
+from kdutils.data import Rows, images
+from kdutils.data import tables as readers
+from kdutils.data.divide import divide
 from kdutils.data.simulate import wafersim
 from kdutils.deploy import bundle as bundles
 from kdutils.deploy.words import divided, hashed, rows_of
+from kdutils.recipes import distilled as search
+from kdutils.recipes import own_table
 from kdutils.recipes.tasks import IMAGES, PHOTOGRAPHS, READINGS, WAFERS
 from kdutils.train import grid
 from kdutils.train import students as stack
@@ -554,7 +560,51 @@ def packed(sizes: dict) -> tuple[nn.Module, int]:
     return net, len(file)
 
 
+def spent(*, tables=("cancer",), seeds=2, efforts=(0, 1)) -> list[dict]:
+    """Test AUC of the file of a table, and CPU seconds of its search, by effort.
+    Baseline: the largest effort; `lost` is what it has more, at equal seed.
+
+    tables: cancer, digits (is it an 8?), wine (is it class 1?) of scikit-learn; or
+    tester or higgs, as the registry has them.
+    """
+    rows = []
+    for name in tables:
+        took = {effort: [] for effort in sorted(efforts)}
+        aucs = {effort: [] for effort in took}
+        for seed in range(seeds):
+            split = _table(name, seed)
+            for effort in took:
+                start = time.process_time()
+                how = {"effort": search.EFFORTS[effort], "seed": seed}
+                arrays = own_table.tested(split, **how)[1]
+                took[effort].append(time.process_time() - start)
+                aucs[effort].append(metrics.auc(arrays["y"], arrays["student"]))
+        most = np.array(aucs[max(aucs)])
+        for effort, found in aucs.items():
+            row = {"table": name, "effort": effort, "seconds": np.mean(took[effort])}
+            lost = stats.mean_interval(most - np.array(found))
+            ends = dict(zip(("lost", "lost_low", "lost_high"), lost, strict=True))
+            rows.append({**row, "auc": np.mean(found), **ends, "n": seeds})
+    return rows
+
+
+def _table(name: str, seed: int):
+    """The first split of a table."""
+    if name in ("tester", "higgs"):
+        return next(readers.splits(name, seed=seed))
+    loaders = {"cancer": 0, "digits": 8, "wine": 1}
+    if name not in loaders:
+        raise ValueError(f"tables is {name}: expected tester, higgs, {[*loaders]}")
+    known = name.replace("cancer", "breast_cancer")
+    own = getattr(datasets, f"load_{known}")()
+    row, y = np.arange(len(own.target)), own.target == loaders[name]
+    names = tuple(map(str, own.feature_names))
+    rows = Rows(own.data.astype("f4"), y.astype("f4"), row, row, names, source=name)
+    return next(divide(rows, seed=seed))
+
+
 BENCHES = {
+    "own-table": spent,
     "grid": tables,
     "images": image_students,
     "wafers-latency": map_latency,
