@@ -101,11 +101,11 @@ ifneq ($(WORKERS),)
     $(error WORKERS=$(WORKERS) must be a whole number above 0, e.g. WORKERS=4)
   endif
 endif
-$(foreach v,$(numbers),$(if $($(v)),$(if $(shell \
-  [[ $(call q,$($(v))) =~ ^[0-9]*\.?[0-9]+$$ ]] && echo yes),, \
-  $(error $(v)=$($(v)) must be a number, e.g. $(v)=10))))
 # Only what stands on the command line: a shell may have a TARGET or a group of its own.
 typed = $(if $(findstring command line,$(origin $(1))),$($(1)))
+$(foreach v,$(numbers),$(if $(call typed,$(v)),$(if $(shell \
+  [[ $(call q,$($(v))) =~ ^[0-9]*\.?[0-9]+$$ ]] && echo yes),, \
+  $(error $(v)=$($(v)) must be a number, e.g. $(v)=10))))
 lower := $(shell tr A-Z a-z <<< "$(own) $(numbers)") profile workers dask fresh verify python venv
 $(foreach v,$(lower),$(if $(call typed,$(v)), \
   $(error $(v)=$($(v)) must be written $(shell tr a-z A-Z <<< $(v))=$($(v)))))
@@ -267,7 +267,7 @@ takes := $(notdir $(basename $(shell grep -ls '^table:' params/$(PROFILE)/*.yaml
 user = $(if $(DATA),$(if $(filter $*,$(takes)),-r table "$$DATA" -r target "$$TARGET" \
   -r group "$$GROUP" -r time "$$TIME" -r drop "$$DROP" -r fail "$$FAIL" \
   -r onehot "$$ONEHOT" -r na "$$NA" -r decimal "$$DECIMAL" -r sep "$$SEP" \
-  -r encoding "$$ENCODING" $(foreach v,$(numbers),$(if $($(v)), \
+  -r encoding "$$ENCODING" $(foreach v,$(numbers),$(if $(call typed,$(v)), \
   -p $(shell tr A-Z a-z <<< $(v)) $($(v))))))
 
 $(STAGES): %: $(NB)/%.ipynb

@@ -80,7 +80,8 @@ claims.begin("STAGE")
 line = {"source": "toy", "gain": 1.0, "gain_low": 1.0, "gain_high": 1.0}
 claims.above(pd.DataFrame([line]), "it works")"""
 WHERE = 'test "$1" = lab && echo "works on $KD_REPORT"'
-TABLE = "print(table.upper(), repr([target, group, time, drop, fail, onehot, na, sep]))"
+TABLE = "own = [target, group, time, drop, fail, onehot, na, sep, budget]\n"
+TABLE += "print(table.upper(), repr(own))"
 KEYS = ("table", "target", "group", "time", "drop", "fail")
 KEYS += ("onehot", "na", "decimal", "sep", "encoding")
 STAGES = ["00_overview", "01_teachers", "02_kd_tabular"]
@@ -108,7 +109,7 @@ def built(tmp_path_factory) -> Path:
     keys = re.sub(r": (.*)", r" = \1", EMPTY)
     for stage, given, text in (
         ("01_teachers", "seed = 0", WRITES),
-        ("02_kd_tabular", f"alphas = []\n{keys}", TABLE),
+        ("02_kd_tabular", f"alphas = []\nbudget = 1.0\n{keys}", TABLE),
     ):
         runs = RUNS.replace("STAGE", stage)
         notebook(here / f"notebooks/{stage}.ipynb", given, runs, text)
@@ -118,7 +119,7 @@ def built(tmp_path_factory) -> Path:
     (params / "default/01_teachers.yaml").write_text("seed: 1\n")
     for profile in ("default", "csv"):
         file = params / profile / "02_kd_tabular.yaml"
-        file.write_text(f"alphas: [0.5]\n{EMPTY}")
+        file.write_text(f"alphas: [0.5]\nbudget: 10.0\n{EMPTY}")
     run = make(here, "report", "-j2")
     assert run.returncode == 0, run.stderr
     assert sorted(executed(run)) == STAGES
@@ -301,6 +302,7 @@ def test_a_table_of_ones_own(project):
     table = project / "it's (1)/a`b&.csv"
     words = ["02_kd_tabular", "DATA=it's (1)/a`b&.csv"]
     words += [f"TARGET={CURSED}", "FAIL=it's", "DROP=a,b", "NA=-,9 9", "SEP=;"]
+    words += ["BUDGET=.5"]
     assert "is not a readable file" in make(project, *words).stderr
     table.parent.mkdir()
     rows = [["x", "a", "b", CURSED]]
@@ -310,7 +312,7 @@ def test_a_table_of_ones_own(project):
     assert "TARGET=fail" in make(project, *words[:2]).stderr
     run = make(project, *words)
     assert run.returncode == 0, run.stderr
-    values = repr([CURSED, "", "", "a,b", "it's", "", "-,9 9", ";"])
+    values = repr([CURSED, "", "", "a,b", "it's", "", "-,9 9", ";", 0.5])
     printed = output(project, "02_kd_tabular", "csv-a-b-")
     assert printed == f"IT'S (1)/A`B&.CSV {values}\n"
     assert planned(project, *words) == []
@@ -337,7 +339,7 @@ def test_a_table_with_faults_is_refused_before_any_notebook(project):
     run = subprocess.run(**pasted, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert executed(run) == ["02_kd_tabular"]
-    values = repr(["fail", "", "", "site", "", "", "-", ""])
+    values = repr(["fail", "", "", "site", "", "", "-", "", 10.0])
     assert output(project, "02_kd_tabular", "csv-my--") == f"MY $.CSV {values}\n"
 
 
@@ -384,6 +386,7 @@ WRONG += ["TARGET=fail", "GROUP=lot", "TIME=at", "DROP=a,b", "FAIL=it's"]
 WRONG += ["ONEHOT=site", "NA=-", "DECIMAL=,", "SEP=;", "ENCODING=latin-1"]
 WRONG += [f"{key}=x" for key in ("na", "sep", "onehot", "decimal", "encoding")]
 WRONG += [f"{key}=x" for key in ("profile", "data", "target", "group", "time", "drop")]
+WRONG += ["BUDGET=5", "MAX_BYTES=2000", "ESCAPE_COST=20", "BUDGET=ten", "budget=5"]
 WRONG += [f"{key}=1" for key in ("fail", "workers", "dask", "fresh", "verify")]
 
 
