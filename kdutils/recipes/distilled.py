@@ -164,7 +164,8 @@ def learn(
     """A student of the training and the validation rows; no test row is looked at.
 
     max_bytes: the most that its file may have, 0 for any; escape_cost: what a fail that
-    passes costs, where a pass that fails costs 1, or 0 for as many fails as there are;
+    passes costs, where a pass that fails costs 1: a row fails where its calibrated
+    logit is above -log(cost); 0: as large a share of rows fails as really failed;
     teacher: None for trees and nets that are tuned here, or two functions: a part ->
     its logits (n,), of a model that did not see them; rows as read -> logits.
     ValueError where no file is that small.
@@ -180,17 +181,23 @@ def learn(
     search = _Rows(fold, targets, cell, effort, seed)
     sizes, students = _sizes(search, float32, max_bytes, id)
     units = _smallest(sizes)["units"]
-    share, calibration = _threshold(students[units], fold, escape_cost)
+    z = students[units].logits(fold.X["val"])
+    calibration, share = ladder.platt(z, fold.y["val"]), fold.y["train"].mean()
 
     whole = _whole(fold)
     targets["oof"] = np.concatenate([t["train"], t["val"]])
     again = _Rows(whole, targets, cell, effort, seed, validated=False)
     alone = [one for one in race if one["method"] == "label-only"][-1]
     taught, alone = (again.fit(one, one["epochs"]) for one in (cell, alone))
-    final = ladder.rescaled(again.smaller(taught, units), *calibration)
-    z = prune.logits(final, whole.X["train"])
-    threshold = -math.log(escape_cost) if escape_cost else np.quantile(z, 1 - share)
-    file = prune_quantize.packed(final, whole, float(threshold), id)
+    for count in (count for count in UNITS if count <= units):
+        final = ladder.rescaled(again.smaller(taught, count), *calibration)
+        z = prune.logits(final, whole.X["train"])
+        at = -math.log(escape_cost) if escape_cost else np.quantile(z, 1 - share)
+        file = prune_quantize.packed(final, whole, float(at), id)
+        if not max_bytes or len(file) <= max_bytes:
+            break
+    else:
+        raise _too_large(max_bytes, len(file), fold)
     found = (race, sizes, taught, alone, fold.prepare, facts, predict)
     return Student(file, cell, *found)
 
@@ -387,31 +394,19 @@ def _sizes(rows: _Rows, float32: dict, max_bytes: int, id: str) -> tuple[list, d
             if line is not _smallest(found):
                 break
     if not found:
-        raise ValueError(
-            f"max_bytes is {max_bytes}: the smallest student of {X.shape[1]} readings "
-            f"has {least} bytes"
-        )
+        raise _too_large(max_bytes, least, rows.fold)
     return found, students
+
+
+def _too_large(most: int, least: int, fold: folds.Fold) -> ValueError:
+    of = f"the smallest student of {fold.X['val'].shape[1]} readings"
+    return ValueError(f"max_bytes is {most}: {of} has {least} bytes")
 
 
 def _smallest(sizes: list[dict]) -> dict:
     """The smallest within `TOLERANCE` of the best validation AUC."""
     best = max(one["val_auc"] for one in sizes)
     return [one for one in sizes if one["val_auc"] >= best - TOLERANCE][-1]
-
-
-def _threshold(student, fold: folds.Fold, escape_cost: float) -> tuple[float, tuple]:
-    """The share of rows that fail, and slope and shift that calibrate the logit.
-
-    With a cost, a row fails where its expected cost is higher if it passes: where the
-    calibrated logit is above -log(cost).
-    """
-    z, y = student.logits(fold.X["val"]), fold.y["val"]
-    slope, shift = ladder.platt(z, y)
-    share = float(fold.y["train"].mean())
-    if escape_cost:
-        share = float((slope * z + shift > -math.log(escape_cost)).mean())
-    return share, (slope, shift)
 
 
 def _whole(fold: folds.Fold) -> folds.Fold:
