@@ -195,6 +195,9 @@ def test_a_reading_that_is_none_is_refused_and_otherwise_answered(rows):
         assert table.loc[case, "watcher"] == "refused" and table.loc[case, "reason"]
         assert table.loc[case, "int8"] in ("pass", "fail"), "plausible, and wrong"
     assert (table["reason"] != "").sum() == (table["watcher"] == "refused").sum()
+    drift = rows.assign(reading="vth_n").iloc[:1].assign(part="shift")
+    beside = watcher.outliers(pd.concat([rows, drift])).set_index("reading")
+    pd.testing.assert_frame_equal(beside, table)
 
 
 def test_another_unit_is_refused_where_there_is_a_range(path, tmp_path):

@@ -45,7 +45,8 @@ def lots(rows: pd.DataFrame) -> pd.DataFrame:
 
 def outliers(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per source and outlier: what each way says of it, over n seeds."""
-    rows = rows[rows["part"] == "outlier"].rename(columns={"fault": "reading"})
+    rows = rows[rows["part"] == "outlier"].drop(columns="reading", errors="ignore")
+    rows = rows.rename(columns={"fault": "reading"})
 
     def cell(group: pd.DataFrame) -> dict:
         first, told = group.iloc[0], {way: _tally(group[way]) for way in WAYS}
