@@ -57,6 +57,7 @@ def test_a_cell_is_shown_as_it_came_out_of_its_last_round():
 
 def test_the_figure_names_the_steps_and_the_file():
     left, middle, right = own.figure(rows()).axes
-    assert "500 steps" in left.get_title() and "0.600" in left.get_title()
+    title = left.get_title(loc="left") + left.get_title()
+    assert "500 steps" in title and "0.600" in title
     assert [text.get_text() for text in middle.texts] == ["8"]
     assert [tick.get_text() for tick in right.get_yticklabels()] == ["strong", "weak"]
