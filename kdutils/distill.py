@@ -129,8 +129,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
             return None
 
         def predict(rows: np.ndarray) -> np.ndarray:
-            p = np.clip(teacher.predict_proba(rows)[:, 1], SURE, 1 - SURE)
-            return logit(p).astype(np.float32)
+            return _logits(teacher.predict_proba(rows))
 
         try:
             check_is_fitted(self.teacher)
@@ -138,8 +137,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
             teacher = clone(self.teacher).fit(X, classes)
             cut = StratifiedGroupKFold(3, shuffle=True, random_state=self.random_state)
             how = {"groups": groups, "cv": cut, "method": "predict_proba"}
-            p = cross_val_predict(self.teacher, X, classes, **how)[:, 1]
-            unseen = logit(np.clip(p, SURE, 1 - SURE)).astype(np.float32)
+            unseen = _logits(cross_val_predict(self.teacher, X, classes, **how))
             return lambda part: unseen[part.row], predict
         teacher = self.teacher
         return lambda part: predict(part.X), predict
@@ -185,6 +183,11 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         paths.write(Path(path), self.file_)
         return Path(path)
+
+
+def _logits(p: np.ndarray) -> np.ndarray:
+    """Probabilities (n, 2) as logits of the second class, float32 (n,)."""
+    return logit(np.clip(p[:, 1], SURE, 1 - SURE)).astype(np.float32)
 
 
 def _parts(rows: Part, seed: int) -> tuple[Part, Part, Part]:

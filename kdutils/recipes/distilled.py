@@ -188,7 +188,7 @@ def learn(
     targets["oof"] = np.concatenate([t["train"], t["val"]])
     again = _Rows(whole, targets, cell, effort, seed, validated=False)
     alone = [one for one in race if one["method"] == "label-only"][-1]
-    taught, alone = (again.fit(one, one["epochs"]) for one in (cell, alone))
+    taught, alone = (again.fit(one, epochs=one["epochs"]) for one in (cell, alone))
     for count in (count for count in UNITS if count <= units):
         final = ladder.rescaled(again.smaller(taught, count), *calibration)
         z = prune.logits(final, whole.X["train"])
@@ -335,11 +335,9 @@ class _Rows:
         self.fold, self.targets, self.cell, self.seed = fold, targets, cell, seed
         self.effort, self.validated = effort, validated
 
-    def fit(self, cell: dict, epochs: int, steps: int = 0, **more) -> dict:
-        """The float32 student of a cell, after so many epochs, or steps if given."""
-        settings = {**GRID, "steps": steps or 1, "looks": 20, "seed": self.seed}
-        if not steps:
-            more["epochs"] = epochs
+    def fit(self, cell: dict, *, steps: int = 1, **more) -> dict:
+        """The float32 student of a cell; more: of `grid.fit`, such as epochs."""
+        settings = {**GRID, "steps": steps, "looks": 20, "seed": self.seed}
         if not self.validated:
             more["eval_every"] = 1 << 30
         return _fitted(self.fold, self.targets, [cell], settings, **more).arrays(0, 0)
@@ -349,7 +347,8 @@ class _Rows:
         fine = self.effort.fine
         if units < len(arrays["w2"]):
             init = prune.fewer_units(arrays, units)
-            arrays = self.fit(self.cell, 0, fine, init=init, hidden=units, lr=0.001)
+            more = {"init": init, "hidden": units, "lr": 0.001}
+            arrays = self.fit(self.cell, steps=fine, **more)
         kind = kd_tabular.special(self.cell["method"])
         X, y, t = (
             torch.as_tensor(a)
@@ -380,11 +379,12 @@ def _sizes(rows: _Rows, float32: dict, max_bytes: int, id: str) -> tuple[list, d
     found, students, least = [], {}, 0
     y, X = rows.fold.y["val"], rows.fold.X["val"]
     for units in UNITS:
-        first = {key: a[:units] for key, a in float32.items() if key != "b2"}
-        bare = quantize.static({**first, "b2": float32["b2"]}, X[:1000])
-        least = len(prune_quantize.packed(bare, rows.fold, 0.0, id))
-        if max_bytes and least > max_bytes:
-            continue
+        if max_bytes:  # what cannot fit is not trained
+            first = {key: a[:units] for key, a in float32.items() if key != "b2"}
+            bare = quantize.static({**first, "b2": float32["b2"]}, X[:1000])
+            least = len(prune_quantize.packed(bare, rows.fold, 0.0, id))
+            if least > max_bytes:
+                continue
         student = rows.smaller(float32, units)
         line = {"units": units, "val_auc": float(metrics.auc(y, student.logits(X)))}
         line["bytes"] = len(prune_quantize.packed(student, rows.fold, 0.0, id))

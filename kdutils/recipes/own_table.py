@@ -137,9 +137,9 @@ def shipped(
         np.concatenate([one[name] for one in found]).astype(float)
         for name in ("y", "student", "teacher", "taught", "alone")
     )
-    called = own > -np.log(escape_cost or 1)
-    if not escape_cost:
-        called = np.concatenate([one["share"] for one in found])
+    called = np.concatenate([one["share"] for one in found])
+    if escape_cost:
+        called = own > -np.log(escape_cost)
     value, low, high = stats.auc_interval(y, own)
     row = {"part": "file", "kind": split.kind, "file_bytes": len(student.file)}
     row |= {"metric": "AUC", "value": value, "low": low, "high": high, "constant": 0.5}
