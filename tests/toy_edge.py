@@ -1,6 +1,7 @@
 """A student of three readings as a bundle, and a watcher without a process."""
 
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from kdutils.deploy import bundle
 from kdutils.deploy.bundle import Schema
 from kdutils.deploy.prepare import Prepare
 from kdutils.deploy.runtime import SCALES, Int8
-from kdutils.edge import model, verdicts
+from kdutils.edge import claim, model, verdicts
 from kdutils.edge.growing import Growing
 from kdutils.edge.status import Status
 from kdutils.edge.watcher import Alarm, Watcher
@@ -66,9 +67,16 @@ class Place:
         verdicts.sweep(self.outbox)
 
     def drop(self, name: str, content: bytes) -> Path:
-        """Put a closed file into the inbox."""
-        path = self.inbox / name
+        """Put a closed file into the inbox.
+
+        A process that another thread forks meanwhile holds it for a moment: its lease
+        is waited for.
+        """
+        path, until = self.inbox / name, time.monotonic() + 5
         path.write_bytes(content)
+        with path.open("rb") as file:
+            while claim.leased(file.fileno()) is False and time.monotonic() < until:
+                time.sleep(0.001)
         return path
 
     def names(self, folder: str) -> list[str]:
