@@ -289,6 +289,28 @@ def test_a_tester_that_died_within_a_row_is_waited_for_and_then_refused(
     assert place.counts() == (0, 0, 2) and "whole last line" in place.log.getvalue()
 
 
+def test_a_durable_verdict_is_said_before_its_lot_is_moved_and_said_once(
+    place, monkeypatch
+):
+    seen = []
+
+    def stuck(*_):
+        seen.append(place.log.getvalue().count("verdict"))
+        raise OSError(errno.EIO, "no move")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(verdicts, "move", stuck)
+        place.drop("lot.csv", lot())
+        place.watcher.scan()
+        place.watcher.retries.clear()
+        place.watcher.scan()
+    assert seen == [1, 1] and place.names("work") == ["lot.csv"]
+    place.watcher.retries.clear()
+    assert place.watcher.scan() == 1 and place.counts() == (1, 1, 0)
+    assert place.log.getvalue().count("verdict") == 1
+    assert place.status.counts["verdicts"] == 1 and not place.watcher.said
+
+
 def test_what_a_killed_run_left_in_work_is_done_first(place, tmp_path, path):
     place.drop("lot.csv", lot("1,2,3"))
     os.rename(place.inbox / "lot.csv", place.outbox / "work" / "lot.csv")

@@ -163,6 +163,7 @@ class Watcher:
         self.since: dict[str, float] = {}  # when each waiting name was first seen
         self.reloading = False  # for another model
         self.batch: list[Judged] = []
+        self.said: set[tuple[str, str]] = set()  # verdicts whose lot is not archived yet
         status.serve(model)
 
     def stop(self, *_) -> None:
@@ -358,7 +359,8 @@ class Watcher:
     def _publish(self) -> int:
         """Make lots and verdicts in hand durable, all at once, and archive the lots.
 
-        A lot that was written while it was read stays, and its verdict is left out.
+        The line of a verdict says that it is durable, its lot may still be moved. A lot
+        that was written while it was read stays, and its verdict is left out.
         """
         if not self.batch:
             return 0
@@ -378,15 +380,18 @@ class Watcher:
         fds = [one.fd for one in lots]
         try:
             verdicts.publish(self.outbox, "verdicts", contents, fds, left_out)
-            for name, _, lot, stamp, closed, waited, ready in lots:
-                if name in changed:
-                    continue
-                lot.seconds["publish"] = perf_counter() - ready
+            whole = [one for one in lots if one.name not in changed]
+            for name, _, lot, _, _, waited, ready in whole:
+                if (name, lot.digest) not in self.said:
+                    lot.seconds["publish"] = perf_counter() - ready
+                    lot.seconds["event"] = waited
+                    self.status.verdict(name, lot, lot.seconds)
+                    self.said.add((name, lot.digest))
+            for name, _, lot, stamp, closed, *_ in whole:
                 place = verdicts.move(self.outbox, name, "done", lot.digest)
+                self.said.discard((name, lot.digest))
                 if closed is None:
                     self.archived[place] = name, lot.digest, stamp, monotonic() + LATE
-                lot.seconds["event"] = waited
-                self.status.verdict(name, lot, lot.seconds)
         except OSError as problem:
             raise Stalled from problem
         self._release()
