@@ -241,7 +241,7 @@ def _distil(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in ("target", *OPTIONS)}
     options["path"] = args.table
     table = usertable.read(**options)
-    notes = [*table.warnings, *usertable.check(table, seeds=1, oof_folds=1)]
+    notes = [*table.warnings, *usertable.check(table)]
     print(*notes, sep="\n", file=sys.stderr)
     splits = list(tables.splits("csv", seed=args.seed, **options))
     workers, shape = joblib.cpu_count(), table.X.shape

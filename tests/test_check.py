@@ -651,6 +651,7 @@ def test_a_frame_is_read_as_its_csv_would_be(tmp_path, monkeypatch, kind):
     for name in ("X", "y", "row", "time", "group"):
         np.testing.assert_array_equal(getattr(rows, name), getattr(csv_rows, name))
     monkeypatch.setattr(pd, reader, lambda file: 1 / 0)
+    path.write_bytes(2 * STARTS[kind])
     with pytest.raises(TableError, match=f"no file of {kind} that can be read"):
         usertable.read(str(path), "fail", **options)
 

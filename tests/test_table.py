@@ -376,20 +376,6 @@ def test_a_table_is_refused_in_one_sentence(write, data, sentence, options):
 
 SMALL = [
     case(
-        frame().assign(fail=np.isin(np.arange(60), [3, 30, 40, 50, 55])),
-        "my.csv: too few fails in the training part of split 1: 2, expected 3 at "
-        "least, one for each out-of-fold part",
-        time="when",
-        drop="lot",
-    ),
-    case(
-        frame().assign(fail=np.isin(np.arange(60), [*range(12), 40, 50, 55])),
-        "too few fails in the training part of split 1: 12 in 2 groups, expected 3 "
-        "groups at least, one for each out-of-fold part",
-        group="lot",
-        time="when",
-    ),
-    case(
         frame().assign(fail=np.isin(np.arange(60), [1, 9, 20, 40, 55])),
         "too few fails in the test part of split 1: 1, expected 2 at least, for an "
         "interval",
@@ -404,15 +390,13 @@ SMALL = [
 def test_a_small_table_is_refused_before_training(write, data, sentence, options):
     small = usertable.read(write(data), "fail", **options)
     with pytest.raises(TableError) as refused:
-        usertable.check(small, seeds=2, oof_folds=3)
+        usertable.check(small)
     assert sentence in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_sixty_rows_with_six_fails_are_enough(write):
     data = frame(fails=6)
-    usertable.check(
-        usertable.read(write(data), "fail", drop="lot,when"), seeds=3, oof_folds=3
-    )
+    assert usertable.check(usertable.read(write(data), "fail", drop="lot,when")) == []
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
@@ -912,3 +896,16 @@ def test_columns_are_found_by_their_moments(monkeypatch):
     assert [row["known"] for row in found] == ["b", "c", "a"]
     se = X[:, 1].std(dtype=float) / 20
     assert found[0]["z"] == pytest.approx((3.1 - X[:, 1].mean(dtype=float)) / se)
+
+
+def test_a_table_is_read_once_until_its_file_changes(write, monkeypatch):
+    seen, whole = [], usertable.examine
+    monkeypatch.setattr(
+        usertable, "examine", lambda *a, **k: seen.append(a) or whole(*a, **k)
+    )
+    path, options = write(frame()), {"drop": "lot,when"}
+    first = usertable.read(path, "fail", **options)
+    assert usertable.read(path, "fail", **options) is first and len(seen) == 1
+    assert usertable.read(path, "fail", drop="lot,when,vth").features != first.features
+    write(frame(fails=7))
+    assert usertable.read(path, "fail", **options).y.sum() == 7 and len(seen) == 3

@@ -9,7 +9,6 @@ import shlex
 import sys
 import time
 
-from kdutils import paths
 from kdutils.data import Rows, cells, usertable
 from kdutils.data.cells import Finding
 from kdutils.data.divide import TableError
@@ -69,22 +68,10 @@ def look(given: dict[str, str]) -> tuple[Rows | None, list[Finding]]:
         return None, found
     own = f"{rows.source}: "
     try:
-        notes = usertable.check(rows, **_settings())
+        notes = usertable.check(rows)
     except TableError as problem:
         return None, [*found, Finding(str(problem).removeprefix(own))]
     return rows, [*found, *(Finding(n.removeprefix(own), stops=False) for n in notes)]
-
-
-def _settings() -> dict[str, int]:
-    """The seeds and folds of the report of a user's table."""
-    settings = {"seeds": 3, "oof_folds": 3}
-    path = paths.ROOT / "params/csv/01_teachers.yaml"
-    if path.exists():
-        import yaml
-
-        named = yaml.safe_load(path.read_text("utf-8"))
-        settings = {key: named[key] for key in settings}
-    return settings
 
 
 def findings(

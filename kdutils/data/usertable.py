@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import difflib
+import functools
 import hashlib
 import json
 import re
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from kdutils import paths
-from kdutils.data import Part, Rows, Split, cells
+from kdutils.data import Rows, Split, cells
 from kdutils.data.cells import Finding
 from kdutils.data.divide import TableError, divide
 
@@ -58,15 +59,24 @@ def digest(path: str, **options) -> str:
 def read(path: str, target: str, group: str = "", time: str = "", **options) -> Rows:
     """Read a table whose path is relative to the working folder, or to the project.
 
-    What is read, and the options: see `examine`. Raises TableError, one sentence of the
+    What is read, and the options: see `examine`. Read once in a process, as long as the
+    file stays as it is: change no array of it. Raises TableError, one sentence of the
     first fault.
     """
-    rows, found = examine(path, target, group, time, **options)
+    seen = locate(path).stat()
+    stamp = seen.st_ino, seen.st_size, seen.st_mtime_ns
+    rows, found = _kept(stamp, path, target, group, time, **options)
     stops = [finding for finding in found if finding.stops]
     if stops:
         more = f" ({len(stops) - 1} more: make check)" if len(stops) > 1 else ""
         raise TableError(stops[0].sentence(Path(path).name) + more)
     return rows
+
+
+@functools.lru_cache(maxsize=1)
+def _kept(stamp: tuple[int, ...], *which: str, **options: str):
+    """What `examine` finds in a file of this stamp."""
+    return examine(*which, **options)
 
 
 def examine(
@@ -153,42 +163,24 @@ def _examine(
     return Rows(X, y, shared, line - 2, features, time=when, **its), found
 
 
-def check(table: Rows, *, seeds: int, oof_folds: int) -> list[str]:
+def check(table: Rows) -> list[str]:
     """The warnings of dividing a table; TableError, one sentence, if a part is too
     small to train or to measure.
 
-    In training rows, fails and passes must stand in `oof_folds` groups at least, one
-    for each out-of-fold part. Where there is one split, its test rows need two of each:
-    no AUC has an interval below that.
+    Where there is one split, its test rows need two fails and two passes: no AUC has an
+    interval below that.
     """
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
-        for seed in range(seeds):
-            splits = list(
-                divide(table, seed=seed, folds=5 if len(table.y) < FEW else 1)
-            )
-            for number, split in enumerate(splits, 1):
-                where = f"part of split {number}"
-                _check(
-                    table, split.train, f"training {where}", oof_folds, "out-of-fold"
-                )
-                if len(splits) == 1:
-                    _check(table, split.test, f"test {where}", 2, "")
-    return list(dict.fromkeys(str(note.message) for note in notes))
-
-
-def _check(table: Rows, part: Part, where: str, least: int, folds: str) -> None:
-    """Raise TableError unless the part has `least` of each; of groups if for folds."""
+        folds = 5 if len(table.y) < FEW else 1
+        tests = [split.test.y for split in divide(table, seed=0, folds=folds)]
     for name, value in (("fails", 1), ("passes", 0)):
-        chosen = part.group[part.y == value]
-        found = len(np.unique(chosen)) if folds else len(chosen)
-        grouped = f" in {found} groups" if found < len(chosen) else ""
-        if found < least:
+        if len(tests) == 1 and (found := int((tests[0] == value).sum())) < 2:
             raise TableError(
-                f"{table.source}: too few {name} in the {where}: {len(chosen)}{grouped}"
-                f", expected {least}{' groups' if grouped else ''} at least, "
-                + ("one for each out-of-fold part" if folds else "for an interval")
+                f"{table.source}: too few {name} in the test part of split 1: {found}, "
+                "expected 2 at least, for an interval"
             )
+    return list(dict.fromkeys(str(note.message) for note in notes))
 
 
 def _words(name: str) -> set[str]:
