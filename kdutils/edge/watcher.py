@@ -163,7 +163,7 @@ class Watcher:
         self.since: dict[str, float] = {}  # when each waiting name was first seen
         self.reloading = False  # for another model
         self.batch: list[Judged] = []
-        self.said: set[tuple[str, str]] = set()  # verdicts whose lot is not archived yet
+        self.said: set[tuple] = set()  # (name, digest) of lots not archived yet
         status.serve(model)
 
     def stop(self, *_) -> None:

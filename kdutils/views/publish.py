@@ -22,7 +22,8 @@ KINDS |= {list: "a list"}
 # By the last word of a name: what is expected of every number it holds.
 RANGES = dict.fromkeys(("alpha", "alphas"), ranges.SHARE)
 RANGES |= dict.fromkeys(("T", "temperature", "temperatures"), ranges.POSITIVE)
-SIZES = {"widths", "depth", "head", "channels", "width", "gelu"}  # of nets, in lists
+# Sizes of nets, in lists.
+SIZES = {"widths", "depth", "head", "channels", "width", "gelu", "pixels"}
 
 
 def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
