@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kdutils import paths
-from kdutils.views import pages
+from kdutils.views import explorer, pages
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright")
@@ -228,3 +228,17 @@ def test_the_pages_are_small_and_the_index_paints_at_once(visit, report):
     paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
     page.wait_for_function(paint)
     assert page.evaluate(paint) < 1000
+
+
+def test_in_lab_a_cell_holds_the_explorer_of_the_tables_as_they_stand(
+    browser, report, monkeypatch
+):
+    monkeypatch.setattr(paths, "tables", lambda: report / "tables")
+    page = browser.new_page()
+    page.set_content(explorer.show().data)
+    frame = page.frame_locator("iframe")
+    before = frame.locator("#heat").inner_text()
+    frame.locator("#metric").select_option("agreement")
+    after = frame.locator("#heat").inner_text()
+    assert before != after and before.count("\n") == after.count("\n") > 4
+    page.close()

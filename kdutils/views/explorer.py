@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 from collections import defaultdict
 from pathlib import Path
 
+from kdutils import paths
 from kdutils.views.names import NAMES
+from kdutils.views.render import TEMPLATE
 
 METRICS = {
     "gain": "Gain over the label-only student, test",
@@ -97,6 +100,23 @@ def script(data: dict) -> str:
     """What `collect` gave, as JSON that may stand inside a script element."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return text.replace("</", "<\\/")
+
+
+def body(data: dict) -> str:
+    """The explorer itself, of what `collect` gave: a page's HTML without its head."""
+    text = (TEMPLATE / "explorer.html").read_text("utf-8")
+    return text.replace("{{data}}", script(data))
+
+
+def show(height: int = 900):
+    """The explorer of the tables that this report has now, to be used in Lab."""
+    from IPython.display import HTML
+
+    style = (TEMPLATE / "style.css").read_text("utf-8")
+    page = f"<style>{style}</style>{body(collect(paths.tables()))}"
+    size = f"width: 100%; height: {height}px"
+    frame = f'<iframe title="Explorer" style="{size}" srcdoc="{html.escape(page)}">'
+    return HTML(f"<div>{frame}</iframe></div>")
 
 
 def _cell(row: dict, across: str) -> tuple:

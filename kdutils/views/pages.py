@@ -42,9 +42,7 @@ def write(report: Path) -> list[Path]:
     for stem, notebook in notebooks.items():
         page(stem, titles[stem], body=convert(notebook))
     if EXPLORER in stems:
-        body = (TEMPLATE / "explorer.html").read_text("utf-8")
-        body = body.replace("{{data}}", explorer.script(sweeps))
-        page(EXPLORER, "Explorer: α and T", body=body)
+        page(EXPLORER, "Explorer: α and T", body=explorer.body(sweeps))
     else:
         (report / f"{EXPLORER}.html").unlink(missing_ok=True)
     contents = index.contents(report, notebooks, markdown)
