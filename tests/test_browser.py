@@ -235,7 +235,7 @@ def test_in_lab_a_cell_holds_the_explorer_of_the_tables_as_they_stand(
 ):
     monkeypatch.setattr(paths, "tables", lambda: report / "tables")
     page = browser.new_page()
-    page.set_content(explorer.show().data)
+    page.set_content(explorer.show()._repr_html_())
     frame = page.frame_locator("iframe")
     before = frame.locator("#heat").inner_text()
     frame.locator("#metric").select_option("agreement")

@@ -46,16 +46,20 @@ class Perceptron(Net):
 
 
 class MLP(nn.Module):
-    """A teacher of tables: `depth` hidden layers of `width` units with dropout."""
+    """A teacher of tables: `depth` hidden layers of `width` units with dropout.
 
-    def __init__(self, d: int, width: int = 256, depth: int = 2, dropout: float = 0.0):
+    width: one for all, or a list of one for each.
+    """
+
+    def __init__(self, d: int, width=256, depth: int = 2, dropout: float = 0.0):
         super().__init__()
+        widths = [d, *([width] * depth if isinstance(width, int) else width)]
         hidden = [
             nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout))
-            for a, b in pairwise([d] + [width] * depth)
+            for a, b in pairwise(widths)
         ]
         self.hidden = nn.Sequential(*hidden)
-        self.last = nn.Linear(width if depth else d, 1)
+        self.last = nn.Linear(widths[-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(self.hidden(x)).squeeze(-1)

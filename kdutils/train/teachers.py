@@ -138,9 +138,8 @@ def _xgboost(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed, dev
     import xgboost
 
     model = xgboost.XGBClassifier(
-        **settings,
+        **{"early_stopping_rounds": 60, **settings},
         n_estimators=20 * epochs,
-        early_stopping_rounds=60,
         eval_metric="logloss",
         tree_method="hist",
         n_jobs=1,

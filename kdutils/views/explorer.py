@@ -108,15 +108,20 @@ def body(data: dict) -> str:
     return text.replace("{{data}}", script(data))
 
 
-def show(height: int = 900):
-    """The explorer of the tables that this report has now, to be used in Lab."""
-    from IPython.display import HTML
+class Shown(str):
+    """HTML that Lab shows as such."""
 
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
+def show(height: int = 900) -> Shown:
+    """The explorer of the tables that this report has now, to be used in Lab."""
     style = (TEMPLATE / "style.css").read_text("utf-8")
     page = f"<style>{style}</style>{body(collect(paths.tables()))}"
     size = f"width: 100%; height: {height}px"
     frame = f'<iframe title="Explorer" style="{size}" srcdoc="{html.escape(page)}">'
-    return HTML(f"<div>{frame}</iframe></div>")
+    return Shown(f"{frame}</iframe>")
 
 
 def _cell(row: dict, across: str) -> tuple:
