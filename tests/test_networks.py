@@ -107,6 +107,9 @@ def test_tables_pair_each_net_with_the_one_that_learnt_from_labels(found):
     real = nets.scored(rows.assign(kind="real"), "cifar10").set_index("system")["value"]
     assert real["cifar10/student-kd"] == chosen
     assert real["cifar10/teacher"] == found[0]["test_acc"].iloc[0]
+    known = rows.assign(kind="real", weights="efficientnet-lite0")
+    basis = nets.scored(known, "cifar10")["basis"]
+    assert basis.str.endswith("begun with those of efficientnet-lite0").all()
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,8 @@ def scored(
         first = found.iloc[0]
         basis = f"{first['student']}, {first['method']}; {first['net']}, "
         basis += f"{first['params']:,} weights, {first['epochs']} epochs"
+        if isinstance(begun := first.get("weights"), str) and begun:
+            basis += f", begun with those of {begun}"
         parts.append(part(found, f"{system}/{claim}", "accuracy", "test_acc", basis))
     return pd.concat(parts, ignore_index=True)
 
