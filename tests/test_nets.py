@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdutils import models
-from kdutils.train.maxnorm import MaxNorm
+from kdutils.train.fit import MaxNorm
 
 
 def images(n=20, side=28, seed=0):

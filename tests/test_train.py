@@ -159,7 +159,7 @@ def test_a_device_that_is_not_there_is_refused_before_training(name, said, monke
     assert torch.equal(flat(first), flat(second))
 
 
-def test_bf16_products_and_channels_last_stay_close():
+def test_bf16_products_stay_close():
     def net():
         torch.manual_seed(0)
         first = (
@@ -170,13 +170,11 @@ def test_bf16_products_and_channels_last_stay_close():
         return nn.Sequential(*first, nn.ReLU(), nn.Flatten(), models.Student(32, 8))
 
     found = []
-    for how in ({}, {"bf16": True}, {"channels_last": True}):
+    for how in ({}, {"bf16": True}):
         model, batches = net(), train.Batches(*rows(), batch=32, seed=0)
         train.fit(model, batches, loss, epochs=3, optimizer=ADAMW, **how)
         found.append(flat(model))
     assert 0 < (found[0] - found[1]).abs().max() < 0.05
-    assert torch.allclose(found[0], found[2], atol=1e-5)
-    assert model[2].weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def resumable(path, kill_at=None):

@@ -79,12 +79,9 @@ def compute(config: dict, run) -> dict:
         file.write_bytes(base64.b64decode(config["bundle"]))
         words = [sys.executable, "-m", __name__, str(file), folder]
         asked = {k: v for k, v in config.items() if k != "bundle"}
-        played = subprocess.run(
-            [*words, json.dumps(asked)],
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            text=True,
-        )
+        env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        how = {"env": env, "capture_output": True, "text": True}
+        played = subprocess.run([*words, json.dumps(asked)], **how)
         if played.returncode:
             said = played.stderr.strip().splitlines() or ["no reason given"]
             raise RuntimeError(f"the shift of {config['source']} ended: {said[-1]}")

@@ -79,9 +79,8 @@ def arms(
     X, y, seed = parts.train.X, parts.train.y, config["seed"]
     own = {"widths": config["teacher_widths"], "batch": config["batch"], "seed": seed}
     own["epochs"] = epochs(config["teacher_steps"], len(first), config)
-    teacher = net_teachers.teach(
-        taught | own, X[first], y[first], **training(f"teacher-{len(first)}")
-    )
+    how = training(f"teacher-{len(first)}")
+    teacher = net_teachers.teach(taught | own, X[first], y[first], **how)
     targets = {"own": models.predict(teacher, X), "full": full.astype(np.float32)}
     known = np.full(len(X), -100)
     known[first] = y[first]
@@ -89,19 +88,13 @@ def arms(
     for names, rows in ((LABELLED, first), (EVERY, np.arange(len(X)))):
         named = "perceptron", {"widths": config["widths"]}
         net = IMAGES.build(*named, seed, X.shape[1], full.shape[1])
-        weights = students.fit_stacked(
-            net,
-            X[rows],
-            known[rows],
-            {name: logits[rows] for name, logits in targets.items()},
-            [cell(target, config) for target in names.values()],
-            epochs=epochs(config["steps"], len(rows), config),
-            batch=config["batch"],
-            lr=config["lr"],
-            seed=seed,
-            bf16=config["bf16"],
-            **training(f"students-{len(first)}-of-{len(rows)}"),
-        )
+        cells = [cell(target, config) for target in names.values()]
+        told = {name: logits[rows] for name, logits in targets.items()}
+        how = {key: config[key] for key in ("batch", "lr", "seed", "bf16")}
+        how["epochs"] = epochs(config["steps"], len(rows), config)
+        how |= training(f"students-{len(first)}-of-{len(rows)}")
+        given = X[rows], known[rows], told, cells
+        weights = students.fit_stacked(net, *given, **how)
         logits = students.predict_stacked(net, weights, parts.test.X)
         found |= dict(zip(names, logits, strict=True))
     return found

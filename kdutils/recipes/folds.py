@@ -33,6 +33,11 @@ class Fold:
     X: dict[str, np.ndarray]
     y: dict[str, np.ndarray]
 
+    @property
+    def taught(self) -> tuple[np.ndarray, ...]:
+        """Rows and verdicts for a teacher, to train on and then to validate on."""
+        return self.gaps["train"], self.y["train"], self.gaps["val"], self.y["val"]
+
 
 def arguments(config: dict) -> dict:
     """The keyword arguments with which `tables` reads a config's source.
@@ -106,10 +111,8 @@ def rows(shared: dict, y: list[np.ndarray], logits: list[np.ndarray]) -> list[di
     verdicts, scores = np.concatenate(y), np.concatenate(logits).astype(float)
     auc, low, high = stats.auc_interval(verdicts, scores)
     pooled = {"pooled_auc": auc, "ci_low": low, "ci_high": high}
-    pooled |= {
-        "ece": metrics.ece(verdicts, scores),
-        "brier": metrics.brier(verdicts, scores),
-    }
+    pooled["ece"] = metrics.ece(verdicts, scores)
+    pooled["brier"] = metrics.brier(verdicts, scores)
     return [
         {**shared, **pooled, "fold": number, "test_auc": float(metrics.auc(*pair))}
         for number, pair in enumerate(zip(y, logits, strict=True))

@@ -104,21 +104,11 @@ def student(config: dict, system: dict, parts, views: np.ndarray, **how) -> dict
     keep = ~np.isin(y, system.get("omit", []))
     named = "perceptron", {"widths": config["widths"]}
     net = IMAGES.build(*named, config["seed"], X.shape[1], views.shape[2])
-    students.fit_one(
-        net,
-        X[keep],
-        y[keep],
-        {"teacher": still[keep]},
-        system["cell"],
-        epochs=system["epochs"],
-        max_shift=system.get("max_shift", 0),
-        view_targets=views[:, keep] if system.get("same") else None,
-        batch=config["batch"],
-        lr=config["lr"],
-        seed=config["seed"],
-        bf16=config["bf16"],
-        **how,
-    )
+    how |= {key: config[key] for key in ("batch", "lr", "seed", "bf16")}
+    how |= {"epochs": system["epochs"], "max_shift": system.get("max_shift", 0)}
+    how["view_targets"] = views[:, keep] if system.get("same") else None
+    given = X[keep], y[keep], {"teacher": still[keep]}, system["cell"]
+    students.fit_one(net, *given, **how)
     found = {"test": models.predict(net, parts.test.X)}
     return found | ({"train": models.predict(net, X)} if "omit" in system else {})
 
@@ -135,18 +125,14 @@ def corrected(omitted: list[int], parts, train: np.ndarray, test: np.ndarray) ->
         "n_omitted": int(gone.sum()),
         "errors_omitted": metrics.errors(y[gone], test[gone]),
     }
-    for prefix, truth, logits in (
-        ("corrected", parts.train.y, train),
-        ("best", y, test),
-    ):
+    chosen = {"corrected": (parts.train.y, train), "best": (y, test)}
+    for prefix, (truth, logits) in chosen.items():
         wrong = [metrics.errors(truth, biased(logits, omitted, b)) for b in BIASES]
         bias = float(BIASES[int(np.argmin(wrong))])
         after = biased(test, omitted, bias)
-        row |= {
-            f"{prefix}_bias": bias,
-            f"{prefix}_errors": metrics.errors(y, after),
-            f"{prefix}_omitted": metrics.errors(y[gone], after[gone]),
-        }
+        row[f"{prefix}_bias"] = bias
+        row[f"{prefix}_errors"] = metrics.errors(y, after)
+        row[f"{prefix}_omitted"] = metrics.errors(y[gone], after[gone])
     return row
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from operator import itemgetter
 from typing import Literal
 
@@ -66,20 +67,15 @@ def plan(teacher_rows, *, students: dict[str, dict], **settings) -> list[dict]:
 
 def cells(config: dict) -> dict[str, list[Cell]]:
     """Every method's cells; the label-only student is the first."""
-    pairs = [
-        (a, t) for a in config["other_alphas"] for t in config["other_temperatures"]
-    ]
+    plain = product(config["alphas"], config["temperatures"])
+    pairs = [*product(config["other_alphas"], config["other_temperatures"])]
     a, t = config["hint_alpha"], config["hint_T"]
     return {
         "label-only": [Cell()],
         "label-smoothing": [Cell("hard", coefficient=s) for s in config["smoothings"]],
-        "kd": [
-            Cell("kd", a, t) for a in config["alphas"] for t in config["temperatures"]
-        ],
+        "kd": [Cell("kd", *pair) for pair in plain],
         "logit-mse": [Cell("logit-mse", a) for a in config["other_alphas"]],
-        "dkd": [
-            Cell("dkd", *pair, coefficient=b) for pair in pairs for b in config["betas"]
-        ],
+        "dkd": [Cell("dkd", *p, b) for p, b in product(pairs, config["betas"])],
         "logit-std": [Cell("logit-std", *pair) for pair in pairs],
         "dist": [Cell("dist", *pair) for pair in pairs],
         "takd": [Cell("kd", *pair, target="assistant") for pair in pairs],
@@ -129,8 +125,7 @@ def untrained(config: dict, parts, name: str = "") -> torch.nn.Module:
 
 def fitting(config: dict) -> dict:
     """The settings that every student of a run shares."""
-    how = {key: config[key] for key in ("epochs", "batch", "lr", "seed")}
-    return how | {"bf16": config["bf16"]}
+    return {key: config[key] for key in ("epochs", "batch", "lr", "seed", "bf16")}
 
 
 def assistant(config: dict, parts, targets: dict, **training) -> np.ndarray:
@@ -157,21 +152,12 @@ def outputs(config: dict, run, parts, targets: dict, source) -> dict:
     plain = [cell for _, cell in every(config) if not cell.hint]
     hinted = [cell for _, cell in every(config) if cell.hint]
     many = students.stacked(untrained(config, parts)).together
-    found = [
-        run.step(
-            f"cells-{start}",
-            partial(
-                together,
-                config,
-                parts,
-                targets,
-                plain[start : start + many],
-                **run.training(f"cells-{start}"),
-            ),
-        )
-        for start in range(0, len(plain), many)
-    ]
-    work = partial(with_hints, config, parts, targets, hinted, source, run.training)
+    found, own = [], (config, parts, targets)
+    for start in range(0, len(plain), many):
+        name, some = f"cells-{start}", plain[start : start + many]
+        work = partial(together, *own, some, **run.training(name))
+        found.append(run.step(name, work))
+    work = partial(with_hints, *own, hinted, source, run.training)
     found.append(run.step("hinted", work))
     return {k: np.concatenate([one[k] for one in found]) for k in ("val", "test")}
 
@@ -181,10 +167,8 @@ def together(config: dict, parts, targets: dict, some: list[Cell], **training) -
     net, X, y = untrained(config, parts), parts.train.X, parts.train.y
     how = fitting(config) | training
     weights = students.fit_stacked(net, X, y, targets, some, **how)
-    return {
-        "val": students.predict_stacked(net, weights, parts.val.X),
-        "test": students.predict_stacked(net, weights, parts.test.X),
-    }
+    shown = {"val": parts.val.X, "test": parts.test.X}
+    return {k: students.predict_stacked(net, weights, X) for k, X in shown.items()}
 
 
 def with_hints(

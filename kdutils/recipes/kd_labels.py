@@ -10,12 +10,13 @@ labels are given, as noisy as the others; the epoch, α and T are chosen on thos
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from operator import itemgetter
 
 import numpy as np
 
 from kdutils.data import Split
-from kdutils.data.simulate import synthetic
 from kdutils.recipes import folds, kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
 from kdutils.store.config import Count, Natural, Positive, Share, following
@@ -59,12 +60,8 @@ def compute(config: dict, run) -> dict:
         drawn = draw(config, fold.split, size)
         if drawn is None:
             continue
-        test = run.step(
-            f"labels{size}",
-            lambda drawn=drawn: arms(
-                config, source.config, fold.split, *drawn, run.device
-            ),
-        )
+        own = config, source.config, fold.split, *drawn, run.device
+        test = run.step(f"labels{size}", partial(arms, *own))
         truth, zero = [fold.y["test"]], [test["label-only"]]
         base = folds.rows({}, truth, zero)
         for arm, scores in test.items():
@@ -102,11 +99,9 @@ def _stratified(y: np.ndarray, size: int, rng) -> np.ndarray | None:
     wanted = max(FEWEST_FAILS, round(size * len(fails) / len(y)))
     if size > len(y) or wanted > len(fails) or size - wanted > len(passes):
         return None
-    chosen = (
-        rng.choice(fails, wanted, False),
-        rng.choice(passes, size - wanted, False),
-    )
-    return rng.permutation(np.concatenate(chosen))
+    failing = rng.choice(fails, wanted, False)
+    passing = rng.choice(passes, size - wanted, False)
+    return rng.permutation(np.concatenate((failing, passing)))
 
 
 def arms(
@@ -117,15 +112,11 @@ def arms(
     split: the labelled rows, from which columns and scales are learned too; rest: rows
     of whole.train that stay unlabelled.
     """
-    seed = config["seed"]
     fold = folds.prepared(0, split, source)
-    made = synthetic.munge(
-        np.nan_to_num(fold.gaps["train"]), config["synthetic"], seed=seed
-    )
+    made = teachers_recipe.made(config, fold)
     unlabelled = whole.train.X[rest]
-    how = {"seed": seed, "device": device}
     gaps = folds.with_gaps(fold.wide, unlabelled)
-    logits = _teach(source, fold, gaps, made, **how)
+    logits = _teach(source, fold, gaps, made, seed=config["seed"], device=device)
     free = {
         "label-only": None,
         "distilled": (fold.X["train"][:0], logits["oof"][:0]),
@@ -146,18 +137,9 @@ def _teach(source, fold: folds.Fold, rest, made, *, seed: int, device: str) -> d
     for name in MEMBERS:
         settings, group = teachers.candidates(name, 1, seed)[0], fold.split.train.group
         how = {"epochs": source["epochs"][name], "seed": seed, "device": device}
-        model = teachers.fit(
-            name,
-            settings,
-            fold.gaps["train"],
-            fold.y["train"],
-            fold.gaps["val"],
-            fold.y["val"],
-            **how,
-        )
-        oof = teachers_recipe.out_of_fold(
-            name, settings, fold, group, source["oof_folds"], **how
-        )
+        model = teachers.fit(name, settings, *fold.taught, **how)
+        own = name, settings, fold, group, source["oof_folds"]
+        oof = teachers_recipe.out_of_fold(*own, **how)
         rows = {"rest": rest, "made": made, "test": fold.gaps["test"]}
         logits = {key: model.logits(X) for key, X in rows.items() if len(X)}
         members.append({"oof": oof, **logits})
@@ -174,18 +156,9 @@ def _student(config, fold: folds.Fold, oof: np.ndarray, extra) -> np.ndarray:
         X = np.concatenate([X, extra[0]])
         y = np.concatenate([y, np.full(len(extra[0]), np.nan, np.float32)])
         targets = np.concatenate([oof, extra[1]])
-        pairs = [(a, t) for a in config["alphas"] for t in config["temperatures"]]
+        pairs = product(config["alphas"], config["temperatures"])
         cells = [grid.Cell("kd", alpha, T) for alpha, T in pairs]
-    fitted = grid.fit(
-        X,
-        y,
-        targets,
-        cells,
-        seeds=[config["seed"]],
-        X_val=fold.X["val"],
-        y_val=fold.y["val"],
-        **kd_tabular.fitting(config, len(y)),
-    )
+    fitted = kd_tabular.fit(config, fold, (X, y, targets), cells)
     chosen = fitted.arrays(0, int(np.argmax(fitted.val_auc[0])))
     stacked = {key: value[None] for key, value in chosen.items()}
     return kd_tabular.logits(fold.X["test"], stacked)[0]

@@ -20,14 +20,7 @@ import numpy as np
 from kdutils import metrics
 from kdutils.recipes import folds
 from kdutils.recipes import teachers as teachers_recipe
-from kdutils.store.config import (
-    Count,
-    NotNegative,
-    Positive,
-    Share,
-    Taught,
-    following,
-)
+from kdutils.store.config import Count, NotNegative, Positive, Share, Taught, following
 from kdutils.train import grid
 
 MODEL = ("W1", "b1", "w2", "b2")
@@ -67,19 +60,14 @@ def plan(teacher_rows, **settings) -> list[dict]:
 
 def cells(config: dict) -> list[dict]:
     """Every cell of the grid as {method, alpha, T}; the label-only student is first."""
-    alphas, temperatures = config["alphas"], config["temperatures"]
-    others = [
-        (a, t) for a in config["other_alphas"] for t in config["other_temperatures"]
-    ]
+    others = config["other_alphas"], config["other_temperatures"]
+    swept = {"kd": (config["alphas"], config["temperatures"])}
+    swept["logit-mse"] = others[0], [1.0]
+    swept |= dict.fromkeys(("logit-std", "ttm", "kd-insample", *SYNTHETIC), others)
     found = [BASE, {**BASE, "method": "label-smoothing"}]
-    found += [
-        {"method": "kd", "alpha": a, "T": t} for a in alphas for t in temperatures
-    ]
-    found += [
-        {"method": "logit-mse", "alpha": a, "T": 1.0} for a in config["other_alphas"]
-    ]
-    for method in ("logit-std", "ttm", "kd-insample", *SYNTHETIC):
-        found += [{"method": method, "alpha": a, "T": t} for a, t in others]
+    for method, axes in swept.items():
+        pairs = itertools.product(*axes)
+        found += [{"method": method, "alpha": a, "T": t} for a, t in pairs]
         found += [PUBLISHED] if method == "kd-insample" else []
     return found
 
@@ -98,24 +86,22 @@ def train(config: dict, fold: folds.Fold, targets: dict, chosen: list[dict]) -> 
     synthetic rows 'X_made'. `chosen` in the order of `cells`.
     """
     parts = []
-    for kind, methods in itertools.groupby(
-        chosen, key=lambda cell: special(cell["method"])
-    ):
-        X, y, teacher = material(kind, fold, targets)
-        fitted = grid.fit(
-            X,
-            y,
-            teacher,
-            [as_cell(cell, config) for cell in methods],
-            seeds=[config["seed"]],
-            X_val=fold.X["val"],
-            y_val=fold.y["val"],
-            **fitting(config, len(y)),
-        )
-        parts.append(
-            {**{k: fitted.weights[k][0] for k in MODEL}, "val": fitted.val_auc[0]}
-        )
+    kinds = itertools.groupby(chosen, key=lambda cell: special(cell["method"]))
+    for kind, methods in kinds:
+        own = [as_cell(cell, config) for cell in methods]
+        fitted = fit(config, fold, material(kind, fold, targets), own)
+        weights = {key: fitted.weights[key][0] for key in MODEL}
+        parts.append(weights | {"val": fitted.val_auc[0]})
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def fit(config: dict, fold: folds.Fold, rows: tuple, cells: list, **own) -> grid.Grid:
+    """`grid.fit` of cells on a fold's `material` under the config's settings and seed.
+
+    own: what `grid.fit` is given instead or besides.
+    """
+    how = {"X_val": fold.X["val"], "y_val": fold.y["val"], "seeds": [config["seed"]]}
+    return grid.fit(*rows, cells, **how | fitting(config, len(rows[1])) | own)
 
 
 def special(method: str) -> str:
@@ -143,14 +129,8 @@ def material(kind: str, fold: folds.Fold, targets: dict) -> tuple[np.ndarray, ..
 def fitting(config: dict, rows: int) -> dict:
     """The settings of `grid.fit`: epochs that make the same `steps` for every arm."""
     epochs = max(1, round(config["steps"] / np.ceil(rows / config["batch"])))
-    return {
-        "hidden": config["hidden"],
-        "epochs": epochs,
-        "batch": config["batch"],
-        "lr": config["lr"],
-        "weight_decay": config["weight_decay"],
-        "eval_every": max(1, epochs // config["looks"]),
-    }
+    how = {key: config[key] for key in ("hidden", "batch", "lr", "weight_decay")}
+    return how | {"epochs": epochs, "eval_every": max(1, epochs // config["looks"])}
 
 
 def as_cell(cell: dict, config: dict) -> grid.Cell:
@@ -214,11 +194,8 @@ def compute(config: dict, run) -> dict:
         test.append(logits(fold.X["test"], arrays))
     truth = [fold.y["test"] for fold in every]
     together = np.concatenate([one["test"] for one in teacher])
-    zero, mean_val, rows = (
-        [one[0] for one in test],
-        np.mean(np.array(val, float), axis=0),
-        [],
-    )
+    mean_val = np.mean(np.array(val, float), axis=0)
+    zero, rows = [one[0] for one in test], []
     for number, cell in enumerate(wanted):
         scores = [fold_logits[number] for fold_logits in test]
         shared = {**cell, **folds.facts(every, source.config)}
@@ -240,7 +217,5 @@ def fidelity(y: np.ndarray, teacher: np.ndarray, scores: np.ndarray) -> dict:
     """
     share = 1 - y.mean()
     own, theirs = np.quantile(scores, share), np.quantile(teacher, share)
-    return {
-        "agreement": metrics.agreement(scores, teacher, own, theirs),
-        "kl": metrics.kl(teacher, scores),
-    }
+    agreement = metrics.agreement(scores, teacher, own, theirs)
+    return {"agreement": agreement, "kl": metrics.kl(teacher, scores)}

@@ -23,7 +23,6 @@ from kdutils.recipes import kd_tabular
 from kdutils.recipes import teachers as teachers_recipe
 from kdutils.recipes.folds import Fold, folds
 from kdutils.store.config import Count, Positive, Taught
-from kdutils.train import grid
 
 FP32 = "student fp32"
 
@@ -90,8 +89,8 @@ class Tabular:
         self.cell = kd_tabular.as_cell(chosen, sweep.config)
         kind = kd_tabular.special(chosen["method"])
         self.X, self.y, self.teacher = kd_tabular.material(kind, fold, targets)
-        settings = {**sweep.config, "steps": config["steps"], "lr": config["lr"]}
-        self.settings = kd_tabular.fitting(settings, len(self.y))
+        own = {key: config[key] for key in ("steps", "lr", "seed")}
+        self.settings = sweep.config | own
 
     def rung(self, step: Step, arrays: dict) -> dict:
         """The float32 student of a step from the one that it starts from."""
@@ -116,17 +115,9 @@ class Tabular:
 
     def float(self, arrays: dict) -> dict:
         """The best epoch of a float32 fine-tuning; weights that are 0 stay 0."""
-        fitted = grid.fit(
-            self.X,
-            self.y,
-            self.teacher,
-            [self.cell],
-            seeds=[self.seed],
-            X_val=self.fold.X["val"],
-            y_val=self.fold.y["val"],
-            init=arrays,
-            **{**self.settings, "hidden": len(arrays["w2"])},
-        )
+        own = {"init": arrays, "hidden": len(arrays["w2"])}
+        rows, cells = (self.X, self.y, self.teacher), [self.cell]
+        fitted = kd_tabular.fit(self.settings, self.fold, rows, cells, **own)
         return fitted.arrays(0, 0)
 
     def int8(self, arrays: dict, *, bits: int) -> Int8:
@@ -143,7 +134,7 @@ class Tabular:
             arrays,
             self.X,
             loss,
-            epochs=self.settings["epochs"],
+            epochs=kd_tabular.fitting(self.settings, len(y))["epochs"],
             lr=self.qat_lr,
             batch=self.settings["batch"],
             seed=self.seed,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -27,7 +28,7 @@ from kdutils.data import Split, wafers
 from kdutils.recipes import tasks
 from kdutils.recipes.tasks import IMAGES, PARTS, WAFERS, Site, Sizes
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share, Taught
-from kdutils.train.maxnorm import MaxNorm
+from kdutils.train.fit import MaxNorm
 
 
 @dataclass(frozen=True)
@@ -224,13 +225,11 @@ def wafer_rows(config: dict, run, parts: Split, net: nn.Module) -> list[dict]:
     """A row for plain logits and one for those averaged over the eight copies."""
 
     def predict() -> dict[str, np.ndarray]:
-        return {
-            f"{name}{views}": WAFERS.predict(
-                predictor(run), getattr(parts, name).X, views=views
-            )
-            for name in PARTS
-            for views in (1, 8)
-        }
+        net, found = predictor(run), {}
+        for name, views in product(PARTS, (1, 8)):
+            X = getattr(parts, name).X
+            found[f"{name}{views}"] = WAFERS.predict(net, X, views=views)
+        return found
 
     logits = run.step("answers", predict)
     shared = WAFERS.facts(config, parts) | {

@@ -157,13 +157,8 @@ def learn(config: dict, run, parts: Split) -> nn.Module:
         net = trained(run.need(_self(), config["start"]), parts)
     if config.get("teacher"):
         teacher = run.need(_self(), config["teacher"])
-        same = (
-            "source",
-            "root",
-            "val",
-            "augment",
-            *(["seed"] if config["val"] else []),
-        )
+        same = ["source", "root", "val", "augment"]
+        same += ["seed"] if config["val"] else []
         wrong = [key for key in same if teacher.config[key] != config[key]]
         wrong += ["sets"] if config["sets"] > kept(teacher.config) else []
         if wrong:

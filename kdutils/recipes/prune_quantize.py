@@ -152,16 +152,9 @@ def descend(config: dict, id: str, sweep, fold: folds.Fold, targets: dict) -> di
         kept[f"{number}-bundle"] = np.frombuffer(file, np.uint8)
         size = compress.size(student)
         model = bundle.model_bytes(student, fold.prepare) if file else np.nan
-        kept[f"{number}-numbers"] = np.array(
-            [
-                metrics.auc(fold.y["val"], val),
-                *size,
-                model,
-                len(file) or np.nan,
-                neighbours.bounded(student, threshold),
-                neighbours.plain(step.name),
-            ]
-        )
+        moved = neighbours.bounded(student, threshold), neighbours.plain(step.name)
+        numbers = metrics.auc(fold.y["val"], val), *size, model, len(file) or np.nan
+        kept[f"{number}-numbers"] = np.array([*numbers, *moved])
     return kept
 
 
@@ -204,12 +197,8 @@ def choose(rows, tolerance: float) -> dict:
     rows: the stage's rows of one source. Returns step, its mean bundle_bytes, drop_val,
     val_auc and the number of candidates; the test rows take no part in the choice.
     """
-    means = (
-        rows[rows["bundle_bytes"].notna()]
-        .groupby("step")[["bundle_bytes", "drop_val", "val_auc"]]
-        .mean()
-    )
-    means = means.drop(index="label-only student fp32")
+    steps = rows[rows["bundle_bytes"].notna()].groupby("step")
+    means = steps[["bundle_bytes", "drop_val", "val_auc"]].mean().drop(index=ALONE)
     good = means[means["drop_val"] >= -tolerance]
     step = good["bundle_bytes"].idxmin()
     return {"step": step, "candidates": len(means), **good.loc[step].to_dict()}
@@ -246,16 +235,10 @@ class Neighbours:
         self.prepare = fold.prepare
         train = fold.prepare.pick(fold.split.train.X)
         self.mean, self.sd = np.nanmean(train, axis=0), np.nanstd(train, axis=0)
-        fitted = grid.fit(
-            self._standardised(train),
-            fold.y["train"],
-            targets["oof"],
-            [grid.Cell("kd", 0.5, 2.0)],
-            seeds=[seed],
-            X_val=self._standardised(fold.prepare.pick(fold.split.val.X)),
-            y_val=fold.y["val"],
-            **kd_tabular.fitting(sweep_config, len(fold.y["train"])),
-        )
+        rows = self._standardised(train), fold.y["train"], targets["oof"]
+        own = {"X_val": self._standardised(fold.prepare.pick(fold.split.val.X))}
+        config, cells = sweep_config | {"seed": seed}, [grid.Cell("kd", 0.5, 2.0)]
+        fitted = kd_tabular.fit(config, fold, rows, cells, **own)
         arrays = fitted.arrays(0, 0)
         scores = compress.logits(arrays, self._standardised(train))
         self.threshold = float(np.quantile(scores, 1 - fold.y["train"].mean()))
@@ -291,9 +274,6 @@ class Neighbours:
         for raw, column, value in self.batches:
             outlier = raw.copy()
             outlier[0, column] = value
-            before, after = (
-                compress.logits(student, scale(X))[1:] > threshold
-                for X in (raw, outlier)
-            )
-            moved.append((before != after).mean())
+            both = [compress.logits(student, scale(X))[1:] for X in (raw, outlier)]
+            moved.append(np.not_equal(*(z > threshold for z in both)).mean())
         return float(np.mean(moved))

@@ -38,9 +38,8 @@ def plan(students: dict[str, bytes], *known) -> list[dict]:
     configs = []
     for rows in known:
         name = "site" if "site" in rows else "source"
-        first = (
-            rows[rows["seed"] == 0].drop_duplicates(name).set_index(name, drop=False)
-        )
+        first = rows[rows["seed"] == 0].drop_duplicates(name)
+        first = first.set_index(name, drop=False)
         for source in (source for source in students if source in first.index):
             row = first.loc[source].to_dict()
             data = {key: row[key] for key in SITE if key in row}
@@ -52,11 +51,9 @@ def plan(students: dict[str, bytes], *known) -> list[dict]:
 def digest(config: dict) -> str:
     """The data digest of a config's source."""
     data = config["data"]
-    return (
-        WAFERS.digest(data)
-        if "maps" in data
-        else tables.digest(**folds.arguments(data))
-    )
+    if "maps" in data:
+        return WAFERS.digest(data)
+    return tables.digest(**folds.arguments(data))
 
 
 def compute(config: dict, run) -> dict:

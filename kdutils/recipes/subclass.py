@@ -27,27 +27,19 @@ from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 CLASSES = 2
 hard = partial(losses.get("hard"), kind="multiclass")
 TEACHERS = ("teacher", "teacher-plain")
-AUTHORS = {
-    "teacher": {"name": "pooled", "sizes": {}},
-    "student": {"name": "perceptron", "sizes": {"widths": [784, 784]}},
-}
+
+
+def _perceptron(*widths: int, **sizes) -> dict:
+    return {"name": "perceptron", "sizes": {"widths": [*widths], **sizes}}
+
+
+AUTHORS = {"teacher": {"name": "pooled", "sizes": {}}, "student": _perceptron(784, 784)}
+WIDE = partial(_perceptron, 256, 256)
 NETS = {
     "mnist": AUTHORS,
     "pneumoniamnist": AUTHORS,
-    "digits": {
-        "teacher": {
-            "name": "perceptron",
-            "sizes": {"widths": [256, 256], "dropout": 0.5},
-        },
-        "student": {"name": "perceptron", "sizes": {"widths": [32]}},
-    },
-    "tester": {
-        "teacher": {
-            "name": "perceptron",
-            "sizes": {"widths": [256, 256], "dropout": 0.25},
-        },
-        "student": {"name": "perceptron", "sizes": {"widths": [64]}},
-    },
+    "digits": {"teacher": WIDE(dropout=0.5), "student": _perceptron(32)},
+    "tester": {"teacher": WIDE(dropout=0.25), "student": _perceptron(64)},
 }
 
 
@@ -160,12 +152,7 @@ def tester(config: dict) -> Material:
         y={name: y.astype(np.int64) for name, y in fold.y.items()},
         truth=truth,
         names=list(simulator.DEFECTS),
-        facts={
-            "kind": fold.split.kind,
-            "n_train": len(truth["train"]),
-            "n_test": len(truth["test"]),
-            "rho": 0.0,
-        },
+        facts=tasks.READINGS.facts(config, fold.split),
     )
 
 
@@ -246,10 +233,9 @@ def teacher(config: dict, data: Material, name: str, **training) -> dict:
 
     y, epochs = data.y["train"], config["teacher_epochs"]
     _fit(config, data, model, name, loss, y, epochs, **training)
+    fast = models.autocast(model, config["bf16"])
     return {
-        "views": data.task.views(
-            _autocast(config, model), data.X["train"], config["max_shift"]
-        ),
+        "views": data.task.views(fast, data.X["train"], config["max_shift"]),
         "test": data.task.predict(model, data.X["test"]),
         "features": data.task.predict(model, data.X["test"], features=True),
     }
@@ -293,10 +279,8 @@ def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> di
     it predicts: what was there before any subclass was learnt.
     """
     used, each = s.argmax(-1), config["subclasses"] // CLASSES
-    row = {
-        "used": metrics.effective(np.bincount(used, minlength=config["subclasses"])),
-        "ari": None,
-    }
+    counts = np.bincount(used, minlength=config["subclasses"])
+    row = {"used": metrics.effective(counts), "ari": None}
     if data.truth is None:
         return row
     truth = data.truth["test"]
@@ -335,7 +319,6 @@ def _auc(y: np.ndarray, z: np.ndarray) -> float:
 
 
 def _fit(config, data, model, name, loss, y, epochs, views=None, **training):
-    schedule = {"constant": train.constant, "cosine": train.cosine}[config["schedule"]]
     how = {"batch": config["batch"], "seed": config["seed"]}
     how |= {"augment": config["max_shift"], "views": views}
     held = data.y["val"]
@@ -348,16 +331,10 @@ def _fit(config, data, model, name, loss, y, epochs, views=None, **training):
         data.task.batches(data.X["train"], y, **how),
         loss,
         epochs=epochs,
-        optimizer=partial(
-            torch.optim.AdamW, lr=config["lr"], weight_decay=0.0, fused=True
-        ),
+        optimizer=tasks.adam(config | {"decay": 0.0}),
         seed=config["seed"],
         bf16=config["bf16"],
-        **training,
-        schedule=schedule,
+        schedule=train.SCHEDULES[config["schedule"]],
         validate=validate if config["select"] and len(held) else None,
+        **training,
     )
-
-
-def _autocast(config: dict, model):
-    return models.autocast(model, config["bf16"])

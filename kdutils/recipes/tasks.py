@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from kdutils import losses, metrics, models, stats, train
+from kdutils.data import PARTS as PARTS
 from kdutils.data import (
     Split,
     images,
@@ -31,8 +32,6 @@ from kdutils.data.simulate import wafersim
 from kdutils.deploy import bundle
 from kdutils.metrics import answers
 from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
-
-PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,8 @@ class Images:
     """Images of one class each, augmented by shifts of at most so many pixels."""
 
     quality, score = "accuracy", staticmethod(metrics.accuracy)
-    augment, loss = (
-        "max_shift",
-        staticmethod(cross_entropy),
-    )  # augment: its key in a config
+    augment = "max_shift"  # its key in a config
+    loss = staticmethod(cross_entropy)
 
     def digest(self, config: dict) -> str:
         """The content of the source's files."""
@@ -268,10 +265,9 @@ class Sentences(Photographs):
 
     def digest(self, config: dict) -> str:
         """The content of the source's files, and of the weights that a net needs."""
-        root = config["root"]
-        found = sentences.digest(config["source"], root)
-        if name := self.pretrained(config):
-            found += registry.digest(name, root)
+        found = super().digest(config)
+        if self.pretrained(config):
+            return found
         return hashlib.sha256(found.encode()).hexdigest()
 
     def pretrained(self, config: dict) -> str:
@@ -463,11 +459,8 @@ def paired(y: np.ndarray, logits: np.ndarray, base: np.ndarray) -> dict:
 def compared(right: np.ndarray, base: np.ndarray) -> dict:
     """Rows that only this system, or only its base, gets right, and McNemar's p."""
     found = stats.mcnemar(right, base)
-    return {
-        "only_mine": found.only_a,
-        "only_base": found.only_b,
-        "mcnemar_p": found.p,
-    }
+    counts = {"only_mine": found.only_a, "only_base": found.only_b}
+    return counts | {"mcnemar_p": found.p}
 
 
 def flat(found: dict, items: tuple | None = None) -> dict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -62,19 +63,16 @@ def digest(config: dict) -> str:
 def compute(config: dict, run) -> dict:
     """Train every teacher in every fold; a row per model and fold."""
     every = list(folds.folds(config))
-    names = tuple(config["tries"])
-    fitted = [
-        {name: _teacher(config, run, fold, name) for name in names} for fold in every
-    ]
+    teach, names = partial(_teacher, config, run), config["tries"]
+    fitted = [{name: teach(fold, name) for name in names} for fold in every]
     for fold, models in zip(every, fitted, strict=True):
         members = list(models.values())
         rule = teachers.stack([one["oof"] for one in members], fold.y["train"])
         together = {k: rule([one[k] for one in members]) for k in KEPT}
-        sums = {k: sum(one[k] for one in members) for k in ("bytes", "params", "tried")}
-        models["ensemble"] = run.step(
-            f"fold{fold.number}-ensemble",
-            lambda together=together, sums=sums: {**together, **sums, "best": ""},
-        )
+        for key in ("bytes", "params", "tried"):
+            together[key] = sum(one[key] for one in members)
+        work = partial(dict, **together, best="")
+        models["ensemble"] = run.step(f"fold{fold.number}-ensemble", work)
         models["logistic"] = _logistic(fold)
         models["constant"] = _constant(fold)
     rows = []
@@ -93,28 +91,18 @@ def _teacher(config: dict, run, fold: folds.Fold, name: str) -> dict:
     how["device"] = run.device
 
     def compute() -> dict:
-        rows, y, group = fold.gaps, fold.y, fold.split.train.group
-        best = teachers.tune(
-            name,
-            rows["train"],
-            y["train"],
-            rows["val"],
-            y["val"],
-            tries=config["tries"][name],
-            **how,
-        )
+        group, tries = fold.split.train.group, config["tries"][name]
+        best = teachers.tune(name, *fold.taught, tries=tries, **how)
+        own = name, best.settings, fold, group, config["oof_folds"]
+        rows = {"made": made(config, fold), "insample": fold.gaps["train"]}
+        rows |= {part: fold.gaps[part] for part in ("val", "test")}
         return {
-            "oof": out_of_fold(
-                name, best.settings, fold, group, config["oof_folds"], **how
-            ),
-            "made": best.logits(made(config, fold)),
-            "insample": best.logits(rows["train"]),
-            "val": best.logits(rows["val"]),
-            "test": best.logits(rows["test"]),
+            "oof": out_of_fold(*own, **how),
+            **{key: best.logits(X) for key, X in rows.items()},
             "bytes": best.bytes,
             "params": best.params,
-            "tried": config["tries"][name],
-            "best": teachers.as_text(best.settings),
+            "tried": tries,
+            "best": json.dumps(best.settings, sort_keys=True),
         }
 
     return run.step(f"fold{fold.number}-{name}", compute)
@@ -125,20 +113,12 @@ def out_of_fold(name, settings, fold, group, parts, *, seed, **how) -> np.ndarra
 
     how: epochs and device of `train.teachers.fit`.
     """
-    rows, y = fold.gaps["train"], fold.y["train"]
+    rows, y, *val = fold.taught
     logits = np.empty(len(y), np.float32)
     cut = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     for seen, unseen in cut.split(rows, y, group):
-        model = teachers.fit(
-            name,
-            settings,
-            rows[seen],
-            y[seen],
-            fold.gaps["val"],
-            fold.y["val"],
-            seed=seed,
-            **how,
-        )
+        data = rows[seen], y[seen], *val
+        model = teachers.fit(name, settings, *data, seed=seed, **how)
         logits[unseen] = model.logits(rows[unseen])
     return logits
 
@@ -150,9 +130,8 @@ def made(config: dict, fold: folds.Fold) -> np.ndarray:
 
 
 def _logistic(fold: folds.Fold) -> dict:
-    model = LogisticRegression(max_iter=2000, C=0.1).fit(
-        fold.X["train"], fold.y["train"]
-    )
+    X, y = fold.X["train"], fold.y["train"]
+    model = LogisticRegression(max_iter=2000, C=0.1).fit(X, y)
     logits = {name: model.decision_function(fold.X[name]) for name in folds.PARTS}
     size = model.coef_.size + 1
     return {**logits, "bytes": 4 * size, "params": size, "tried": 1, "best": ""}
@@ -168,14 +147,9 @@ def _constant(fold: folds.Fold) -> dict:
 def _rows(name: str, config: dict, every: list[folds.Fold], models: list) -> list[dict]:
     """A row per fold; all but test_auc is of the folds together, or their mean."""
     row = {"model": name, **folds.facts(every, config)}
-    row["val_auc"] = float(
-        np.mean(
-            [
-                metrics.auc(f.y["val"], m["val"])
-                for f, m in zip(every, models, strict=True)
-            ]
-        )
-    )
+    both = zip(every, models, strict=True)
+    aucs = [metrics.auc(fold.y["val"], model["val"]) for fold, model in both]
+    row["val_auc"] = float(np.mean(aucs))
     for key in ("bytes", "params"):
         row[key] = int(np.mean([m[key] for m in models]))
     row["tried"] = int(models[0]["tried"])

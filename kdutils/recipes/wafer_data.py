@@ -42,9 +42,8 @@ def compute(config: dict, run) -> dict:
             facts[key] = found[key]
         for key in ("within", "dropped"):
             facts[key] = sum(found[key].values())
-    sets, first, count = np.unique(
-        parts.test.y, axis=0, return_index=True, return_counts=True
-    )
+    how = {"axis": 0, "return_index": True, "return_counts": True}
+    sets, first, count = np.unique(parts.test.y, **how)
     rows = []
     for which, place, n in zip(sets, first, count, strict=True):
         there = [name for name, one in zip(wafers.classes(), which, strict=True) if one]

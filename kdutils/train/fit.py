@@ -59,6 +59,32 @@ def descent(parameters, *, lr: float, bias_lr: float = 1.0, decay: float, **own)
     return torch.optim.SGD(groups, **how)
 
 
+class MaxNorm(torch.optim.SGD):
+    """SGD with Nesterov momentum; each unit's incoming weights stay within `norm`.
+
+    The constraint of Hinton et al. 2012 (arXiv 1207.0580, section A): a unit whose
+    incoming weights have a longer L2 norm has them scaled back to it. It is applied
+    after every `every`-th step, to parameters of two dimensions (units, inputs).
+    norm=0 applies none.
+    """
+
+    def __init__(self, params, *, lr, momentum=0.9, norm=0.0, every=4) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, nesterov=True, fused=True)
+        self.norm, self.every, self.taken = norm, every, 0
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        value = super().step(closure)
+        self.taken += 1
+        if self.norm and self.taken % self.every == 0:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p.dim() == 2:
+                        long = p.norm(dim=1, keepdim=True).clamp_(min=self.norm)
+                        p.mul_(self.norm / long)
+        return value
+
+
 def constant(done: float) -> float:
     """The learning rate as given, to the end."""
     return 1.0
@@ -90,7 +116,6 @@ def fit(
     patience: int | None = None,
     device: str = "auto",
     bf16: bool = False,
-    channels_last: bool = False,
     checkpoint: Path | None = None,
     checkpoint_every: float = 10.0,
 ) -> History:
@@ -103,8 +128,7 @@ def fit(
     called in evaluation mode after each epoch: the best epoch's weights are kept;
     patience: stop after that many epochs without a better score.
     device: where to train, see `ranges.device`; afterwards it is back where it was.
-    bf16: products in bfloat16 by autocast, weights and logits float32. channels_last:
-    weights of convolutions in that memory format, which images follow.
+    bf16: products in bfloat16 by autocast, weights and logits float32.
     checkpoint: a file that resumes an interrupted call with the same arguments; it is
     replaced at the end of an epoch once `checkpoint_every` seconds have passed.
     A lone last row is left out where the net has BatchNorm1d, which cannot take it.
@@ -113,8 +137,6 @@ def fit(
     home = next(net.parameters()).device
     place = torch.device(ranges.device(device))
     net.to(place)
-    if channels_last:
-        net.to(memory_format=torch.channels_last)
     steps = optimizer(net.parameters())
     rates = [group["lr"] for group in steps.param_groups]
     paired = any(isinstance(m, nn.BatchNorm1d) for m in net.modules())
@@ -160,9 +182,8 @@ def fit(
                     history.best_epoch = epoch
                     best = copy.deepcopy(net.state_dict())
             if checkpoint and time.monotonic() - written >= checkpoint_every:
-                _save(
-                    checkpoint, net, steps, batches, seed, epochs, history, best, step
-                )
+                state = net, steps, batches, seed, epochs, history, best, step
+                _save(checkpoint, *state)
                 written = time.monotonic()
     if best is not None:
         net.load_state_dict(best)

@@ -33,17 +33,9 @@ class Grid:
     val_auc: float64 (S, C); best_epoch: int64 (S, C), epochs trained, counted from 1.
     """
 
-    cells: tuple[Cell, ...]
-    seeds: tuple[int, ...]
     weights: dict[str, np.ndarray]
     val_auc: np.ndarray
     best_epoch: np.ndarray
-
-    def logits(self, X: np.ndarray) -> np.ndarray:
-        """X float32 (n, d) -> logits float32 (S, C, n)."""
-        rows = _with_ones(X)
-        seeds = range(len(self.seeds))
-        return np.stack([_stack(self.weights, s).logits(rows) for s in seeds])
 
     def arrays(self, s: int, c: int) -> dict[str, np.ndarray]:
         """Copies of W1, b1, w2, b2 of seed number s and cell number c."""
@@ -101,12 +93,11 @@ def fit(
             net = _stack(weights, at)
             gate = _stack(gates, at).parameters if init else []
             optimizer = torch.optim.AdamW(net.parameters, **adam)
-            val_auc[at], best_epoch[at] = _train(
-                net, optimizer, gradient, gate, train, val, seed=seed, **how
-            )
+            given = net, optimizer, gradient, gate, train, val
+            val_auc[at], best_epoch[at] = _train(*given, seed=seed, **how)
             for k, values in net.arrays().items():
                 weights[k][at] = values
-    return Grid(cells, seeds, weights, val_auc, best_epoch)
+    return Grid(weights, val_auc, best_epoch)
 
 
 def auc(z: np.ndarray, y: np.ndarray) -> np.ndarray:

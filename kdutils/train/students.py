@@ -221,9 +221,8 @@ def fit_one(
         if features is None:
             return one(out[None], seen[0].float() if seen else None, y).sum()
         (z, guess), (t, hidden) = out, seen
-        return one(z[None], t, y).sum() + cell.hint * losses.multiclass.hint(
-            guess, hidden
-        )
+        hint = losses.multiclass.hint(guess, hidden)
+        return one(z[None], t, y).sum() + cell.hint * hint
 
     shown = {"augment": shifts(max_shift), "view_targets": view_targets}
     fit(

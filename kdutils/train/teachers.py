@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import json
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -80,33 +79,23 @@ def candidates(name: str, tries: int, seed: int) -> list[dict]:
     return found
 
 
-def fit(
-    name,
-    settings,
-    rows,
-    verdicts,
-    val_rows,
-    val_verdicts,
-    *,
-    epochs,
-    seed,
-    device="cpu",
-) -> Fitted:
+def fit(name, settings, *data, epochs, seed, device="cpu") -> Fitted:
     """Train one teacher; `epochs` bounds network passes (XGBoost: 20 trees each).
 
+    data: rows and verdicts to train on, then those to validate on.
     device: where networks are trained; trees are always grown on the CPU.
     """
     fitter = {"xgboost": _xgboost, "mlp": _mlp, "tabnet": _tabnet}[name]
-    data = rows, verdicts, val_rows, val_verdicts
     logits, size, params = fitter(settings, *data, epochs, seed, device)
+    *_, val_rows, val_verdicts = data
     val_auc = metrics.auc(val_verdicts, logits(val_rows))
     return Fitted(logits, size, params, float(val_auc), settings)
 
 
-def tune(name, rows, verdicts, val_rows, val_verdicts, *, tries, seed, **how) -> Fitted:
+def tune(name, *data, tries, seed, **how) -> Fitted:
     """The best of `tries` settings by validation AUC; the first one wins a tie."""
-    data, how = (rows, verdicts, val_rows, val_verdicts), how | {"seed": seed}
-    fitted = [fit(name, one, *data, **how) for one in candidates(name, tries, seed)]
+    every = candidates(name, tries, seed)
+    fitted = [fit(name, one, *data, seed=seed, **how) for one in every]
     return max(fitted, key=lambda one: one.val_auc)
 
 
@@ -164,9 +153,7 @@ def _mlp(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed, device)
     sizes = {key: settings[key] for key in ("width", "depth", "dropout")}
     model = models.MLP(rows.shape[1], **sizes)
     batches = Batches(np.nan_to_num(rows), verdicts, batch=256, seed=seed)
-    optimizer = functools.partial(
-        torch.optim.AdamW, lr=settings["lr"], weight_decay=settings["weight_decay"]
-    )
+    rates = {key: settings[key] for key in ("lr", "weight_decay")}
 
     def logits(rows):
         return models.predict(model, np.nan_to_num(rows), batch=len(rows))
@@ -176,7 +163,7 @@ def _mlp(settings, rows, verdicts, val_rows, val_verdicts, epochs, seed, device)
         batches,
         loss,
         epochs=epochs,
-        optimizer=optimizer,
+        optimizer=functools.partial(torch.optim.AdamW, **rates),
         seed=seed,
         device=device,
         validate=lambda _: metrics.auc(val_verdicts, logits(val_rows)),
@@ -233,8 +220,3 @@ def _quiet():
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.filterwarnings("ignore", message="Best weights from best epoch")
         yield
-
-
-def as_text(settings: dict) -> str:
-    """Settings as one line of JSON, for a table's cell."""
-    return json.dumps(settings, sort_keys=True)
