@@ -79,33 +79,16 @@ def packed(
     within `limit` bytes; the net's `bits` says so. ValueError if no file is as small;
     BundleError for a net that has a step that `deploy.runtime` has not.
     """
+    schema = bundle.Schema(classes=tuple(classes), id=id)
     for bits in range(most, 3, -1):
         if isinstance(net, Hashed):
-            small, *parts = _sentences(net, bits)
-            schema = bundle.Schema(classes=tuple(classes), id=id)
-            told = partial(_golden, small)
-            file = bundle.packed_maps(
-                net.program(), *parts[:2], 0, schema, told, parts[2]
-            )
-            if limit is None or len(file) <= limit:
-                small.bits = bits
-                return file, small
-            continue
-        small = rounded(net, bits=bits).cpu()
-        weights, halves = [], []
-        for layer in layers(small).values():
-            steps, scale = quantize.steps(layer.weight.detach(), bits, [1.0])
-            weights.append(steps.numpy().astype(np.int8))
-            halves += [scale.numpy()]
-            halves += [] if layer.bias is None else [layer.bias.detach().numpy()]
-
-        def predict(inputs: np.ndarray, small=small) -> np.ndarray:
-            with torch.no_grad():
-                return small(torch.from_numpy(inputs)).numpy()
-
-        schema = bundle.Schema(classes=tuple(classes), id=id)
-        parts = program(small), weights, halves, side, schema, predict
-        file = bundle.packed_maps(*parts)
+            small, weights, halves, *alive = _sentences(net, bits)
+            steps, told, side = net.program(), partial(_golden, small), 0
+        else:
+            small, weights, halves, *alive = _images(net, bits)
+            steps, told = program(small), partial(_predict, small)
+        parts = steps, weights, halves, side, schema, told
+        file = bundle.packed_maps(*parts, *alive)
         if limit is None or len(file) <= limit:
             small.bits = bits
             return file, small
@@ -113,6 +96,23 @@ def packed(
         f"the net has {len(file):,} bytes with weights of {bits} bits, expected at "
         f"most {limit:,}"
     )
+
+
+def _images(net: nn.Module, bits: int) -> tuple:
+    """A net of maps or images as its file holds it, its weights and halves there."""
+    small = rounded(net, bits=bits).cpu()
+    weights, halves = [], []
+    for layer in layers(small).values():
+        steps, scale = quantize.steps(layer.weight.detach(), bits, [1.0])
+        weights.append(steps.numpy().astype(np.int8))
+        halves += [scale.numpy()]
+        halves += [] if layer.bias is None else [layer.bias.detach().numpy()]
+    return small, weights, halves
+
+
+@torch.no_grad()
+def _predict(net: nn.Module, inputs: np.ndarray) -> np.ndarray:
+    return net(torch.from_numpy(inputs)).numpy()
 
 
 @torch.no_grad()

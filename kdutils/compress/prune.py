@@ -95,9 +95,8 @@ def fewer_units(arrays: dict[str, np.ndarray], keep: int) -> dict[str, np.ndarra
 def network(arrays: dict[str, np.ndarray]) -> nn.Sequential:
     """The arrays as Linear, ReLU, Linear, Flatten: (n, d) -> (n,) logits."""
     hidden, d = arrays["W1"].shape
-    net = nn.Sequential(
-        nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, 1), nn.Flatten(0)
-    )
+    ends = nn.Linear(d, hidden), nn.Linear(hidden, 1)
+    net = nn.Sequential(ends[0], nn.ReLU(), ends[1], nn.Flatten(0))
     values = (arrays[k] for k in ("W1", "b1", "w2", "b2"))
     with torch.no_grad():
         for parameter, value in zip(net.parameters(), values, strict=True):
@@ -131,20 +130,17 @@ def plain(net: nn.Module) -> None:
         )
 
 
-def weight_bytes(
-    net: nn.Module, *, bits: int = 32, masks: dict[str, Tensor] | None = None
-) -> int:
+def weight_bytes(net: nn.Module, *, bits: int = 32) -> int:
     """Bytes of the numbers in a file of the net, without what names its layers.
 
-    Each layer's weights at their bits: dense, or as a bitmap and those that are not 0
-    (or that a mask keeps), whichever is smaller, in whole bytes; at 32 bits float32
-    biases, else float16 biases and a float16 scale for each output.
+    Each layer's weights at their bits: dense, or as a bitmap and those that are not 0,
+    whichever is smaller, in whole bytes; at 32 bits float32 biases, else float16 biases
+    and a float16 scale for each output.
     """
     plain(net)
     total = 0
-    for name, layer in layers(net).items():
-        mask = (masks or {}).get(f"{name}.weight")
-        kept = int((layer.weight if mask is None else mask).count_nonzero())
+    for layer in layers(net).values():
+        kept = int(layer.weight.count_nonzero())
         count, rows = layer.weight.numel(), len(layer.weight)
         sparse = math.ceil(count / 8) + math.ceil(kept * bits / 8)
         total += min(math.ceil(count * bits / 8), sparse)

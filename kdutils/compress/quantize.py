@@ -156,10 +156,8 @@ def qat(
     p = {k: torch.tensor(arrays[k], dtype=torch.float32) for k in ("W1", "b1", "w2")}
     signs = torch.as_tensor(best.w2, dtype=torch.float32)
     p["b2"] = torch.tensor(float(arrays["b2"]))
-    scales = {
-        k: torch.tensor(np.float32(getattr(best, k))).log()
-        for k in ("s1", "s2", "s_hidden")
-    }
+    scales = {k: np.float32(getattr(best, k)) for k in ("s1", "s2", "s_hidden")}
+    scales = {k: torch.tensor(scale).log() for k, scale in scales.items()}
     x = torch.as_tensor(np.rint(X / INPUT_SCALE).clip(-127, 127), dtype=torch.float32)
     learned = [*p.values(), *scales.values()]
     optimizer = torch.optim.Adam([t.requires_grad_() for t in learned], lr)
@@ -169,14 +167,12 @@ def qat(
     for _ in range(epochs):
         for rows in torch.randperm(len(x), generator=order).split(batch):
             optimizer.zero_grad()
-            loss(
-                _forward(x[rows], _rounded(p, scales, mask, signs, top)), rows
-            ).backward()
+            parts = _rounded(p, scales, mask, signs, top)
+            loss(_forward(x[rows], parts), rows).backward()
             optimizer.step()
             schedule.step()
-        W1, s1, b1, w2, *rest = (
-            t.detach().numpy()[()].copy() for t in _rounded(p, scales, mask, signs, top)
-        )
+        parts = _rounded(p, scales, mask, signs, top)
+        W1, s1, b1, w2, *rest = (t.detach().numpy()[()].copy() for t in parts)
         weights = W1.astype("i1"), s1.astype("f2"), b1.astype("f2"), w2.astype("i1")
         student = Int8(*weights, *rest[:2], INPUT_SCALE, rest[2])
         now = validate(student) if validate else math.inf

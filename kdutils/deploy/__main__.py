@@ -119,37 +119,35 @@ def _steps(loaded: Bundle) -> list[str]:
     lines = [f"{'step':<5} {'what':<20} {'leaves':<13} weights"]
     for place, step in enumerate(loaded.steps, 1):
         what = " ".join(map(str, (step.word, *step.numbers)))
-        left, held = (
-            " x ".join(map(str, shape))
-            for shape in (step.shape, () if step.W is None else step.W.shape)
-        )
+        shapes = step.shape, () if step.W is None else step.W.shape
+        left, held = (" x ".join(map(str, shape)) for shape in shapes)
         lines.append(f"{place:<5} {what:<20} {left:<13} {held}".rstrip())
     return lines
 
 
 def predict(loaded: Bundle, path: str) -> list[list]:
     """Lines of row, logits and verdict of a CSV of readings or a .npy of images."""
-    if not isinstance(loaded.student, Maps):
-        scores = loaded.score(read_table(path, loaded.features))
-        words = [loaded.classes[int(z > loaded.threshold)] for z in scores]
-        rows = zip(range(1, len(scores) + 1), scores, words, strict=True)
-        return [["row", "score", "verdict"], *rows]
-    if loaded.student.sentences:
-        inputs = _lines(path)
-        scores, names = loaded.score(inputs), np.array(loaded.classes)
-        rows = zip(range(1, len(inputs) + 1), *scores.T, names[scores.argmax(1)])  # noqa: B905
-        return [["row", *loaded.classes, "verdict"], *rows]
+    student, names = loaded.student, np.array(loaded.classes)
+    if not isinstance(student, Maps):
+        scores = loaded.score(read_table(path, loaded.features))[:, None]
+        head, found = ["score"], names[np.ravel(scores > loaded.threshold).astype(int)]
+    else:
+        scores = loaded.score(_lines(path) if student.sentences else _images(path))
+        head = loaded.classes
+        if student.sentences or student.colours:
+            found = names[scores.argmax(1)]
+        else:
+            found = ["+".join(names[row > loaded.threshold]) for row in scores]
+    both = enumerate(zip(scores, found, strict=True), 1)
+    return [["row", *head, "verdict"], *([i, *z, word] for i, (z, word) in both)]
+
+
+def _images(path: str) -> np.ndarray:
+    """The maps or colour images of a .npy file."""
     try:
-        inputs = np.load(path, allow_pickle=False)
+        return np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as problem:
         raise BundleError(f"{path} is not a .npy file of arrays: {problem}") from None
-    scores, names = loaded.score(inputs), np.array(loaded.classes)
-    if loaded.student.colours:
-        found = names[scores.argmax(1)]
-    else:
-        found = ("+".join(names[row > loaded.threshold]) for row in scores)
-    rows = ([i, *z, word] for i, (z, word) in enumerate(zip(scores, found), 1))  # noqa: B905
-    return [["row", *loaded.classes, "verdict"], *rows]
 
 
 def _lines(path: str) -> list[str]:
@@ -183,10 +181,8 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         parser.add_argument("file", help="a student's file, or the word inspect")
         inputs = "a CSV file whose header names the readings, in any order, beside "
-        inputs += (
-            "others; a .npy file of maps or colour images; sentences, one a line, "
-        )
-        inputs += "- for standard input; after inspect, a student's file"
+        inputs += "others; a .npy file of maps or colour images; sentences, one a "
+        inputs += "line, - for standard input; after inspect, a student's file"
         parser.add_argument("inputs", help=inputs)
     chosen = parser.parse_args(arguments)
     try:

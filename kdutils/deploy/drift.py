@@ -183,19 +183,16 @@ class Drift:
 
     def metrics(self) -> list[tuple[str, str, dict[str, float]]]:
         """Prometheus' name and kind, and values by label."""
-        labels = [
-            f"{{reading={json.dumps(n, ensure_ascii=False)}}}" for n in self.names
-        ]
+        names = (json.dumps(name, ensure_ascii=False) for name in self.names)
+        labels = [f"{{reading={name}}}" for name in names]
         above = self.scores - np.float32(self.bundle.threshold)
         counts = {f'{{le="{e:g}"}}': int((above <= e).sum()) for e in SCORES}
         share = (above <= 0).mean() if len(above) else float("nan")
         by_reading = [("psi", "gauge", self.psi), ("shift", "gauge", self.shift)]
         by_reading.append(("missing_total", "counter", self.missing))
         by_reading.append(("clipped_total", "counter", self.clipped))
-        return [
-            (name, kind, dict(zip(labels, values, strict=True)))
-            for name, kind, values in by_reading
-        ] + [
-            ("recent_scores_above_threshold", "gauge", counts),
-            ("recent_yield", "gauge", {"": share}),
+        found = [
+            (*named, dict(zip(labels, v, strict=True))) for *named, v in by_reading
         ]
+        found.append(("recent_scores_above_threshold", "gauge", counts))
+        return [*found, ("recent_yield", "gauge", {"": share})]

@@ -101,9 +101,8 @@ class _Graph:
     def eight(self, value: str, scale: float, dtype: type) -> str:
         """An activation through eight bits and back."""
         pair = self.put(scale), self.put(0, dtype=dtype)
-        return self.add(
-            "DequantizeLinear", self.add("QuantizeLinear", value, *pair), *pair
-        )
+        whole = self.add("QuantizeLinear", value, *pair)
+        return self.add("DequantizeLinear", whole, *pair)
 
     def weights(self, name: str, values: np.ndarray, scale, **axis) -> str:
         """int8 weights, dequantized in the graph."""
@@ -119,9 +118,8 @@ def _squash(graph: _Graph, x: str, step: Step) -> str:
     z = graph.add("Clip", z, graph.put(-FAR), graph.put(FAR))
     share = graph.add("Div", z, graph.put(LIMIT))
     square = graph.add("Mul", share, share)
-    return graph.add(
-        "Div", z, graph.add("Sqrt", graph.add("Add", square, graph.put(1)))
-    )
+    root = graph.add("Sqrt", graph.add("Add", square, graph.put(1)))
+    return graph.add("Div", z, root)
 
 
 def _round(graph: _Graph, x: str, step: Step) -> str:
@@ -215,9 +213,8 @@ def _model(graph: _Graph, bundle, logit: str) -> bytes:
     else:
         graph.add("Greater", "logit", graph.put(threshold), output=verdict)
         outputs += [made(verdict, TensorProto.BOOL, shape)]
-    whole = helper.make_graph(
-        graph.nodes, "student", [inputs], outputs, graph.constants
-    )
+    parts = graph.nodes, "student", [inputs], outputs, graph.constants
+    whole = helper.make_graph(*parts)
     model = helper.make_model(
         whole,
         opset_imports=[helper.make_opsetid("", OPSET)],

@@ -77,9 +77,8 @@ class Prepare:
         low, high = np.nanquantile(chosen, [0.25, 0.75], axis=0)
         spread = np.where(high > low, (high - low) / 1.349, np.nanstd(chosen, axis=0))
         names = tuple(features[j] for j in columns)
-        return Prepare(
-            columns, names, center.astype(np.float32), (1 / spread).astype(np.float32)
-        )
+        center, scale = center.astype(np.float32), (1 / spread).astype(np.float32)
+        return Prepare(columns, names, center, scale)
 
     def pick(self, X: np.ndarray) -> np.ndarray:
         """The chosen columns as they were read, NaN kept: what a tree reads."""

@@ -81,24 +81,12 @@ def run(steps: list[Step], x: np.ndarray, kept: list | None = None) -> np.ndarra
     return x
 
 
-def _squash(x: np.ndarray, step: Step) -> np.ndarray:
-    return squash((x - step.W) * step.scale)
-
-
-def _round(x: np.ndarray, step: Step) -> np.ndarray:
-    return np.rint(x / step.scale).clip(*step.numbers)
-
-
 def _planes(x: np.ndarray, step: Step) -> np.ndarray:
     if step.numbers == (2,):
         return np.stack((x > 0, x > 1), -1).astype(np.float32)
     if step.numbers == (1,):
         return x[..., None].astype(np.float32) / np.float32(2)
     raise ValueError(f"{step.numbers[0]} planes, expected 1 or 2")
-
-
-def _colours(x: np.ndarray, step: Step) -> np.ndarray:
-    return (x.transpose(1, 2, 0).astype(np.float32) - 128) / 64
 
 
 def _conv(x: np.ndarray, step: Step) -> np.ndarray:
@@ -160,14 +148,6 @@ def _max(x: np.ndarray, step: Step) -> np.ndarray:
     return np.maximum.reduce(parts)
 
 
-def _mean(x: np.ndarray, step: Step) -> np.ndarray:
-    return x.mean((0, 1))
-
-
-def _flatten(x: np.ndarray, step: Step) -> np.ndarray:
-    return x.transpose(2, 0, 1).reshape(-1)
-
-
 def _words(x: np.ndarray, step: Step) -> np.ndarray:
     rows = step.b[words.rows_of(x, step.numbers[2], 1)]
     if x.ndim == 1:
@@ -208,29 +188,25 @@ def _lstm(x: np.ndarray, step: Step) -> np.ndarray:
     return found
 
 
-def _most(x: np.ndarray, step: Step) -> np.ndarray:
-    return x.max(0)
-
-
 # A step's word: how many numbers it has, and what it does.
 STEPS: dict[str, tuple[int, Callable]] = {
-    "squash": (0, _squash),
-    "round": (2, _round),
+    "squash": (0, lambda x, step: squash((x - step.W) * step.scale)),
+    "round": (2, lambda x, step: np.rint(x / step.scale).clip(*step.numbers)),
     "planes": (1, _planes),
-    "colours": (0, _colours),
+    "colours": (0, lambda x, step: (x.transpose(1, 2, 0).astype("f4") - 128) / 64),
     "conv": (6, _conv),
     "each": (5, _each),
     "linear": (3, _linear),
     "keep": (0, None),
     "add": (0, None),
     "max": (1, _max),
-    "mean": (0, _mean),
-    "flatten": (0, _flatten),
+    "mean": (0, lambda x, step: x.mean((0, 1))),
+    "flatten": (0, lambda x, step: x.transpose(2, 0, 1).reshape(-1)),
     "words": (4, _words),
     "grams": (3, _grams),
     "threes": (3, _threes),
     "lstm": (1, _lstm),
-    "most": (0, _most),
+    "most": (0, lambda x, step: x.max(0)),
 }
 
 

@@ -81,11 +81,8 @@ class Loss:
 
 
 def _settings(name: str, term: Callable) -> tuple[str, ...]:
-    own = inspect.getfullargspec(term).kwonlyargs
-    return (
-        *(() if name == "hard" else ("alpha",)),
-        *(key for key in own if key != "y"),
-    )
+    own = (key for key in inspect.getfullargspec(term).kwonlyargs if key != "y")
+    return (*own,) if name == "hard" else ("alpha", *own)
 
 
 def _registry() -> dict[str, Loss]:

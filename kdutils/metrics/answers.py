@@ -49,8 +49,6 @@ def spans(logits: np.ndarray, most: int = 30) -> np.ndarray:
         at = score.argmax(1)
         value = score[np.arange(n), at]
         better = value > best
-        best[better], found[better] = (
-            value[better],
-            np.stack((at, at + more), 1)[better],
-        )
+        best[better] = value[better]
+        found[better] = np.stack((at, at + more), 1)[better]
     return found

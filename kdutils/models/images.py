@@ -143,9 +143,8 @@ class ByteDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.below:
             return x
-        drawn = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(
-            -(2**63), None
-        )
+        drawn = torch.empty(-(-x.numel() // 8), dtype=torch.int64)
+        drawn.random_(-(2**63), None)
         keep = drawn.view(torch.uint8)[: x.numel()].view(x.shape) >= self.below
         return x * keep.to(x.device, x.dtype).mul_(256 / (256 - self.below))
 

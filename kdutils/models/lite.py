@@ -52,9 +52,8 @@ class Lite(Photographs):
                 layers.append(kind(*_block(inputs, outputs, kernel, step, grown, at)))
                 inputs, at = outputs, -(-at // step)
         layers += [*_normed(inputs, HEAD), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        super().__init__(
-            nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(HEAD, classes))
-        )
+        last = nn.Dropout(dropout), nn.Linear(HEAD, classes)
+        super().__init__(nn.Sequential(*layers, *last))
 
     def forward(self, x: Tensor) -> Tensor:
         x = (x if x.ndim == 4 else x[:, None]).to(torch.float32).sub(127).div(128)
@@ -114,7 +113,4 @@ def _block(a, b, kernel, stride, grown, side) -> list[nn.Module]:
     return layers + _normed(wide, b, active=False)
 
 
-MODELS = {
-    "lite0": Lite,
-    "lite2": partial(Lite, width=1.1, depth=1.2, dropout=0.3),
-}
+MODELS = {"lite0": Lite, "lite2": partial(Lite, width=1.1, depth=1.2, dropout=0.3)}

@@ -96,23 +96,6 @@ def _normed(width: int) -> nn.BatchNorm2d:
     return norm
 
 
-def airbench(side: int, classes: int, **sizes) -> Airbench:
-    """An `Airbench`."""
-    return Airbench(side, classes, **sizes)
-
-
-def resnet50(side: int, classes: int) -> nn.Module:
-    """ResNet-50 (He et al. 2016) with a 3 x 3 stem."""
-    import torchvision
-
-    net = torchvision.models.resnet50(num_classes=classes)
-    if side <= 64:
-        stride = 1 if side <= 32 else 2
-        net.conv1 = nn.Conv2d(3, 64, 3, stride=stride, padding=1, bias=False)
-        net.maxpool = nn.Identity()
-    return Photographs(net)
-
-
 def mobilenetv2(side: int, classes: int, width: float = 1.0) -> nn.Module:
     """MobileNetV2 (Sandler et al. 2018) of a width."""
     import torchvision
@@ -122,14 +105,12 @@ def mobilenetv2(side: int, classes: int, width: float = 1.0) -> nn.Module:
         net.features[2].conv[1][0].stride = (1, 1)
     if side <= 32:
         net.features[0][0].stride = (1, 1)
-    blocks = [
-        (Residual if getattr(m, "use_res_connect", False) else nn.Sequential)(
-            *getattr(m, "conv", m)
-        )
-        for m in net.features
-    ]
+    blocks = []
+    for m in net.features:
+        kind = Residual if getattr(m, "use_res_connect", False) else nn.Sequential
+        blocks.append(kind(*getattr(m, "conv", m)))
     pooled = nn.AdaptiveAvgPool2d(1), nn.Flatten(), net.classifier
     return Photographs(nn.Sequential(*blocks, *pooled))
 
 
-MODELS = {"airbench": airbench, "mobilenetv2": mobilenetv2, "resnet50": resnet50}
+MODELS = {"airbench": Airbench, "mobilenetv2": mobilenetv2}

@@ -23,6 +23,7 @@ from kdutils.deploy.words import hashed, rows_of
 HEADS, PIECES = 12, 13  # attention heads of MiniLM; the most pieces of a word
 WORDS = "embeddings.word_embeddings.weight"
 OUTSIDE = -100.0  # the logit of a place that cannot be
+QKV = "query", "key", "value"
 CLS, SEP, UNKNOWN = "[CLS]", "[SEP]", "[UNK]"
 
 
@@ -115,9 +116,8 @@ class Hashed(nn.Module):
         E *= scale / E[torch.tensor(n) > 0].std()
         share = torch.tensor(np.maximum(n, 0.1), dtype=torch.float32)
         rows = torch.from_numpy(rows_of(hashed(known)[:, None], self.buckets, 1)[:, 0])
-        sums = torch.zeros_like(self.embed.weight).index_add_(
-            0, rows, E * share[:, None]
-        )
+        sums = torch.zeros_like(self.embed.weight)
+        sums.index_add_(0, rows, E * share[:, None])
         total = torch.zeros(len(sums)).index_add_(0, rows, share)
         self.embed.weight.copy_(sums / total.clamp(min=1e-9)[:, None])
         return self
@@ -158,13 +158,7 @@ class Convolved(Hashed):
     """
 
     def __init__(
-        self,
-        length: int,
-        classes: int,
-        widths=(32, 64),
-        buckets=8192,
-        dropout=0.0,
-        **own,
+        self, length, classes, widths=(32, 64), buckets=8192, dropout=0, **own
     ):
         super().__init__(buckets, widths[0], **own)
         self.conv = nn.Linear(3 * widths[0], widths[1])
@@ -191,13 +185,7 @@ class Recurrent(Hashed):
     """
 
     def __init__(
-        self,
-        length: int,
-        classes: int,
-        widths=(32, 48, 32),
-        buckets=8192,
-        dropout=0.0,
-        **own,
+        self, length, classes, widths=(32, 48, 32), buckets=8192, dropout=0, **own
     ):
         super().__init__(buckets, widths[0], **own)
         a, b, c = widths
@@ -207,12 +195,8 @@ class Recurrent(Hashed):
 
     def program(self) -> list[list]:
         """The steps, as `deploy.runtime` has them."""
-        return [
-            self.first(),
-            ["lstm", self.lstm.hidden_size],
-            ["most"],
-            *_linear(self.head),
-        ]
+        lstm = ["lstm", self.lstm.hidden_size]
+        return [self.first(), lstm, ["most"], *_linear(self.head)]
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.there(x)
@@ -257,9 +241,8 @@ class Bert(nn.Module):
         wide, hidden = widths
         self.word, self.place = (nn.Embedding(n, wide) for n in rows)
         self.norm, self.drop = nn.LayerNorm(wide, 1e-12), nn.Dropout(dropout)
-        layer = nn.TransformerEncoderLayer(
-            wide, HEADS, hidden, dropout, "gelu", 1e-12, batch_first=True
-        )
+        sizes = wide, HEADS, hidden, dropout, "gelu", 1e-12
+        layer = nn.TransformerEncoderLayer(*sizes, batch_first=True)
         layer.dropout.p = 0.0  # BERT drops no state inside of its hidden layer
         layer.self_attn.dropout = attention_dropout
         self.layers = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
@@ -332,15 +315,12 @@ class Bert(nn.Module):
         for k in range(len(self.layers.layers)):
             theirs = f"encoder.layer.{k * step}."
             for part in ("weight", "bias"):
-                qkv = [
-                    held[f"{theirs}attention.self.{name}.{part}"]
-                    for name in ("query", "key", "value")
-                ]
-                own[f"layers.layers.{k}.self_attn.in_proj_{part}"] = np.concatenate(qkv)
+                heads = [f"{theirs}attention.self.{n}.{part}" for n in QKV]
+                qkv = np.concatenate([held[head] for head in heads])
+                own[f"layers.layers.{k}.self_attn.in_proj_{part}"] = qkv
                 for mine, name in names.items():
-                    own[f"layers.layers.{k}.{mine}.{part}"] = held[
-                        f"{theirs}{name}.{part}"
-                    ]
+                    value = held[f"{theirs}{name}.{part}"]
+                    own[f"layers.layers.{k}.{mine}.{part}"] = value
         self.load_state_dict({k: torch.as_tensor(v) for k, v in own.items()})
         return self
 
@@ -376,14 +356,13 @@ def safetensors(path: Path) -> dict[str, np.ndarray]:
     start = 8 + int.from_bytes(data[:8], "little")
     held = json.loads(data[8:start])
     held.pop("__metadata__", None)
-    return {
-        name: np.frombuffer(data, "<f4", math.prod(its["shape"]), start + at)
-        .reshape(its["shape"])
-        .copy()
-        for name, its in held.items()
-        if its["dtype"] == "F32"
-        for at in its["data_offsets"][:1]
-    }
+    found = {}
+    for name, its in held.items():
+        if its["dtype"] == "F32":
+            shape, (at, _) = its["shape"], its["data_offsets"]
+            flat = np.frombuffer(data, "<f4", math.prod(shape), start + at)
+            found[name] = flat.reshape(shape).copy()
+    return found
 
 
 def vocabulary(path: Path) -> dict[str, int]:

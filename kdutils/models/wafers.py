@@ -169,7 +169,5 @@ def _normed(a: int, b: int, k: int, stride: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
 
 
-MODELS = {
-    net.__name__: net
-    for net in (resnet18, student1, student2, takeshi, kiryong, compact, separable)
-}
+NETS = resnet18, student1, student2, takeshi, kiryong, compact, separable
+MODELS = {net.__name__: net for net in NETS}
