@@ -60,5 +60,3 @@ def test_munge_stays_near_and_differs():
     assert not ((made > 8) & (made < 12)).any()
     assert len(np.unique(made, axis=0)) > 200
     assert np.array_equal(made, munge(X.astype(np.float32), 250, seed=3))
-    with pytest.raises(ValueError, match="swap"):
-        munge(X, 5, seed=0, swap=2)

@@ -103,9 +103,8 @@ def apart(
     """
     train, val, test = places
     if single:
-        val, test = (
-            i[np.sort(np.unique(group[i], return_index=True)[1])] for i in (val, test)
-        )
+        first = (np.unique(group[i], return_index=True)[1] for i in (val, test))
+        val, test = (i[np.sort(k)] for i, k in zip((val, test), first, strict=True))
     val = val[~np.isin(group[val], group[test])]
     later = np.concatenate((group[val], group[test]))
     return [train[~np.isin(group[train], later)], val, test]

@@ -17,9 +17,8 @@ def table() -> None:
     lines = csv.writer(sys.stdout, lineterminator="\n")
     lines.writerow(["name", "modality", "kind", "licence", "page"])
     for name, its in registry.DATASETS.items():
-        lines.writerow(
-            [name, its.modality, its.kind or "real", its.licence or "–", its.page]
-        )
+        about = its.modality, its.kind or "real", its.licence or "–", its.page
+        lines.writerow([name, *about])
 
 
 def main(argv: list[str]) -> int:

@@ -16,23 +16,20 @@ class TableError(ValueError):
     """A table that cannot be used as it is; one sentence: the place and the reason."""
 
 
-def divide(
-    table: Rows, *, seed: int, folds: int = 5, val_share: float = 0.2
-) -> Iterator[Split]:
+def divide(table: Rows, *, seed: int, folds: int = 5) -> Iterator[Split]:
     """Divide a table so that no group is in two parts of a split.
 
     With times: one split, the oldest 60 % train, the next 20 % validate, the newest
     20 % test; equal times stay together, and of a group that continues in a later part
     only the later rows are used. The seed changes nothing then.
-    Else, with folds > 1: each fold tests once, `val_share` of the rest (as one part in
-    a whole number) validates; with folds = 1: one split of 60, 20 and 20 %. Both are
-    stratified, and moved by the seed.
+    Else, with folds > 1: each fold tests once, a fifth of the rest validates; with
+    folds = 1: one split of 60, 20 and 20 %. Both are stratified, and moved by the seed.
     Raises TableError where a part would have no fail or no pass.
     """
     if table.time is not None:
         divisions = [_by_time(table)]
     else:
-        divisions = _by_chance(table, seed, folds, val_share)
+        divisions = _by_chance(table, seed, folds)
     for number, parts in enumerate(divisions, 1):
         for name, rows in zip(("training", "validation", "test"), parts, strict=True):
             for verdict, value in (("fail", 1), ("pass", 0)):
@@ -62,9 +59,7 @@ def _by_time(table: Rows) -> list[np.ndarray]:
     return [order[((part == k) & kept)[order]] for k in range(3)]
 
 
-def _by_chance(
-    table: Rows, seed: int, folds: int, val_share: float
-) -> Iterator[list[np.ndarray]]:
+def _by_chance(table: Rows, seed: int, folds: int) -> Iterator[list[np.ndarray]]:
     y, group, k = table.y, table.group, folds if folds > 1 else 5
     for name, value in (("fails", 1), ("passes", 0)):
         having = len(np.unique(group[y == value]))
@@ -82,7 +77,7 @@ def _by_chance(
     for test in tests:
         rest = np.setdiff1d(np.arange(len(y)), test)
         failing, passing = (len(np.unique(group[rest][y[rest] == v])) for v in (1, 0))
-        parts = max(2, min(round(1 / val_share), failing, passing))
+        parts = max(2, min(5, failing, passing))
         choices = _folds(y[rest], group[rest], parts, seed)
         val = next((c for c in choices if 0 < y[rest][c].mean() < 1), choices[0])
         yield [np.delete(rest, val), rest[val], test]
@@ -99,7 +94,5 @@ def _folds(y: np.ndarray, group: np.ndarray, k: int, seed: int) -> list[np.ndarr
     failed = np.zeros(len(groups))
     np.maximum.at(failed, member, y)
     cut = StratifiedKFold(k, shuffle=True, random_state=seed)
-    return [
-        np.flatnonzero(np.isin(member, chosen))
-        for _, chosen in cut.split(failed, failed)
-    ]
+    some = [chosen for _, chosen in cut.split(failed, failed)]
+    return [np.flatnonzero(np.isin(member, chosen)) for chosen in some]

@@ -147,12 +147,9 @@ def files(place: Path) -> Tree:
     except zipfile.BadZipFile:
         raise ValueError(f"{packed} is not a whole zip archive") from None
     start = f"{place.name}/"
-    stamps = {
-        one.filename.removeprefix(start): (one.file_size, one.CRC)
-        for one in archive.infolist()
-        if not one.is_dir()
-    }
-    inner = {name.removeprefix(start): name for name in archive.namelist()}
+    inside = [one for one in archive.infolist() if not one.is_dir()]
+    inner = {one.filename.removeprefix(start): one for one in inside}
+    stamps = {name: (one.file_size, one.CRC) for name, one in inner.items()}
     return Tree(packed, stamps, lambda name: archive.read(inner[name]))
 
 
@@ -164,9 +161,8 @@ def decoded(tree: Tree, found: list[Picture], side: int) -> Rows:
     total = hashlib.sha256(str(side).encode())
     for one in found:
         total.update(f"{one} {tree.stamps[one.name]}\n".encode())
-    folder = (
-        paths.ROOT / ".data" / "cache" / f"{tree.where.stem}-{total.hexdigest()[:12]}"
-    )
+    name = f"{tree.where.stem}-{total.hexdigest()[:12]}"
+    folder = paths.ROOT / ".data" / "cache" / name
     if (rows := _cached(folder, len(found), side)) is not None:
         return rows
     need = 3 * side * side * len(found)

@@ -38,16 +38,8 @@ MOST_WORDS = 500  # of a sentence
 RECORD = 1 + 3 * 32 * 32  # bytes of an image and its label in them
 IDX = 0x800  # idx: the type code of unsigned bytes
 SIDE = 52  # of a wafer map
-PATTERNS = (
-    "Center",
-    "Donut",
-    "Edge-Loc",
-    "Edge-Ring",
-    "Loc",
-    "Near-Full",
-    "Scratch",
-    "Random",
-)
+PATTERNS = "Center", "Donut", "Edge-Loc", "Edge-Ring", "Loc", "Near-Full"
+PATTERNS += "Scratch", "Random"
 KNOWN = ("sentence", "content"), ("label",)  # columns of a file of sentences
 NAMED = ("split", "orig_index")  # a file may have them; the official one does not
 BROKEN = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error)

@@ -269,10 +269,10 @@ def generated(name: str, root: str = "") -> bool:
     return bool(known(name).files) and readers.generated(folder(name, root))
 
 
-def find(name: str, root: str = "", *, timeout: float = 60) -> Path:
+def find(name: str, root: str = "") -> Path:
     """A data set's folder, or its one file if it is got by hand.
 
-    Missing files are downloaded first; timeout: seconds without an answer.
+    Missing files are downloaded first.
     Raises SourceError, one sentence that says which files to get where, if they can be
     had neither way.
     """
@@ -301,12 +301,11 @@ def find(name: str, root: str = "", *, timeout: float = 60) -> Path:
             missing = [PurePosixPath(its.urls[0]).name]
             own = place / missing[0]
             urls = [own.as_uri()] if own.is_file() else its.urls
-            fetch(urls, place, its.files, check=check, timeout=timeout)
+            fetch(urls, place, its.files, check=check)
         else:
             for file in missing:
                 urls = [url.format(file) for url in its.urls]
-                md5 = {file: its.files[file]}
-                fetch(urls, place, md5, timeout=timeout)
+                fetch(urls, place, {file: its.files[file]})
     except SourceError as error:
         raise SourceError(
             f"{name} is not whole in {place} and {error}: get {' and '.join(missing)} "
@@ -383,21 +382,17 @@ def _unpacked(path: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
     """Each named file's bytes; in a zip or tar.gz archive, under its last name."""
     zipped = path.suffix in (".zip", ".whl")
     with zipfile.ZipFile(path) if zipped else tarfile.open(path, "r:gz") as archive:
-        listed = archive.namelist() if zipped else _plain(archive)
+        if zipped:
+            listed, take = archive.namelist(), archive.open
+        else:  # no folder, no link
+            listed = [one.name for one in archive if one.isfile()]
+            take = archive.extractfile
         members = {PurePosixPath(member).name: member for member in listed}
         for name in names:
             last = PurePosixPath(name).name
             if last not in members:
                 raise ValueError(f"the archive has no {last}")
-            if zipped:
-                yield name, archive.read(members[last])
-            else:
-                yield name, archive.extractfile(members[last]).read()
-
-
-def _plain(archive: tarfile.TarFile) -> list[str]:
-    """The names of what is a file in it: no folder, no link."""
-    return [member.name for member in archive if member.isfile()]
+            yield name, take(members[last]).read()
 
 
 def read(name: str, root: str = "") -> Rows:

@@ -85,9 +85,8 @@ def read(place: Path) -> Rows:
         row[: len(text)] = [at[word] for word in text]
         span = np.array(q.span())
         label[:] = np.where(span < 0, span, span + text.index(SEPARATOR) + 1)
-    articles = {
-        name: i for i, name in enumerate(dict.fromkeys(q.article for q, _ in both))
-    }
+    names = dict.fromkeys(q.article for q, _ in both)
+    articles = {name: i for i, name in enumerate(names)}
     group = np.array([articles[q.article] for q, _ in both], np.int64)
     part = np.array([part for _, part in both])
     content = json.dumps([[*vars(q).values(), part] for q, part in both])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kdutils.data import Split, registry, usertable
+from kdutils.data import PARTS, Split, registry, usertable
 from kdutils.data.divide import divide
 from kdutils.data.registry import kind, known
 from kdutils.data.simulate import tester
@@ -44,7 +44,6 @@ def recorded(
     folds: int = 5,
     order: str = "random",
     root: str = "",
-    val_share: float = 0.2,
     rows: int = 0,
 ) -> Iterator[Split]:
     """A published table's splits: `folds` stratified ones that the seed moves, or one.
@@ -58,12 +57,11 @@ def recorded(
         raise ValueError(f"order is {order!r}: expected 'random' or 'time'")
     table = registry.read(source, root)
     if rows:
-        some = slice(rows)
-        names = ("X", "y", "group", "row")
-        table = replace(table, **{name: getattr(table, name)[some] for name in names})
+        some = {k: getattr(table, k)[:rows] for k in ("X", "y", "group", "row")}
+        table = replace(table, **some)
     if order == "random":
         table = replace(table, time=None)
-    for split in divide(table, seed=seed, folds=folds, val_share=val_share):
+    for split in divide(table, seed=seed, folds=folds):
         yield _usable(split)
 
 
@@ -73,10 +71,8 @@ def _usable(split: Split) -> Split:
     low = X.min(axis=0, initial=np.inf, where=read)
     high = X.max(axis=0, initial=-np.inf, where=read)
     columns = np.flatnonzero((read.mean(axis=0) >= 0.5) & (low < high))
-    train, val, test = (
-        replace(part, X=part.X[:, columns])
-        for part in (split.train, split.val, split.test)
-    )
-    features = tuple(split.features[j] for j in columns)
-    units = tuple(split.units[j] for j in columns)
-    return Split(train, val, test, features, units, split.source, split.kind)
+    kept = {name: getattr(split, name) for name in PARTS}
+    kept = {name: replace(part, X=part.X[:, columns]) for name, part in kept.items()}
+    for name in ("features", "units"):
+        kept[name] = tuple(getattr(split, name)[j] for j in columns)
+    return replace(split, **kept)

@@ -45,7 +45,7 @@ def duplicates(source: str, root: str = "", seed: int = 0) -> dict:
     exact_across, symmetric_across: maps of train or val that are in a later part too,
     as they are, or turned or mirrored or as they are; within: maps of each part that
     repeat an earlier one of it, turned or not; labels_differ: groups of equal maps
-    that have more than one combination of patterns; dropped, before, after: by part.
+    that have more than one combination of patterns; dropped: by part.
     """
     known(source, "wafer")
     maps = registry.read(source, root)
@@ -54,14 +54,13 @@ def duplicates(source: str, root: str = "", seed: int = 0) -> dict:
     kept = apart(group, places, single=True)
     pairs = np.unique(np.column_stack((group, combination(maps.y))), axis=0)[:, 0]
     within = [len(i) - len(np.unique(group[i])) for i in places]
-    before, after = [len(i) for i in places], [len(i) for i in kept]
-    dropped = [a - b for a, b in zip(before, after, strict=True)]
-    by_part = {"within": within, "dropped": dropped, "before": before, "after": after}
+    dropped = [len(a) - len(b) for a, b in zip(places, kept, strict=True)]
     return {
         "exact_across": _across(exact, places),
         "symmetric_across": _across(group, places),
         "labels_differ": int((np.bincount(pairs) > 1).sum()),
-        **{k: dict(zip(PARTS, v, strict=True)) for k, v in by_part.items()},
+        "within": dict(zip(PARTS, within, strict=True)),
+        "dropped": dict(zip(PARTS, dropped, strict=True)),
     }
 
 
@@ -83,10 +82,8 @@ def _drawn(seed: int, rows: tuple | None, options: dict) -> Rows:
             "train, validate and test"
         )
     seeds = np.random.SeedSequence([seed, 38]).generate_state(3)
-    drawn = [
-        wafersim.draw(n, seed=int(own), **options)
-        for n, own in zip(rows, seeds, strict=True)
-    ]
+    pairs = zip(rows, map(int, seeds), strict=True)
+    drawn = [wafersim.draw(n, seed=own, **options) for n, own in pairs]
     X, y = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
     made = readers.maps(X, y, np.repeat(PARTS, rows))
     return replace(made, source=SIMULATED, kind=SIMULATED)

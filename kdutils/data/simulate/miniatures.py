@@ -82,11 +82,10 @@ def _secom(seed: int) -> dict[str, bytes]:
     X[:, plain[6:11]] = np.where(rng.random((n, 5)) < 0.7, np.nan, X[:, plain[6:11]])
     start = datetime(2008, 7, 19, 11, 55)
     rows = [" ".join("NaN" if x != x else f"{x:.4f}" for x in row) + "\n" for row in X]
+    minutes = np.sort(rng.integers(0, 129_600, n)).tolist()
     verdicts = [
         f'{1 if fail else -1} "{start + timedelta(minutes=m):%d/%m/%Y %H:%M:%S}"\r\n'
-        for fail, m in zip(
-            failed, np.sort(rng.integers(0, 129_600, n)).tolist(), strict=True
-        )
+        for fail, m in zip(failed, minutes, strict=True)
     ]
     texts = "".join(rows).encode(), "".join(verdicts).encode()
     return dict(zip(readers.SECOM, texts, strict=True))
@@ -213,31 +212,20 @@ def _squad(seed: int) -> dict[str, bytes]:
         known, paragraphs = article < 8, []
         for _ in range(4):
             things = rng.choice(THINGS, 3, replace=False)
-            facts = [
-                (*pair, rng.choice(TOWNS))
-                for pair in zip(rng.choice(COLOURS, 3), things, strict=True)
-            ]
             context, qas = "", []
-            for colour, thing, town in facts:
+            for colour, thing in zip(rng.choice(COLOURS, 3), things, strict=True):
+                town = rng.choice(TOWNS)
                 context += f"The {colour} {thing} was found in {town}. "
-                answer = {
-                    "text": str(town),
-                    "answer_start": len(context) - len(town) - 2,
-                }
-                qas.append(
-                    {
-                        "id": f"{article}-{len(paragraphs)}-{thing}",
-                        "question": f"Where was the {colour} {thing} found?",
-                        "answers": [answer] if known else [],
-                    }
-                )
+                start = len(context) - len(town) - 2
+                answers = [{"text": str(town), "answer_start": start}] if known else []
+                qa = {"id": f"{article}-{len(paragraphs)}-{thing}"}
+                qa |= {"question": f"Where was the {colour} {thing} found?"}
+                qas.append(qa | {"answers": answers})
             paragraphs.append({"context": context.rstrip(), "qas": qas})
         name = "dev-v2.0.json" if known else "test-v2.0.json"
         held[name].append({"title": f"article {article}", "paragraphs": paragraphs})
-    return {
-        name: json.dumps({"version": "v2.0", "data": data}).encode()
-        for name, data in held.items()
-    }
+    texts = {k: json.dumps({"version": "v2.0", "data": v}) for k, v in held.items()}
+    return {name: text.encode() for name, text in texts.items()}
 
 
 def _minilm(seed: int) -> dict[str, bytes]:
@@ -247,24 +235,18 @@ def _minilm(seed: int) -> dict[str, bytes]:
     words = [*signs, *GOOD, *BAD, *PLAIN, *THINGS, *COLOURS, *TOWNS]
     words = [word.lower() for word in rng.permutation(words)]
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
-    shapes = {
-        f"embeddings.{name}_embeddings.weight": (n, wide)
-        for name, n in {"word": len(words), "position": 512, "token_type": 2}.items()
-    }
+    rows = {"word": len(words), "position": 512, "token_type": 2}
+    shapes = {f"embeddings.{k}_embeddings.weight": (n, wide) for k, n in rows.items()}
     blocks = ["embeddings.LayerNorm"]
     for k in range(2):
         own = f"encoder.layer.{k}."
         heads = [f"{own}attention.self.{n}" for n in ("query", "key", "value")]
         for name in (*heads, f"{own}attention.output.dense"):
             shapes |= {f"{name}.weight": (wide, wide), f"{name}.bias": (wide,)}
-        for name, (a, b) in {
-            "intermediate": (hidden, wide),
-            "output": (wide, hidden),
-        }.items():
-            shapes |= {
-                f"{own}{name}.dense.weight": (a, b),
-                f"{own}{name}.dense.bias": (a,),
-            }
+        sizes = {"intermediate": (hidden, wide), "output": (wide, hidden)}
+        for name, (a, b) in sizes.items():
+            name = f"{own}{name}.dense"
+            shapes |= {f"{name}.weight": (a, b), f"{name}.bias": (a,)}
         blocks += [f"{own}attention.output.LayerNorm", f"{own}output.LayerNorm"]
     for name in blocks:
         shapes |= {f"{name}.weight": (wide,), f"{name}.bias": (wide,)}
@@ -293,9 +275,8 @@ def _images(rng: np.random.Generator, classes: int, n: int) -> tuple:
     mixed = rng.uniform(0, MIXED, (n, 1, 1))
     X = (1 - mixed) * glyphs[y] + mixed * glyphs[(y + 1) % classes]
     shifts = rng.integers(-SHIFT, SHIFT + 1, (n, 2))
-    X = np.array(
-        [np.roll(x, shift, (0, 1)) for x, shift in zip(X, shifts, strict=True)]
-    )
+    pairs = zip(X, shifts, strict=True)
+    X = np.array([np.roll(x, shift, (0, 1)) for x, shift in pairs])
     X += NOISE * rng.standard_normal(X.shape)
     return np.clip(np.round(255 * X), 0, 255).astype(np.uint8), y.astype(np.uint8)
 
@@ -335,9 +316,8 @@ def _wm811k(seed: int) -> dict[str, bytes]:
     names = np.array([p.replace("Full", "full") for p in readers.PATTERNS])
     flat = []
     for x, (height, width) in zip(X, shape, strict=True):
-        i, j = (
-            (np.arange(n) * 2 + 1) * readers.SIDE // (2 * n) for n in (height, width)
-        )
+        sides = height, width
+        i, j = ((np.arange(n) * 2 + 1) * readers.SIDE // (2 * n) for n in sides)
         flat.append(x[np.ix_(i, j)].ravel())
     arrays = {
         "flat": np.concatenate(flat),

@@ -155,7 +155,5 @@ def _posterior(u: np.ndarray, known: np.ndarray) -> np.ndarray:
                 weight.append(np.log(d.share * share / ph.SITES) + log_density)
                 level = d.bias + d.severity_weight * severity + rest @ (gain @ corner)
                 verdict.append(log_ndtr(level / spread))
-    weight = np.array(weight)
-    return np.exp(
-        logsumexp(weight + np.array(verdict), axis=0) - logsumexp(weight, axis=0)
-    )
+    weight, verdict = np.array(weight), np.array(verdict)
+    return np.exp(logsumexp(weight + verdict, axis=0) - logsumexp(weight, axis=0))
