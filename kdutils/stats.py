@@ -8,6 +8,9 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, logit
 
+LEVEL = 0.95  # of every interval
+Z = float(stats.norm.ppf((1 + LEVEL) / 2))
+
 
 class Interval(NamedTuple):
     """An estimate and the ends of its interval."""
@@ -67,7 +70,7 @@ def delong(y: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return fail_part.mean(axis=-1), np.atleast_2d(covariance)
 
 
-def auc_interval(y: np.ndarray, s: np.ndarray, level: float = 0.95) -> Interval:
+def auc_interval(y: np.ndarray, s: np.ndarray) -> Interval:
     """AUC and its interval: DeLong's variance on the logit scale, so within (0, 1).
 
     Pepe 2003, section 5.2. At an AUC of exactly 0 or 1 that variance is 0; the open end
@@ -77,15 +80,13 @@ def auc_interval(y: np.ndarray, s: np.ndarray, level: float = 0.95) -> Interval:
     auc = float(aucs[0])
     if auc in (0.0, 1.0):
         trials = min(int(np.sum(y)), len(y) - int(np.sum(y)))
-        bound = ((1 - level) / 2) ** (1 / trials)
+        bound = ((1 - LEVEL) / 2) ** (1 / trials)
         return Interval(auc, bound, 1.0) if auc else Interval(auc, 0.0, 1 - bound)
-    half = _z(level) * float(np.sqrt(covariance[0, 0]))
+    half = Z * float(np.sqrt(covariance[0, 0]))
     return Interval(auc, *_within(auc, half))
 
 
-def delong_test(
-    y: np.ndarray, a: np.ndarray, b: np.ndarray, level: float = 0.95
-) -> Difference:
+def delong_test(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> Difference:
     """AUC of a minus AUC of b on the same rows, tested by DeLong et al. 1988."""
     aucs, covariance = delong(y, np.stack([a, b]))
     value = float(aucs[0] - aucs[1])
@@ -93,7 +94,7 @@ def delong_test(
     error = float(np.sqrt(max(variance, 0.0)))
     if error < 1e-12:  # the same order of rows: nothing but rounding is left
         return Difference(value, value, value, float(abs(value) < 1e-12))
-    half = _z(level) * error
+    half = Z * error
     p = 2 * float(stats.norm.sf(abs(value) / error))
     return Difference(value, value - half, value + half, p)
 
@@ -112,19 +113,19 @@ def mcnemar(a_correct: np.ndarray, b_correct: np.ndarray) -> McNemar:
     )
 
 
-def share(count: int, n: int, level: float = 0.95) -> Interval:
+def share(count: int, n: int) -> Interval:
     """A count of n as a share, and its exact interval: Clopper & Pearson 1934."""
-    ends = stats.binomtest(count, n).proportion_ci(level, "exact")
+    ends = stats.binomtest(count, n).proportion_ci(LEVEL, "exact")
     return Interval(count / n, float(ends.low), float(ends.high))
 
 
-def mean_interval(values: np.ndarray, level: float = 0.95) -> Interval:
+def mean_interval(values: np.ndarray) -> Interval:
     """Mean of independent values and its t interval; NaN ends for a single value."""
-    result = paired(values, level=level)
+    result = paired(values)
     return Interval(result.mean, result.low, result.high)
 
 
-def paired(differences: np.ndarray, rho: float = 0.0, level: float = 0.95) -> Paired:
+def paired(differences: np.ndarray, rho: float = 0.0) -> Paired:
     """Mean of paired differences, with the variance that shared rows call for.
 
     The mean's variance is (1/n + rho) s^2, t with n - 1 degrees of freedom. rho: 0 for
@@ -140,18 +141,18 @@ def paired(differences: np.ndarray, rho: float = 0.0, level: float = 0.95) -> Pa
     if sd < 1e-12:  # all equal: nothing varies, nothing is left to test
         return Paired(mean, 0.0, mean, mean, float(abs(mean) < 1e-12), n)
     error = sd * float(np.sqrt(1 / n + rho))
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
     p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
     return Paired(mean, sd, mean - half, mean + half, p, n)
 
 
-def scored(scores: np.ndarray, rho: float = 0.0, level: float = 0.95) -> Paired:
+def scored(scores: np.ndarray, rho: float = 0.0) -> Paired:
     """`paired` of scores in [0, 1], such as AUCs: the mean's interval is in (0, 1).
 
     The t interval is taken to the logit scale, as `auc_interval` does (Pepe 2003,
     section 5.2). Scores that are all equal have that value as both ends.
     """
-    result = paired(scores, rho, level)
+    result = paired(scores, rho)
     if not (0 < result.mean < 1 and result.sd > 0):
         return result
     low, high = _within(result.mean, result.high - result.mean)
@@ -172,7 +173,3 @@ def _within(mean: float, half: float) -> tuple[float, float]:
     """Ends of mean ± half on the logit scale, by the delta method."""
     half = half / (mean * (1 - mean))
     return float(expit(logit(mean) - half)), float(expit(logit(mean) + half))
-
-
-def _z(level: float) -> float:
-    return float(stats.norm.ppf((1 + level) / 2))

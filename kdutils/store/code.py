@@ -25,9 +25,8 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {
-                node.module
-            }
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            found.add(node.module)
     return {name for name in found if name.split(".")[0] == "kdutils" and _path(name)}
 
 
@@ -51,10 +50,8 @@ def substance(text: str) -> str:
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             for number in range(first.lineno - 1, first.end_lineno):
                 lines[number] = ""
-    kept = (line.rstrip() for line in lines)
-    return "\n".join(
-        line for line in kept if line and not line.lstrip().startswith("#")
-    )
+    kept = (line.rstrip() for line in lines if not line.lstrip().startswith("#"))
+    return "\n".join(filter(None, kept))
 
 
 @functools.cache

@@ -74,13 +74,10 @@ class Run:
         with np.load(self.folder / f"{name}.npz") as stored:
             return {key: stored[key] for key in stored.files}
 
-    def checkpoint(self, name: str) -> Path:
-        """Where a training keeps its state until the run is done."""
-        return self.folder / f"{name}.checkpoint"
-
     def training(self, name: str) -> dict:
         """Where `train.fit` trains a step's net, and the file of its checkpoint."""
-        return {"device": self.device, "checkpoint": self.checkpoint(name)}
+        own = self.folder / f"{name}.checkpoint"
+        return {"device": self.device, "checkpoint": own}
 
     def need(self, recipe: ModuleType, id: str) -> Run:
         """Another run whose arrays this reads; recomputed if only a record is kept."""
@@ -112,9 +109,8 @@ def deliver(files: dict[str, bytes]) -> None:
 def identify(stage: str, recipe: ModuleType, config: dict) -> tuple[str, str, str]:
     """(run id, data digest, code digest) of a config in a stage."""
     data, program = recipe.digest(config), code.digest(recipe.__name__)
-    text = ledger.canonical(
-        {"stage": stage, "config": config, "data": data, "code": program}
-    )
+    named = {"stage": stage, "config": config, "data": data, "code": program}
+    text = ledger.canonical(named)
     return hashlib.sha256(text.encode()).hexdigest()[:12], data, program
 
 
@@ -232,9 +228,8 @@ def _key(config: dict, data: str) -> str:
 
 def _record(stage: str, id: str) -> dict | None:
     folder = paths.runs(stage) / id
-    return (
-        json.loads((folder / RECORD).read_text()) if (folder / DONE).exists() else None
-    )
+    done = (folder / DONE).exists()
+    return json.loads((folder / RECORD).read_text()) if done else None
 
 
 def _compute(
@@ -255,12 +250,9 @@ def _compute(
         pool = joblib.Parallel(**backend, return_as="generator_unordered")
         for count, (label, seconds) in enumerate(pool(jobs), start=1):
             left = (time.perf_counter() - start) / count * (len(todo) - count)
-            print(
-                f"{stage} {count}/{len(todo)} {label} {seconds:.1f} s, "
-                f"{left / 60:.1f} min left",
-                file=sys.stderr,
-                flush=True,
-            )
+            told = f"{stage} {count}/{len(todo)} {label} {seconds:.1f} s, "
+            told += f"{left / 60:.1f} min left"
+            print(told, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -313,11 +305,9 @@ def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, 
 
     torch.set_num_threads(1)
     recipe = importlib.import_module(recipe_name)
-    label = " ".join(
-        f"{key}={value}"
-        for key, value in run.config.items()
-        if key in NAMES and not isinstance(value, dict)
-    )
+    named = {key: run.config[key] for key in run.config if key in NAMES}
+    plain = (key for key in named if not isinstance(named[key], dict))
+    label = " ".join(f"{key}={named[key]}" for key in plain)
     start = time.perf_counter()
     with _locked(run.folder), warnings.catch_warnings():
         # what is wrong with a table is shown once, by the notebook that reads it first
