@@ -8,7 +8,6 @@ import pytest
 
 from kdutils import paths, stats
 from kdutils.views import (
-    cells,
     figures,
     images,
     scoreboard,
@@ -306,7 +305,7 @@ def test_counts_are_rounded_as_counts():
 def test_a_table_that_no_stage_wrote_is_none():
     assert tables.maybe("hinton") is None
     tables.write(images.hinton(hinton_rows()), "hinton")
-    assert len(tables.maybe("hinton")) == len(cells.read("hinton")) == 6
+    assert len(tables.maybe("hinton")) == len(tables.read("hinton")) == 6
 
 
 # Scoreboard

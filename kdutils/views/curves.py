@@ -126,9 +126,8 @@ def routes(
         names = {"kept": "auc", "weight_bytes": "shipped_bytes", "val": "val_auc"}
         names |= {f"kept_{end}": f"auc_{end}" for end in ("low", "high")}
         precision = nets["bits"].map(lambda b: f"{'fp' if b == 32 else 'int'}{b:g}")
-        frame = pd.concat(
-            [frame, nets.rename(columns=names).assign(precision=precision)]
-        )
+        nets = nets.rename(columns=names).assign(precision=precision)
+        frame = pd.concat([frame, nets])
     found = []
     for (source, _), steps in frame.groupby(["source", "model"], sort=False):
         same = steps.iloc[0][["source", "kind", "model", "quality"]].to_dict()
@@ -139,11 +138,8 @@ def routes(
             found.append({**line, **same, **named})
         wide = published[published["system"].str.startswith(f"{source}/student")]
         wide = wide.pivot(index="system", columns="metric", values="claimed")
-        for line in (
-            wide.reindex(columns=["bytes", "accuracy"])
-            .dropna(subset="bytes")
-            .itertuples()
-        ):
+        wide = wide.reindex(columns=["bytes", "accuracy"]).dropna(subset="bytes")
+        for line in wide.itertuples():
             known = line.accuracy == line.accuracy
             group = "published" if known else "published bytes, score of other data"
             named = {"group": group, "step": line.Index}

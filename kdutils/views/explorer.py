@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from kdutils import paths
-from kdutils.views.names import NAMES
+from kdutils.views.names import label
 from kdutils.views.render import TEMPLATE
 
 METRICS = {
@@ -20,15 +20,10 @@ METRICS = {
     "ece": "Calibration error (ECE), test",
     "agreement": "Agreement with the teacher, test",
 }
-COLUMNS = {  # a metric's column in a sweep and in its rows, if not its own name
-    "table": {"score": ("auc", "test_auc"), "score_val": ("val_auc", "val_auc")},
-    "image": {"score": ("acc", "test_acc"), "score_val": ("val_acc", "val_acc")},
-    "photograph": {"score": ("acc", "test_acc"), "score_val": ("val_acc", "val_acc")},
-    "sentence": {"score": ("acc", "test_acc"), "score_val": ("val_acc", "val_acc")},
-    "wafer": {
-        "score": ("exact", "test_exact"),
-        "score_val": ("val_fidelity", "val_fidelity"),
-    },
+SCORES = {  # a score's name: its column in a sweep, in its rows, and on validation
+    "AUC": ("auc", "test_auc", "val_auc"),
+    "accuracy": ("acc", "test_acc", "val_acc"),
+    "exact match": ("exact", "test_exact", "val_fidelity"),
 }
 KINDS = {  # kind of data: its sweep, its rows, the score's name, what α meets
     "table": ("sweep", "rows-02_kd_tabular", "AUC", "T"),
@@ -57,28 +52,23 @@ def surfaces_of(tables: Path, kind: str) -> list[dict]:
     for line in lines:
         student = line.get("student") or line.get("model") or "two-layer student"
         place = line["source"], student
-        surface = found.setdefault(
-            place,
-            {
-                "data": _label("source", line["source"]),
-                "kind": line["kind"],
-                "student": student,
-                "score": score,
-                "across": {"T": "T", "beta": "β"}[across],
-                "methods": defaultdict(list),
-            },
-        )
-        surface["methods"][_method(line)].append(
-            cell(line, seeds[_cell(line, across)], kind, across)
-        )
+        if place not in found:
+            data = {"data": label("source", line["source"]), "kind": line["kind"]}
+            shown = {"score": score, "across": {"T": "T", "beta": "β"}[across]}
+            found[place] = {**data, "student": student, **shown}
+            found[place]["methods"] = defaultdict(list)
+        own = cell(line, seeds[_cell(line, across)], score, across)
+        found[place]["methods"][_method(line)].append(own)
     return list(found.values())
 
 
-def cell(line: dict, rows: list[dict], kind: str, across: str) -> dict:
+def cell(line: dict, rows: list[dict], score: str, across: str) -> dict:
     """A cell: α, what it meets, n, and by metric [mean, low, high, seeds ...]."""
     shown = {"a": float(line["alpha"]), "t": float(line[across]), "n": int(line["n"])}
+    test, own_test, val = SCORES[score]
+    columns = {"score": (test, own_test), "score_val": (val, val)}
     for key in METRICS:
-        column, own = COLUMNS[kind].get(key, (key, key))
+        column, own = columns.get(key, (key, key))
         value = _number(line.get(column))
         if value is not None:
             ends = [_number(line.get(f"{column}_{end}")) for end in ("low", "high")]
@@ -132,14 +122,9 @@ def _cell(row: dict, across: str) -> tuple:
 
 
 def _method(line: dict) -> str:
-    label = _label("method", line.get("method") or "label-free")
+    method = label("method", line.get("method") or "label-free")
     coefficient = line.get("coefficient")
-    return f"{label}, coefficient {coefficient}" if coefficient else label
-
-
-def _label(column: str, value: str) -> str:
-    name = NAMES[column].get(value)
-    return name.label if name and name.label else value
+    return f"{method}, coefficient {coefficient}" if coefficient else method
 
 
 def _number(text: str | None) -> float | None:

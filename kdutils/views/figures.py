@@ -66,9 +66,8 @@ def teachers(table: pd.DataFrame) -> Figure:
         best = group[group["model"].isin(TEACHERS)].sort_values("auc", ascending=False)
         where, first = style.place(group), best.iloc[0]
         if (first["auc_low"] > best["auc_high"].iloc[1:]).all():
-            found.append(
-                f"{called(first['model'])}, AUC {first['auc']:.3f}, on {where}"
-            )
+            named = f"{called(first['model'])}, AUC {first['auc']:.3f}"
+            found.append(f"{named}, on {where}")
         else:
             close.append(where)
     found += [f"undecided on {', '.join(close)}"] if close else []
@@ -584,18 +583,10 @@ def _cells(ax: Axes, lines: pd.DataFrame, x: str, unit: style.Unit) -> None:
     )
     cells = lines.pivot(index="alpha", columns=x).sort_index(ascending=False)
     limit = max(lines["drawn"].abs().max(), 0.1)
-    seaborn.heatmap(
-        cells["drawn"],
-        annot=cells["text"],
-        fmt="",
-        annot_kws={"fontsize": 6, "linespacing": 1.1},
-        cmap="RdBu",
-        vmin=-limit,
-        vmax=limit,
-        linewidths=0.8,
-        cbar_kws={"pad": 0.02, "aspect": 22},
-        ax=ax,
-    )
+    look = {"annot_kws": {"fontsize": 6, "linespacing": 1.1}, "linewidths": 0.8}
+    look |= {"cmap": "RdBu", "vmin": -limit, "vmax": limit, "fmt": "", "ax": ax}
+    look["cbar_kws"] = {"pad": 0.02, "aspect": 22}
+    seaborn.heatmap(cells["drawn"], annot=cells["text"], **look)
     ax.tick_params(length=0, rotation=0)
     there = cells["drawn"].notna().to_numpy()
     hatched = cells["crosses"].to_numpy()[there].astype(bool)
@@ -661,24 +652,15 @@ def _groups(ax: Axes, group: pd.DataFrame, classes: tuple[str, str]) -> None:
     counts = group.pivot(index="truth", columns="subclass", values="count").loc[names]
     owner = group.drop_duplicates("subclass").set_index("subclass")["class"]
     home = counts.to_numpy().argmax(axis=0)
-    order = sorted(
-        range(len(owner)), key=lambda k: (owner[k], counts[k].sum() == 0, home[k], k)
-    )
+    place = {k: (owner[k], counts[k].sum() == 0, home[k]) for k in range(len(owner))}
+    order = sorted(place, key=place.get)
     counts = counts[order].to_numpy()
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     labels = [f"{n}, {c:,}" for n, c in zip(names, counts.sum(axis=1), strict=True)]
-    seaborn.heatmap(
-        pd.DataFrame(share, labels, order),
-        annot=np.where(share >= 5, np.char.mod("%.0f", share), ""),
-        fmt="",
-        annot_kws={"fontsize": 6.5},
-        cmap="Blues",
-        vmin=0,
-        vmax=100,
-        linewidths=0.6,
-        cbar=False,
-        ax=ax,
-    )
+    look = {"annot_kws": {"fontsize": 6.5}, "linewidths": 0.6, "cbar": False}
+    look |= {"cmap": "Blues", "vmin": 0, "vmax": 100, "fmt": "", "ax": ax}
+    text = np.where(share >= 5, np.char.mod("%.0f", share), "")
+    seaborn.heatmap(pd.DataFrame(share, labels, order), annot=text, **look)
     ax.tick_params(length=0, rotation=0)
     ax.axvline((owner == owner[order[0]]).sum(), color=style.BLACK, lw=1)
     ax.set_xlabel(f"← {classes[0]}    subclasses    {classes[1]} →")

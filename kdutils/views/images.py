@@ -187,10 +187,8 @@ def mcnemar(rows: pd.DataFrame) -> dict:
 
 def official(group: pd.DataFrame) -> bool:
     """Whether these rows are of real MNIST and its whole test set."""
-    first = group.iloc[0]
-    return (first["source"], first["kind"]) == ("mnist", "real") and (
-        group["n_test"] == OFFICIAL
-    ).all()
+    first, whole = group.iloc[0], (group["n_test"] == OFFICIAL).all()
+    return (first["source"], first["kind"]) == ("mnist", "real") and whole
 
 
 # --- stage 04: subclasses ------------------------------------------------------------

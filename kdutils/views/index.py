@@ -18,14 +18,9 @@ QUESTION = "How small and fast can a classifier get before it stops being as goo
 QUESTION += "its teacher?"
 SAVED = re.compile(r'\.save\([^"]*"([\w-]+)"\)')
 OVERVIEW = "pareto"
+HEADS = "data", "decision", "score", "bytes", "escapes", "overkill", "file"
 SHIP = {  # column of tables/ship.csv -> its head on the page
-    "data": "data",
-    "decision": "decision",
-    "score": "score [95 %]",
-    "bytes": "bytes",
-    "escapes": "escapes",
-    "overkill": "overkill",
-    "file": "file",
+    name: "score [95 %]" if name == "score" else name for name in HEADS
 }
 DATA = {"name": "data set", "modality": "of", "kind": "kind", "licence": "licence"}
 
@@ -36,23 +31,19 @@ def contents(report: Path, notebooks: dict[str, dict], markdown: Callable) -> di
     notebooks: by stage, the executed notebook; markdown: from its text to HTML.
     """
     tables, figures, alts = report / "tables", report / "figures", described(notebooks)
-    whole = (
-        alts.get(OVERVIEW, OVERVIEW) if (figures / f"{OVERVIEW}.png").exists() else None
-    )
+    drawn = (figures / f"{OVERVIEW}.png").exists()
     cards = []
     for stage, notebook in notebooks.items():
         name = lead(report, stage, notebook)
         card = {"stage": stage, "title": heading(notebook) or stage, "figure": name}
         card |= {"alt": alts.get(name, name), "answer": answer(notebook, markdown)}
         cards.append(card)
-    files = [
-        path for folder in ("ship", "tables") for path in (report / folder).glob("*")
-    ]
+    files = [*(report / "ship").glob("*"), *tables.glob("*")]
     return {
         "question": QUESTION,
         "closing": answer(list(notebooks.values())[-1], markdown),
         "OVERVIEW": OVERVIEW,
-        "overview": whole,
+        "overview": alts.get(OVERVIEW, OVERVIEW) if drawn else None,
         "ships": _ship(tables),
         "SHIP": SHIP,
         "cards": cards,
@@ -139,10 +130,7 @@ def _provenance(report: Path) -> list[str]:
     if lines:
         codes = len({line["code"] for line in lines})
         found += f", {len(lines):,} runs in the ledger, of {codes} versions of code"
-    machines = Counter(_machine(line.get("machine", {})) for line in lines)
+    about = (sorted(line.get("machine", {}).items()) for line in lines)
+    machines = Counter(", ".join(f"{k} {v}" for k, v in some) for some in about)
     counted = (f"{count:,} runs: {one}." for one, count in sorted(machines.items()))
     return [f"{found}.", *counted]
-
-
-def _machine(machine: dict) -> str:
-    return ", ".join(f"{key} {value}" for key, value in sorted(machine.items()))

@@ -136,25 +136,9 @@ SCORES = ("auc", "roc_auc", "acc", "accuracy", "agreement", "val_fidelity")
 SCORES += ("f1", "packed", "exact", "int8", "views8", "macro_f1", "value")
 
 # Decimals by a column's name, or by the words that it starts with; others have 4.
-GIVEN = {
-    "alpha",
-    "T",
-    "coefficient",
-    "smoothing",
-    "noise",
-    "rho",
-}  # settings: as they are
-WHOLE = {
-    "packed_bits",
-    "bytes",
-    "labels",
-    "n",
-    "nonzero",
-    "order",
-    "params",
-    "tried",
-    "fold",
-}
+GIVEN = {"alpha", "T", "coefficient", "smoothing", "noise", "rho"}  # as they are
+WHOLE = {"packed_bits", "bytes", "labels", "n", "nonzero", "order", "params"}
+WHOLE |= {"tried", "fold"}
 WHOLE |= {"only_mine", "only_base", "n_train", "n_test", "n_omitted"}
 WHOLE |= {"mcnemar_seeds", "epochs", "subclass", "class", "count"}
 WHOLE |= {"minutes", "escapes", "fails", "overkill", "passes"}

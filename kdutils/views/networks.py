@@ -54,9 +54,8 @@ def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     """Paired accuracy of one method minus another's, each at its chosen cell."""
     best = picked(rows, ["student", "method"], "val_acc")
     names = ["method", one, other, "test_acc", ["student"]]
-    return contrast(best, *names).rename(
-        columns=lambda c: c.replace("difference", "gain")
-    )
+    found = contrast(best, *names)
+    return found.rename(columns=lambda c: c.replace("difference", "gain"))
 
 
 def scored(

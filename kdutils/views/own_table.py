@@ -65,15 +65,8 @@ def figure(rows: pd.DataFrame) -> Figure:
     first = race[(race["round"] == 0) & (race["method"] == "kd")]
     first = first.astype({"T": int})
     cells = first.pivot(index="alpha", columns="T", values="val_auc")
-    seaborn.heatmap(
-        cells.sort_index(ascending=False),
-        annot=True,
-        fmt=".3f",
-        annot_kws={"fontsize": 5},
-        cmap="viridis",
-        cbar=False,
-        ax=left,
-    )
+    look = {"annot_kws": {"fontsize": 5}, "cmap": "viridis", "cbar": False, "ax": left}
+    seaborn.heatmap(cells.sort_index(ascending=False), annot=True, fmt=".3f", **look)
     alone = race[(race["round"] == 0) & (race["method"] == "label-only")]["val_auc"]
     steps = f"Validation AUC, {first['steps'].iloc[0]:.0f} steps"
     left.set_title(f"{steps}\nlabels alone: {alone.iloc[0]:.3f}")

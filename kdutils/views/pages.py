@@ -33,9 +33,8 @@ def write(report: Path) -> list[Path]:
     pages = []
 
     def page(stem: str, title: str, template: str = "page.html", **own: object) -> None:
-        text = known.get_template(template).render(
-            stem=stem, title=title, **shared, **own
-        )
+        own |= {"stem": stem, "title": title, **shared}
+        text = known.get_template(template).render(**own)
         pages.append(report / f"{stem}.html")
         paths.write(pages[-1], linked(text, titles).encode())
 
@@ -52,9 +51,8 @@ def write(report: Path) -> list[Path]:
 
 def executed(report: Path) -> list[Path]:
     """The executed notebooks of a report; neither parts nor failed ones."""
-    return sorted(
-        path for path in (report / "notebooks").glob("*.ipynb") if "." not in path.stem
-    )
+    every = (report / "notebooks").glob("*.ipynb")
+    return sorted(path for path in every if "." not in path.stem)
 
 
 def linked(body: str, stems: Iterable[str]) -> str:

@@ -62,9 +62,8 @@ def converter() -> Callable[[dict], str]:
         cells = notebook["cells"]
         tags = [cell["metadata"].get("tags", []) for cell in cells]
         hidden = "parameters" if any(INJECTED in tag for tag in tags) else ""
-        kept = [
-            cell for cell, tag in zip(cells, tags, strict=True) if hidden not in tag
-        ]
+        both = zip(cells, tags, strict=True)
+        kept = [cell for cell, tag in both if hidden not in tag]
         node = nbformat.reads(json.dumps({**notebook, "cells": kept}), as_version=4)
         body, _ = exporter.from_notebook_node(node)
         body = body.replace('hl-ipython3"><pre>', 'hl-ipython3"><pre tabindex="0">')

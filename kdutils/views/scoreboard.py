@@ -174,9 +174,8 @@ def tester(
         system = f"{source}/{name}"
         answers.append(_best(system, ladder, known[system, "bytes"]))
         rows = ladder[ladder["step"] == step]
-        answers += [(system + AGAIN, rows, "file_bytes", f"step {step!r}", {})][
-            : len(rows)
-        ]
+        again = system + AGAIN, rows, "file_bytes", f"step {step!r}", {}
+        answers += [again] if len(rows) else []
     parts = []
     for system, rows, size, what, unfit in (one for one in answers if one):
         rows = rows[rows["seed"].isin(top.index)]
@@ -184,11 +183,8 @@ def tester(
             raise ValueError(f"{system} shares no seed with the teacher {best!r}")
         published, mine = aucs[system.removesuffix(AGAIN)], rows["test_auc"]
         theirs = top.loc[rows["seed"]].to_numpy()
-        shares = {
-            "value": mine / theirs,
-            "auc": mine,
-            "above": (mine - 0.5) / (theirs - 0.5),
-        }
+        shares = {"value": mine / theirs, "auc": mine}
+        shares["above"] = (mine - 0.5) / (theirs - 0.5)
         shares |= {"published_auc": published, "share_of": aucs.max(), **unfit}
         shares["claimed_above"] = (published - 0.5) / (aucs.max() - 0.5)
         basis = f"{what}; teacher {best}, chosen on validation; published: "
@@ -202,10 +198,8 @@ def tester(
 def _best(system: str, ladder: pd.DataFrame, limit: float) -> tuple | None:
     """Our step of the best mean validation AUC within the bytes, else the smallest."""
     ours = ladder[(ladder["family"] == "ours") | (ladder["step"] == START)]
-    candidates = []
-    for step, rows in ours.query(OURS[system.partition("/")[2]]).groupby(
-        "step", sort=False
-    ):
+    ours, candidates = ours.query(OURS[system.partition("/")[2]]), []
+    for step, rows in ours.groupby("step", sort=False):
         size = "bundle_bytes" if rows["bundle_bytes"].notna().all() else "file_bytes"
         weight = rows[size].astype(float).mean()
         rank = (True, rows["val_auc"].mean()) if weight <= limit else (False, -weight)

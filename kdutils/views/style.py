@@ -259,9 +259,8 @@ def dots(
     at: the row of each dot, or if `upright` its place along x; color, face: of all, or
     one for each line.
     """
-    inks, fills = (
-        np.broadcast_to(c, len(lines)) for c in (color, color if face is None else face)
-    )
+    fill = color if face is None else face
+    inks, fills = (np.broadcast_to(c, len(lines)) for c in (color, fill))
     marker = {"marker": "o", "ls": "none", "zorder": 3} | marker
     for value, low, high, y, ink, fill in zip(
         *ends(lines, column, scale), at, inks, fills, strict=True

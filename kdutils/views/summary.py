@@ -75,9 +75,8 @@ def spread(
     result = mean(name, known.tolist(), rho)
     ends = result.low, result.high, result.p if result.sd else np.nan
     if "fixed" in rows and rows["fixed"].any():
-        kept = DELONG.get(
-            name, tuple(f"{column or name}_{e}" for e in ("low", "high", "p"))
-        )
+        own = tuple(f"{column or name}_{e}" for e in ("low", "high", "p"))
+        kept = DELONG.get(name, own)
         ends = [*average(rows, kept).values(), np.nan][:3]
     line = {name: result.mean, f"{name}_sd": result.sd, "n": result.n}
     line |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}

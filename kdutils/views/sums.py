@@ -14,12 +14,8 @@ from pathlib import Path
 from kdutils import paths
 
 NAME = "SHA256SUMS"
-KINDS = {
-    "tables": "table",
-    "figures": "figure",
-    "notebooks": "notebook",
-    "ship": "shipped file",
-}
+KINDS = {"tables": "table", "figures": "figure", "notebooks": "notebook"}
+KINDS |= {"ship": "shipped file"}
 SHOWN = 10
 
 
@@ -32,20 +28,18 @@ def listed(report: Path) -> list[Path]:
 
 def digests(report: Path) -> dict[str, str]:
     """The sha256 of each listed file by its path inside the report."""
-    return {
-        path.relative_to(report).as_posix(): hashlib.sha256(
-            path.read_bytes()
-        ).hexdigest()
-        for path in listed(report)
-    }
+    found = {}
+    for path in listed(report):
+        sha = hashlib.sha256(path.read_bytes()).hexdigest()
+        found[path.relative_to(report).as_posix()] = sha
+    return found
 
 
 def write(report: Path) -> str:
     """Write SHA256SUMS in the form of `sha256sum`; a sentence with the counts."""
     now = digests(report)
-    paths.write(
-        report / NAME, "".join(f"{sha}  {name}\n" for name, sha in now.items()).encode()
-    )
+    text = "".join(f"{sha}  {name}\n" for name, sha in now.items())
+    paths.write(report / NAME, text.encode())
     size = sum(path.stat().st_size for path in report.glob("*.html"))
     return f"{report}: {counts(now)}; pages {size / 1e6:.1f} MB"
 
@@ -97,10 +91,8 @@ def _differing_rows(one: list[list[str]], two: list[list[str]]) -> list[str]:
     lines = []
     for place, (a, b) in enumerate(zip_longest(one, two)):
         if a != b:
-            pair = zip("-+", (a, b), strict=True)
-            lines += [
-                f"  {sign} row {place}: {','.join(row)}" for sign, row in pair if row
-            ]
+            pair = {"-": a, "+": b}.items()
+            lines += [f"  {s} row {place}: {','.join(r)}" for s, r in pair if r]
     return [*_cut(lines, 2 * SHOWN, "lines"), *largest(one, two)]
 
 

@@ -140,7 +140,7 @@ def patterns(rows: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     return summarise(rows, ["pattern"], SHARES, sort=()).drop(columns=SETTING)
 
 
-def reliability(rows: pd.DataFrame, name: str = "teacher") -> pd.DataFrame:
+def reliability(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per site, teacher, views and bin of probability, summed over seeds.
 
     p: mean probability; share: of those answers, where the pattern is there; answers:
@@ -148,7 +148,7 @@ def reliability(rows: pd.DataFrame, name: str = "teacher") -> pd.DataFrame:
     """
     columns = ("reliability_p", "reliability_share", "reliability_n")
     rows, lines = long(rows, columns, _items(rows, columns[-1]), "bin"), []
-    for key, group in groups(rows, [*SETTING, name, "views", "bin"]):
+    for key, group in groups(rows, [*SETTING, "teacher", "views", "bin"]):
         p, share, n = (pd.to_numeric(group[column]) for column in columns)
         if n.sum():
             line = {"p": (p * n).sum() / n.sum(), "share": (share * n).sum() / n.sum()}
