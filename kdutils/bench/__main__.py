@@ -360,18 +360,24 @@ def map_training(
     for name, own, epochs in (("resnet18", {}, 1), ("compact", sizes, 8)):
         how = {"epochs": epochs, "batch": batch}
         ways = {
-            way: partial(loop, fresh(name, **own), X, t, **how)
-            for way, loop in LOOPS.items()
+            k: partial(v, fresh(name, **own), X, t, **how) for k, v in LOOPS.items()
         }
-        took = taken(ways, repeats)
-        found += [
-            {"net": name, "way": way, "steps": steps, **how, "repeats": repeats}
-            | mean("images_per_second", epochs * len(X) / seconds)
-            | mean("times_dataloader", took["DataLoader loop"] / seconds)
-            | mean("times_in_memory", took["in-memory loop"] / seconds)
-            for way, seconds in took.items()
-        ]
+        found += speeds(ways, repeats, epochs * len(X), net=name, steps=steps, **how)
     return found
+
+
+BASELINES = {"DataLoader loop": "times_dataloader", "in-memory loop": "times_in_memory"}
+
+
+def speeds(ways: dict[str, Callable], repeats: int, images: int, **how) -> list[dict]:
+    """A row for each way, with `how`: images a second, against each of BASELINES."""
+    took = taken(ways, repeats)
+    rows = {way: how | {"way": way, "repeats": repeats} for way in ways}
+    for way, row in rows.items():
+        row |= mean("images_per_second", images / took[way])
+        for base in (base for base in BASELINES if base in took):
+            row |= mean(BASELINES[base], took[base] / took[way])
+    return [*rows.values()]
 
 
 def map_rates(
@@ -435,14 +441,7 @@ def photograph_training(
         ways = {"DataLoader loop": partial(loader, name)}
         ways |= {"fit, float32": partial(fit, name, False)}
         ways |= {"fit, bf16": partial(fit, name, True)}
-        took = taken(ways, repeats)
-        how = {"net": name, "batch": batch, "steps": steps, "repeats": repeats}
-        found += [
-            {"way": way, **how}
-            | mean("images_per_second", len(X) / seconds)
-            | mean("times_dataloader", took["DataLoader loop"] / seconds)
-            for way, seconds in took.items()
-        ]
+        found += speeds(ways, repeats, len(X), net=name, batch=batch, steps=steps)
     return found
 
 
@@ -506,10 +505,7 @@ def sentence_latency(
         torch.nn.init.normal_(net.embed.weight[1:999], std=0.1)
         file, _ = convert.packed(net, 0, ("no", "yes"), id="bench")
         student = bundles.loads(file, "bench")
-        ways = {
-            "torch": partial(net, x),
-            "numpy": partial(student.score, [text]),
-        }
+        ways = {"torch": partial(net, x), "numpy": partial(student.score, [text])}
         if name == "textcnn":
             session = device.session(exported(net, words))
             ways["onnxruntime"] = partial(hashed_logits, session, net, text)
