@@ -69,8 +69,8 @@ class Autocast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16):
-            logits = self.net(x)
-        return logits.float()
+            out = self.net(x)
+        return out.float() if isinstance(out, Tensor) else tuple(z.float() for z in out)
 
 
 def autocast(net: nn.Module, bf16: bool = True) -> nn.Module:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdutils import ranges
+from kdutils.models import autocast
 
 
 @dataclass
@@ -137,7 +138,7 @@ def fit(
     home = next(net.parameters()).device
     place = torch.device(ranges.device(device))
     net.to(place)
-    steps = optimizer(net.parameters())
+    fast, steps = autocast(net, bf16), optimizer(net.parameters())
     rates = [group["lr"] for group in steps.param_groups]
     paired = any(isinstance(m, nn.BatchNorm1d) for m in net.modules())
     history, best, first, step = History(), None, 1, 0
@@ -160,7 +161,7 @@ def fit(
                 step += 1
                 if paired and len(x) == 1:
                     continue
-                value = loss(_forward(net, x, bf16), *targets)
+                value = loss(fast(x), *targets)
                 steps.zero_grad()
                 value.backward()
                 steps.step()
@@ -189,14 +190,6 @@ def fit(
         net.load_state_dict(best)
     net.to(home).eval()
     return history
-
-
-def _forward(net: nn.Module, x: Tensor, bf16: bool):
-    if not bf16:
-        return net(x)
-    with torch.autocast(x.device.type, torch.bfloat16):
-        out = net(x)
-    return out.float() if isinstance(out, Tensor) else tuple(z.float() for z in out)
 
 
 def _save(path, net, steps, batches, seed, epochs, history, best, step) -> None:
