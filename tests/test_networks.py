@@ -140,7 +140,7 @@ def test_a_student_of_other_views_is_refused(found, root):
         networks.learn(run.config, run, parts)
 
 
-@pytest.mark.parametrize("name", ["airbench", "mobilenetv2"])
+@pytest.mark.parametrize("name", ["airbench", "mobilenetv2", "resnet50"])
 def test_nets_of_the_registry_take_bytes(name):
     net = models.build(name, 32, 10).eval()
     X = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32)).astype(np.uint8)

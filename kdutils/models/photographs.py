@@ -96,6 +96,18 @@ def _normed(width: int) -> nn.BatchNorm2d:
     return norm
 
 
+def resnet50(side: int, classes: int) -> nn.Module:
+    """ResNet-50 (He et al. 2016) with a 3 x 3 stem."""
+    import torchvision
+
+    net = torchvision.models.resnet50(num_classes=classes)
+    if side <= 64:
+        stride = 1 if side <= 32 else 2
+        net.conv1 = nn.Conv2d(3, 64, 3, stride=stride, padding=1, bias=False)
+        net.maxpool = nn.Identity()
+    return Photographs(net)
+
+
 def mobilenetv2(side: int, classes: int, width: float = 1.0) -> nn.Module:
     """MobileNetV2 (Sandler et al. 2018) of a width."""
     import torchvision
@@ -113,4 +125,4 @@ def mobilenetv2(side: int, classes: int, width: float = 1.0) -> nn.Module:
     return Photographs(nn.Sequential(*blocks, *pooled))
 
 
-MODELS = {"airbench": Airbench, "mobilenetv2": mobilenetv2}
+MODELS = {"airbench": Airbench, "mobilenetv2": mobilenetv2, "resnet50": resnet50}

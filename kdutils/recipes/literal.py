@@ -107,9 +107,7 @@ def taught(config: dict, fold: folds.Fold, device: str) -> dict[str, np.ndarray]
     X, y, group = fold.gaps, fold.y, fold.split.train.group
     parts, insample, oof, test = config["parts"], [], [], []
     for name, settings in TEACHERS.items():
-        one = trained.fit(
-            name, settings, X["train"], y["train"], X["val"], y["val"], **how
-        )
+        one = trained.fit(name, settings, *fold.taught, **how)
         insample.append(one.logits(X["train"]))
         test.append(one.logits(X["test"]))
         oof.append(teachers.out_of_fold(name, settings, fold, group, parts, **how))

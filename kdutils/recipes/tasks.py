@@ -181,6 +181,10 @@ class Photographs(Images):
         """The published weights that a config's net begins with, if any."""
         return config.get("weights", "")
 
+    def predict(self, net: nn.Module, X, *, features: bool = False) -> np.ndarray:
+        """Logits (n, K), or features; so few images at a time fit the caches."""
+        return models.predict(net, X, batch=64, features=features)
+
     def targets(self, a):
         """Logits or labels of a batch, as the loss takes them."""
         return a
@@ -257,7 +261,7 @@ class Photographs(Images):
     def mirrored(self, net: nn.Module, X) -> np.ndarray:
         """Mean logits (n, K) over the images and their mirror images."""
         both = partial(train.Shifts, max_shift=0)
-        return models.predict(net, X, batch=500, augment=both, views=2)
+        return models.predict(net, X, batch=64, augment=both, views=2)
 
 
 class Sentences(Photographs):
