@@ -241,11 +241,6 @@ def test_tuned_bits_fit_better_than_rounding_afterwards():
     assert error(tuned) < error(rounded) - 0.02
 
 
-def test_equal_arguments_give_equal_nets():
-    one, other = (tune(folded(), bits=6, epochs=1) for _ in range(2))
-    assert same(numbers(one), numbers(other))
-
-
 # --- units ------------------------------------------------------------------------
 
 
@@ -556,18 +551,3 @@ def test_sizes_are_plural(arrays, X):
     assert compress.size(arrays) == dense
     smaller = compress.size(compress.fewer_units(arrays, 32))
     assert smaller.params == 28 * 32 + 32 + 32 + 1
-
-
-def test_an_outlier_moves_its_neighbours_only_where_scales_follow_the_batch(arrays):
-    X = np.random.default_rng(2).normal(0, 1, (300, 28)).astype(np.float32)
-
-    def moved(student, value):
-        outlier = X.copy()
-        outlier[5, 3] = value
-        z, other = (compress.logits(student, rows) for rows in (X, outlier))
-        return np.abs(np.delete(z - other, 5)).max()
-
-    dynamic = quantize.dynamic(arrays)
-    assert 0 < moved(dynamic, 100) < moved(dynamic, 1000) and moved(dynamic, 1000) > 0.5
-    for student in (quantize.static(arrays, X), quantize.weight_only(arrays), arrays):
-        assert moved(student, 1000) == 0

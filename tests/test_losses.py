@@ -241,12 +241,6 @@ def test_a_student_equal_to_its_teacher_has_no_loss_and_no_gradient(case):
         assert abs(case.of(t, t, None).item()) < 1e-9 and slope < 1e-7
 
 
-@soft
-def test_a_soft_loss_is_positive_where_nets_differ(case):
-    pairs = (drawn(case, 16, seed)[:2] for seed in range(20))
-    assert all(case.of(z, t, None) > 0.05 for z, t in pairs)
-
-
 @every
 def test_neither_the_batchs_size_nor_its_order_matters(case):
     known, arrays = case.of().item(), [a[case.kind] for a in (Z, TEACHER, Y)]
@@ -255,37 +249,6 @@ def test_neither_the_batchs_size_nor_its_order_matters(case):
     order = [2, 0, *range(3, len(arrays[0])), 1]
     assert case.of(*(a[order] for a in arrays)).item() == pytest.approx(known, rel=1e-5)
     assert case.of(arrays[0][order]).item() != pytest.approx(known, rel=1e-3)
-
-
-@every
-def test_the_order_of_classes_does_not_matter(case):
-    z, t, y = (a[case.kind] for a in (Z, TEACHER, Y))
-    if case.kind == "binary":
-        z, t, y = -z, -t, 1 - y
-    else:
-        order = [1, 0, 3, 2] if case.kind == "subclass" else [1, 2, 0]
-        z, t = z[:, order], t[:, order]
-        y = {"multiclass": np.argsort(order)[y], "subclass": y}.get(case.kind)
-        y = Y["multilabel"][:, order] if y is None else y
-    own = {"threshold": 0.65} if case.name == "mse-bce" else {}
-    assert case.of(z, t, y, **own).item() == pytest.approx(case.of().item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("name", ["hard", "kd", "dkd"])
-def test_classes_without_probability_do_not_matter(name):
-    (case,) = one("multiclass", name)
-    logits = Z["multiclass"], TEACHER["multiclass"]
-    more = [np.concatenate([a, np.full((4, 3), -300.0)], 1) for a in logits]
-    assert case.of(*more).item() == pytest.approx(case.of().item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("name", ["logit-mse", "logit-std", "dist"])
-def test_the_number_of_classes_does_not_scale_the_loss(name):
-    """Every class twice: means, deviations and correlations all stay."""
-    (case,) = one("multiclass", name)
-    more = [np.repeat(a["multiclass"], 2, axis=1) for a in (Z, TEACHER)]
-    found = case.of(*more, None).item()
-    assert found == pytest.approx(case.of(y=None).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("labels", ["shared", "own"])
@@ -360,67 +323,6 @@ def test_gradients_are_numeric_ones(case):
 # Papers' own remarks -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "case",
-    [c for c in SOFT if c.name in ("kd", "dkd", "logit-std")],
-    ids=lambda c: f"{c.kind}-{c.name}",
-)
-def test_t_squared_keeps_the_gradients_scale(case):
-    """Without T^2 the soft gradient falls as 1 / T^2 (Hinton et al. 2015, eq. 4)."""
-    z, t, _ = drawn(case, 32)
-    sizes = [
-        gradient(z, lambda z, T=T: case.of(z, t, None, T=T)).norm().item()
-        for T in (40.0, 80.0)
-    ]
-    assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
-
-
-@pytest.mark.parametrize(("kind", "share"), [("binary", 1 / 8), ("multiclass", 1 / 2)])
-def test_logit_mse_is_the_limit_of_large_temperature(kind, share):
-    """Of `kd`, up to a factor; of classes for logits that are centred."""
-    kd, mse = one(kind, "kd", "logit-mse")
-    z, t, _ = drawn(kd)
-    if kind == "multiclass":
-        z, t = (a - a.mean(-1, keepdim=True) for a in (z, t))
-    limit = share * mse.of(z, t, None).item()
-    assert kd.of(z, t, None, T=1e4).item() == pytest.approx(limit, rel=1e-3)
-
-
-def test_a_hot_teacher_has_the_logits_of_its_labels_matched():
-    z, t = Z["multilabel"], TEACHER["multilabel"]
-    found = gradient(
-        torch.tensor(z), lambda z: multilabel.kd(z, torch.tensor(t), T=1e3)
-    )
-    assert np.allclose(found, (z - t) / 4 / z.size, atol=1e-4)
-
-
-def test_kd_is_tckd_plus_the_teachers_rest_times_nckd():
-    """Zhao et al. 2022, eq. 6, on one row: its beta is the teacher's 1 - b."""
-    kd, dkd = one("multiclass", "kd", "dkd")
-    b = softmax(TEACHER["multiclass"][0] / T)[0]
-    row = [a["multiclass"][:1] for a in (Z, TEACHER, Y)]
-    expected = kd.of(*row, alpha=1.0).item()
-    found = dkd.of(*row, alpha=1.0, beta=1 - b).item()
-    assert found == pytest.approx(expected, rel=1e-5)
-    assert dkd.of(*row, alpha=1.0, beta=1.0).item() > expected * 1.01
-
-
-def test_kd_has_the_gradient_of_the_cross_entropy():
-    z, t = (torch.tensor(a["multiclass"]) for a in (Z, TEACHER))
-    found = gradient(z, lambda z: losses.kd(z, t, kind="multiclass", T=T))
-    soft = gradient(z, lambda z: F.cross_entropy(z / T, F.softmax(t / T, -1)))
-    assert torch.allclose(found, T * T * soft, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["binary", "multiclass"])
-def test_standardised_logits_teach_no_location_and_no_scale(kind):
-    std, kd = one(kind, "logit-std", "kd")
-    moved = 5 * Z[kind] - 3
-    expected = pytest.approx(std.of(y=None).item(), rel=1e-4)
-    assert std.of(moved, y=None).item() == expected
-    assert kd.of(moved, y=None).item() > 2 * kd.of(y=None).item()
-
-
 def test_label_smoothing_is_torchs():
     z, y = torch.tensor(Z["multiclass"]), torch.tensor(Y["multiclass"])
     for smoothing in (0.0, 0.2, torch.tensor(0.2)):
@@ -444,22 +346,12 @@ def test_hint_is_half_the_mean_square_of_features():
     assert multiclass.hint(teacher, teacher).item() == 0
 
 
-@pytest.mark.parametrize("threshold", [0.02, 0.3, 0.5, 0.65, 0.72, 0.98])
-@pytest.mark.parametrize("mse", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(("mse", "threshold"), [(0.0, 0.5), (0.3, 0.02), (1.0, 0.98)])
 def test_the_published_loss_of_labels(mse, threshold):
     z, t, how = Z["multilabel"], TEACHER["multilabel"], (mse, threshold)
     own = {"mse": mse, "threshold": threshold}
     found = multilabel.mse_bce(torch.tensor(z), torch.tensor(t), **own)
     assert found.item() == pytest.approx(mse_bce(z, t, None, *how), rel=1e-6)
-
-
-def test_a_threshold_is_a_probability_not_a_logit():
-    """σ(0.5) = 0.62 and σ(0.7) = 0.67: 0.65 lies between them, 0.5 below."""
-    t = torch.tensor([[0.5, 0.7]])
-    found = gradient(
-        torch.zeros(1, 2), lambda z: multilabel.mse_bce(z, t, mse=0, threshold=0.65)
-    )
-    assert torch.allclose(found, torch.tensor([[0.25, -0.25]]))
 
 
 # Subclasses --------------------------------------------------------------------------
@@ -502,16 +394,6 @@ def test_the_spread_is_zero_at_one_pattern_and_negative_otherwise():
     assert torch.isfinite(gradient(flat, subclass.spread)).all()
 
 
-def test_the_spreads_gradient_pulls_rows_apart():
-    s = torch.tensor(Z["subclass"][:1]).repeat(6, 1)
-    s += 0.01 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
-    before = subclass.spread(s).item()
-    for _ in range(200):
-        s = s - 5 * gradient(s, subclass.spread)
-    assert before > -0.001 and subclass.spread(s).item() < -0.5
-    assert len(set(s.argmax(-1).tolist())) > 1
-
-
 def test_the_teachers_loss_of_subclasses():
     s, y = torch.tensor(Z["subclass"]), torch.tensor(Y["subclass"])
     found = subclass.hard_spread(s, y, classes=2, beta=0.5, T=0.7)
@@ -530,22 +412,7 @@ def test_the_teachers_loss_of_subclasses():
     assert check(lambda s: subclass.hard_spread(s, y, classes=2, T=0.6), s)
 
 
-def test_subclasses_tell_what_classes_do_not():
-    """Moved within a class, the class logits stay and only the subclasses see it."""
-    s = torch.tensor(Z["subclass"])
-    moved = s[:, [1, 0, 3, 2]]
-    assert losses.kd(*(subclass.class_logits(a, 2) for a in (moved, s)), T=4.0) < 1e-6
-    assert losses.kd(moved, s, kind="subclass", classes=2, T=4.0).item() > 0.5
-
-
 # One call for every kind -------------------------------------------------------------
-
-
-def test_two_classes_are_the_binary_loss():
-    pair = [np.stack([0 * a["binary"], a["binary"]], -1) for a in (Z, TEACHER)]
-    y = Y["binary"]
-    found = losses.kd(*pair, y.astype(int), alpha=ALPHA, T=T)
-    assert found.item() == pytest.approx(SOFT[0].of().item(), rel=1e-6)
 
 
 def test_kinds_are_recognised_by_logits_and_labels():

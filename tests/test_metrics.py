@@ -86,16 +86,6 @@ def test_auc_takes_many_score_rows_at_once(binary):
 # Scores of probabilities -------------------------------------------------------------
 
 
-def test_scores_by_hand():
-    assert metrics.errors(Y3, Z3) == 2 and metrics.accuracy(Y3, Z3) == 0.5
-    assert type(metrics.errors(Y3, Z3)) is int
-    assert type(metrics.accuracy(Y3, Z3)) is float
-    expected = -np.mean(np.log([0.7, 0.3, 0.8, 0.2]))
-    assert metrics.nll(Y3, Z3) == pytest.approx(expected)
-    squares = [0.09 + 0.04 + 0.01, 0.25 + 0.49 + 0.04, 0.01 + 0.01 + 0.04, 0.96]
-    assert metrics.brier(Y3, Z3) == pytest.approx(np.mean(squares))
-
-
 def test_scores_of_passes_and_fails_are_sklearns(binary):
     y, z = binary
     p = expit(z)
@@ -114,17 +104,6 @@ def test_scores_of_classes_are_sklearns(classes):
     assert metrics.nll(y, z) == pytest.approx(sk.log_loss(y, p))
     expected = sum(sk.brier_score_loss(y == k, p[:, k]) for k in range(6))
     assert metrics.brier(y, z) == pytest.approx(expected)
-
-
-def test_two_classes_are_the_binary_metrics(classes):
-    y, p = classes[0] % 2, softmax(classes[1][:, :2].astype(np.float64), -1)
-    z = np.log(p)
-    fail = z[:, 1] - z[:, 0]
-    assert metrics.accuracy(y, z) == metrics.accuracy(y, fail)
-    assert metrics.nll(y, z) == pytest.approx(metrics.nll(y, fail))
-    assert metrics.brier(y, z) == pytest.approx(2 * metrics.brier(y, fail))
-    expected = metrics.kl(fail[:250], fail[250:])
-    assert metrics.kl(z[:250], z[250:]) == pytest.approx(expected)
 
 
 def test_all_is_finite_where_probabilities_round_to_zero():

@@ -301,18 +301,6 @@ def test_logits_are_the_mean_over_the_first_copies(views):
     assert np.allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("k", [3, 6])
-def test_no_symmetry_changes_the_mean_of_eight_views(k):
-    X, model = maps(7), linear()
-    Y = np.ascontiguousarray(symmetry.copies(X)[k])
-    first, again = (
-        models.predict(model, maps, augment=symmetry.copies, views=8) for maps in (X, Y)
-    )
-    assert np.allclose(first, again, atol=1e-6)
-    one, other = (models.predict(model, maps) for maps in (X, Y))
-    assert np.abs(one - other).max() > 0.01
-
-
 @pytest.mark.parametrize("views", [1, 3, 8])
 def test_the_size_of_a_batch_changes_nothing(views):
     X, model = maps(11), linear()
