@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import time
 
 import numpy as np
 import pytest
@@ -333,15 +332,3 @@ def test_a_line_of_verdicts_that_is_none_is_named(place, tmp_path, path):
     again.drop("lot.csv", lot())
     scan(again)
     assert "line 3 of" in again.status.troubles[NAME] and again.counts()[1] == 1
-
-
-def test_many_rows_are_remembered_in_no_time(path):
-    rows = growing.Rows(model.load(path), NAME)
-    took = []
-    for first in range(0, 200_000, 1000):
-        ids = [f"u{number}" for number in range(first, first + 1000)]
-        start = time.perf_counter()
-        rows.remember(ids)
-        took.append(time.perf_counter() - start)
-    assert len(rows.seen) == growing.REMEMBERED
-    assert np.median(took[-100:]) < 10 * np.median(took[:40]), "no worse for many"
