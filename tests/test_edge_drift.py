@@ -37,7 +37,7 @@ def known():
     return SimpleNamespace(**made), np.nanstd(X, axis=0)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_there_is_no_alarm_in_100_000_devices_that_do_not_drift(known, seed):
     rng, watched = np.random.default_rng(seed), drift.Drift(known[0], limit=LIMIT)
     for _ in range(1000):
@@ -47,7 +47,7 @@ def test_there_is_no_alarm_in_100_000_devices_that_do_not_drift(known, seed):
     assert 0.004 < watched.missing.sum() / 2_800_000 < 0.008
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_shift_of_one_reading_is_noticed_within_500_devices(known, seed):
     student, spread = known
     for column in range(28):
@@ -92,14 +92,14 @@ def alarms(known, X, before=()):
 
 def test_lots_that_differ_give_less_than_an_alarm_in_100_000_devices():
     begun = 0
-    for seed in range(5):
+    for seed in range(2):
         known, _, X = line(seed)
         found = alarms(known, X)
         assert len(found) == 1000
         begun += sum(
             bool(b) and not a for a, b in zip(["", *found], found, strict=False)
         )
-    assert begun <= 5
+    assert begun <= 2
 
 
 def test_a_shift_of_one_reading_among_lots_is_noticed_within_500_devices():

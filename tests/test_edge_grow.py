@@ -227,9 +227,9 @@ def test_ids_are_remembered_up_to_a_limit(place, monkeypatch):
     monkeypatch.setattr(growing, "REMEMBERED", 2)
     append(place, "a", "b", "c", "d")
     scan(place)
-    append(place, "c", "a")
+    append(place, "c", "b", "a")
     scan(place)
-    assert ids(place) == [["a", "b", "c", "d", "", "a"]]
+    assert ids(place) == [["a", "b", "c", "d", "", "b", "a"]]
 
 
 def test_crlf_and_a_byte_order_mark(place):

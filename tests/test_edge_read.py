@@ -84,50 +84,47 @@ def row(text):
 
 
 NINE = HEADER + b"".join(b"%d,1,2,3\n" % i for i in range(9))
-WRONG = {
-    "one_thousand": (row(b"b,1_0,2,3"), "number", 2, "vdd_mV"),
-    "nan": (row(b"b,1,nan,3"), "number", 2, "idd_uA"),
-    "NaN": (row(b"b,1,2,NaN"), "number", 2, "leak_nA"),
-    "inf": (row(b"b,1,2,-inf"), "number", 2, "leak_nA"),
-    "empty": (row(b"b,1,,3"), "number", 2, "idd_uA"),
-    "all empty": (row(b"b,,,"), "number", 2, "vdd_mV"),
-    "space": (row(b"b, 1,2,3"), "number", 2, "vdd_mV"),
-    "hexadecimal": (row(b"b,0x1F,2,3"), "number", 2, "vdd_mV"),
-    "exponent alone": (row(b"b,1,2,e5"), "number", 2, "leak_nA"),
-    "two signs": (row(b"b,--1,2,3"), "number", 2, "vdd_mV"),
-    "arabic digits": (row("b,١,2,3".encode()), "number", 2, "vdd_mV"),
-    "1e400": (row(b"b,1e400,2,3"), "range", 2, "vdd_mV"),
-    "-1e400": (row(b"b,1,-1e400,3"), "range", 2, "idd_uA"),
-    "above float32": (row(b"b,1,2,3.5e38"), "range", 2, "leak_nA"),
-    "short row": (row(b"b,1,2"), "cells", 2, None),
-    "long row": (row(b"b,1,2,3,4"), "cells", 2, None),
-    "blank line": (row(b""), "cells", 2, None),
-    "semicolons": (row(b"b;1;2;3"), "cells", 2, None),
-    "quotes": (row(b'"b",1,2,3'), "id", 2, "id"),
-    "no id": (row(b",1,2,3"), "id", 2, "id"),
-    "escape": (row(b"\x1b[2J,1,2,3"), "id", 2, "id"),
-    "NUL": (row(b"b\x00,1,2,3"), "id", 2, "id"),
-    "long id": (row(b"b" * 65 + b",1,2,3"), "id", 2, "id"),
-    "twice": (row(b"a,1,2,3"), "duplicate", 2, "id"),
-    "not UTF-8": (row(b"\xff,1,2,3"), "encoding", 2, None),
-    "junk": (bytes(range(256)) * 50, "header", 0, "id"),
-    "random junk": (b"\x7fELF\x00\x01" * 99, "short", 0, None),
-    "no such column": (GOOD.replace(b"vdd", b"VDD"), "header", 0, "vdd_mV"),
-    "missing column": (b"id,vdd_mV,leak_nA\na,1,2\n", "header", 0, "idd_uA"),
-    "column twice": (b"id,vdd_mV,vdd_mV,leak_nA\n", "header", 0, "vdd_mV"),
-    "unknown column": (b"id,vdd_mV,idd_uA,leak_nA,bin\n", "header", 0, "bin"),
-    "extra in all rows": (GOOD.replace(b"\n", b",0\n"), "header", 0, "0"),
-    "extra below": (HEADER + b"a,1,2,3,0\nb,1,2,3,0\n", "cells", 1, None),
-    "quote in the header": (GOOD.replace(b"leak", b'"leak'), "header", 0, None),
-    "no header": (b"a,1,2,3\nb,1,2,3\n", "header", 0, "id"),
-    "mixed ends": (row(b"b,1,2,3\r"), "cells", 2, None),
-    "carriage returns": (GOOD.replace(b"\n", b"\r"), "short", 0, None),
-    "cut": (GOOD[:-3], "short", 3, None),
-    "nothing": (b"", "short", None, None),
-    "header alone": (HEADER, "short", None, None),
-    "too many rows": (NINE, "size", None, None),
-    "too large": (HEADER + b"a,1,2,3\n" * 999, "size", None, None),
-}
+WRONG = {"one_thousand": (row(b"b,1_0,2,3"), "number", 2, "vdd_mV")}
+WRONG |= {"nan": (row(b"b,1,nan,3"), "number", 2, "idd_uA")}
+WRONG |= {"NaN": (row(b"b,1,2,NaN"), "number", 2, "leak_nA")}
+WRONG |= {"inf": (row(b"b,1,2,-inf"), "number", 2, "leak_nA")}
+WRONG |= {"empty": (row(b"b,1,,3"), "number", 2, "idd_uA")}
+WRONG |= {"all empty": (row(b"b,,,"), "number", 2, "vdd_mV")}
+WRONG |= {"space": (row(b"b, 1,2,3"), "number", 2, "vdd_mV")}
+WRONG |= {"hexadecimal": (row(b"b,0x1F,2,3"), "number", 2, "vdd_mV")}
+WRONG |= {"exponent alone": (row(b"b,1,2,e5"), "number", 2, "leak_nA")}
+WRONG |= {"two signs": (row(b"b,--1,2,3"), "number", 2, "vdd_mV")}
+WRONG |= {"arabic digits": (row("b,١,2,3".encode()), "number", 2, "vdd_mV")}
+WRONG |= {"1e400": (row(b"b,1e400,2,3"), "range", 2, "vdd_mV")}
+WRONG |= {"-1e400": (row(b"b,1,-1e400,3"), "range", 2, "idd_uA")}
+WRONG |= {"above float32": (row(b"b,1,2,3.5e38"), "range", 2, "leak_nA")}
+WRONG |= {"short row": (row(b"b,1,2"), "cells", 2, None)}
+WRONG |= {"long row": (row(b"b,1,2,3,4"), "cells", 2, None)}
+WRONG |= {"blank line": (row(b""), "cells", 2, None)}
+WRONG |= {"semicolons": (row(b"b;1;2;3"), "cells", 2, None)}
+WRONG |= {"quotes": (row(b'"b",1,2,3'), "id", 2, "id")}
+WRONG |= {"no id": (row(b",1,2,3"), "id", 2, "id")}
+WRONG |= {"escape": (row(b"\x1b[2J,1,2,3"), "id", 2, "id")}
+WRONG |= {"NUL": (row(b"b\x00,1,2,3"), "id", 2, "id")}
+WRONG |= {"long id": (row(b"b" * 65 + b",1,2,3"), "id", 2, "id")}
+WRONG |= {"twice": (row(b"a,1,2,3"), "duplicate", 2, "id")}
+WRONG |= {"not UTF-8": (row(b"\xff,1,2,3"), "encoding", 2, None)}
+WRONG |= {"junk": (bytes(range(256)) * 50, "header", 0, "id")}
+WRONG |= {"random junk": (b"\x7fELF\x00\x01" * 99, "short", 0, None)}
+WRONG |= {"no such column": (GOOD.replace(b"vdd", b"VDD"), "header", 0, "vdd_mV")}
+WRONG |= {"missing column": (b"id,vdd_mV,leak_nA\na,1,2\n", "header", 0, "idd_uA")}
+WRONG |= {"column twice": (b"id,vdd_mV,vdd_mV,leak_nA\n", "header", 0, "vdd_mV")}
+WRONG |= {"unknown column": (b"id,vdd_mV,idd_uA,leak_nA,bin\n", "header", 0, "bin")}
+WRONG |= {"extra in all rows": (GOOD.replace(b"\n", b",0\n"), "header", 0, "0")}
+WRONG |= {"extra below": (HEADER + b"a,1,2,3,0\nb,1,2,3,0\n", "cells", 1, None)}
+WRONG |= {"quote in the header": (GOOD.replace(b"leak", b'"leak'), "header", 0, None)}
+WRONG |= {"no header": (b"a,1,2,3\nb,1,2,3\n", "header", 0, "id")}
+WRONG |= {"mixed ends": (row(b"b,1,2,3\r"), "cells", 2, None)}
+WRONG |= {"carriage returns": (GOOD.replace(b"\n", b"\r"), "short", 0, None)}
+WRONG |= {"cut": (GOOD[:-3], "short", 3, None), "nothing": (b"", "short", None, None)}
+WRONG |= {"header alone": (HEADER, "short", None, None)}
+WRONG |= {"too many rows": (NINE, "size", None, None)}
+WRONG |= {"too large": (HEADER + b"a,1,2,3\n" * 999, "size", None, None)}
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -197,21 +194,18 @@ def test_other_columns_are_refused_by_name_unless_they_are_ignored(tmp_path, pat
     assert "it 2 times" in str(wrong)
 
 
-BESIDE = {
-    "short": (b"1,x,2,z", "cells", None),
-    "long": (b"1,x,2,z,3,4", "cells", None),
-    "more commas": (b"1,x, y,2,z,3", "cells", None),
-    "quote not closed": (b'1,"x,2,z,3', "cells", None),
-    "last quote not closed": (b'1,x,2,z,3"', "cells", None),
-    "quote within": (b'1,x"y,y"x,2,z,3', "cells", None),
-    "quoted number": (b'1,x,"2",z,3', "number", "vdd_mV"),
-    "quoted numbers": (b'1,x,"2,3",z,3', "number", "vdd_mV"),
-    "quoted id": (b'1,x,2,"z",3', "id", "id"),
-    "quoted comma in an id": (b'1,x,2,"z,z",3', "id", "id"),
-    "no number": (b"1,x,2,z,1_0", "number", "idd_uA"),
-    "id twice": (b"1,x,2,a,3", "duplicate", "id"),
-    "carriage return": (b"1,x,2,z,3\r", "cells", None),
-}
+BESIDE = {"short": (b"1,x,2,z", "cells", None), "long": (b"1,x,2,z,3,4", "cells", None)}
+BESIDE |= {"more commas": (b"1,x, y,2,z,3", "cells", None)}
+BESIDE |= {"quote not closed": (b'1,"x,2,z,3', "cells", None)}
+BESIDE |= {"last quote not closed": (b'1,x,2,z,3"', "cells", None)}
+BESIDE |= {"quote within": (b'1,x"y,y"x,2,z,3', "cells", None)}
+BESIDE |= {"quoted number": (b'1,x,"2",z,3', "number", "vdd_mV")}
+BESIDE |= {"quoted numbers": (b'1,x,"2,3",z,3', "number", "vdd_mV")}
+BESIDE |= {"quoted id": (b'1,x,2,"z",3', "id", "id")}
+BESIDE |= {"quoted comma in an id": (b'1,x,2,"z,z",3', "id", "id")}
+BESIDE |= {"no number": (b"1,x,2,z,1_0", "number", "idd_uA")}
+BESIDE |= {"id twice": (b"1,x,2,a,3", "duplicate", "id")}
+BESIDE |= {"carriage return": (b"1,x,2,z,3\r", "cells", None)}
 
 
 @pytest.mark.parametrize("name", BESIDE)
@@ -285,7 +279,7 @@ def test_blocks_change_nothing(tmp_path, student, monkeypatch):
     assert wrong.kind == "cells" and "line" in str(wrong)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("names", [FEATURES, QUOTED], ids=["plain", "quoted"])
 def test_the_simulated_tester_knows_what_is_wrong(tmp_path, names, seed):
     student = model.load(save(tmp_path, names=names))

@@ -547,8 +547,15 @@ def test_a_crash_at_each_system_call_loses_and_doubles_nothing(
     assert survived and stop > 25
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
-@pytest.mark.parametrize("call", ["write", "fsync", "link", "open"])
+@pytest.mark.parametrize(
+    ("code", "call"),
+    [
+        (errno.ENOSPC, "write"),
+        (errno.EIO, "fsync"),
+        (errno.EDQUOT, "link"),
+        (errno.EROFS, "open"),
+    ],
+)
 def test_what_cannot_be_written_is_kept_shown_and_tried_again(
     place, monkeypatch, code, call
 ):

@@ -1,14 +1,12 @@
 """The watcher's stage counts what is there: a loss, a doubling, a wrong reason too."""
 
 import json
-import os
-import subprocess
 from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
-from toy_edge import Place, lot
+from toy_edge import Place
 
 from kdutils import paths
 from kdutils.data.simulate import tester
@@ -243,38 +241,3 @@ def test_the_newest_measurement_is_shown_and_none_is_none(tmp_path, monkeypatch)
         frame = pd.DataFrame({"cpu": [cpu], "date": [date]})
         frame.to_csv(folder / f"edge-latency-{cpu}-t1.csv", index=False)
     assert watcher.latest("edge-latency")["cpu"].tolist() == ["b"]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 256 kB, if this machine lets us mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("no mount on this machine")
-    if done.returncode:
-        pytest.skip(f"mounting needs root: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_a_full_disk_holds_up_the_watcher_and_loses_nothing(path, small_disk):
-    place = Place(small_disk, path)
-    names = [f"{i}.csv" for i in range(3)]
-    for i, name in enumerate(names):
-        place.drop(name, lot(*[f"{i},2,3"] * 200))
-    ballast = small_disk / "ballast"
-    with pytest.raises(OSError, match="No space left"), open(ballast, "wb", 0) as file:
-        while True:
-            file.write(bytes(4096))
-    assert place.watcher.scan() == 0
-    assert "ENOSPC" in place.status.health() and place.names("verdicts") == []
-    left = sorted([*place.names("work"), *os.listdir(place.inbox)])
-    assert left == names, "every lot is where it was, or in hand"
-    ballast.unlink()
-    place.watcher.retries.clear()
-    assert place.watcher.scan() == 3 and place.counts() == (3, 3, 0)
-    assert json.loads(place.status.health())["ok"]
