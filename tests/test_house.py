@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from pathlib import Path
@@ -46,8 +47,14 @@ def names(tree: ast.AST, *, outside: bool = False) -> set[str]:
     return found
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports(path: Path, *, outside: bool = False) -> set[str]:
-    return names(ast.parse(path.read_text()), outside=outside)
+    return names(parsed(path), outside=outside)
 
 
 def packages(path: Path, *, outside: bool = False) -> set[str]:
@@ -155,9 +162,7 @@ def test_losses_metrics_and_stats_touch_nothing():
 
 
 def nodes(path: Path, kind: type) -> list:
-    return [
-        node for node in ast.walk(ast.parse(path.read_text())) if type(node) is kind
-    ]
+    return [node for node in ast.walk(parsed(path)) if type(node) is kind]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
@@ -166,7 +171,7 @@ def test_every_module(path):
     assert not packages(path, outside=True) & LAZY, "import it inside a function"
     if path.stem not in ("publish", "pages", "render"):
         assert not packages(path) & {"nbformat", "nbconvert"}
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     text = (ast.get_docstring(tree) or "").splitlines()
     assert text and re.match(r"[\w.]+: ", text[0]), "its sentence"
     assert path.name != "utils.py"

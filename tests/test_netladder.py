@@ -32,7 +32,7 @@ SETTINGS = {
 # Images: a teacher and a sweep of two students.
 TEACHER = {
     "source": "digits", "root": "", "seeds": 2, "val": 200, "epochs": {"train": 4},
-    "widths": [24, 20], "dropout": 0.3, "batch": 64, "lr": 0.1, "momentum": 0.9,
+    "widths": [24, 20], "dropout": 0.3, "batch": 128, "lr": 0.1, "momentum": 0.9,
     "max_norm": 2.0, "max_shift": 1, "bf16": False,
 }  # fmt: skip
 SWEEP = {
@@ -40,7 +40,7 @@ SWEEP = {
         "mlp": {"sizes": {"widths": [8]}, "lr": 0.02, "epochs": 3},
         "cnn": {"sizes": {"channels": 2}, "lr": 0.03, "epochs": 2},
     },
-    "batch": 64, "bf16": False, "alphas": [0.5, 1.0], "temperatures": [1.0, 4.0],
+    "batch": 256, "bf16": False, "alphas": [0.5, 1.0], "temperatures": [4.0],
     "other_alphas": [0.9], "other_temperatures": [4.0], "smoothings": [0.1],
     "betas": [1.0], "hints": [0.5], "hint_alpha": 0.9, "hint_T": 2.0,
     "assistant_widths": [12], "assistant_alpha": 0.9, "assistant_T": 4.0,
@@ -56,15 +56,13 @@ SITES = {
         "source": "simulated", "root": "", "maps": [64, 20, 32], "options": EASY
     },
 }  # fmt: skip
-TRAINING = {"batch": 8, "lr": 0.05, "decay": 0.02, "bf16": False, "epochs": 10}
+TRAINING = {"batch": 16, "lr": 0.05, "decay": 0.02, "bf16": False, "epochs": 10}
 NET = {"net": "compact", "sizes": {"widths": [4, 8], "depth": 0}, "augment": True}
 LARGE = {"sizes": {"widths": [5, 7], "depth": 1}, "augment": False, "bf16": True}
 TEACHERS = {"published": {**NET, **LARGE, "site": "here", "seeds": 2}}
 LEARN = {**NET, "T": 1.0, "seeds": 2, "answers": "published"}
-TAUGHT = {
-    "ours": {**LEARN, "students": [{}, {"sizes": {"widths": [3], "depth": 0}}]},
-    "labels": {**LEARN, "labels": 1.0, "seeds": 1},
-}
+TAUGHT = {"ours": {**LEARN, "students": [{}, {"sizes": {"widths": [3], "depth": 0}}]}}
+TAUGHT |= {"labels": {**LEARN, "labels": 1.0, "seeds": 1}}
 ANSWERS = {
     "published": {
         "teacher": "published", "site": "here", "views": 1, "together": "all",
