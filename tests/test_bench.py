@@ -101,16 +101,6 @@ def test_the_loops_train_the_same_wafer_student(maps):
     assert np.abs(ours - bf16).max() > 0 and np.abs(ours - bf16).mean() < moved
 
 
-@pytest.mark.parametrize("loop", bench.LOOPS.values(), ids=bench.LOOPS)
-def test_a_loop_takes_all_its_epochs(maps, loop):
-    seen = []
-    net = bench.fresh(**SMALL)
-    last = net.body[-1]
-    last.register_forward_hook(lambda _, x, z: seen.append(len(z)))
-    loop(net, *maps, epochs=3, batch=10)
-    assert seen == [10, 10, 4] * 3
-
-
 def test_the_packed_student_is_the_student():
     net, held = bench.packed(SMALL)
     X, _ = wafersim.draw(40, seed=0)

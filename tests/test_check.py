@@ -67,57 +67,40 @@ def whole(seed=0):
     """A table without a fault."""
     rng = np.random.default_rng(seed)
     failed = rng.permutation(np.arange(N) < 15).astype(int)
-    columns = {
-        "vth": (rng.normal(450, 15, N) + 9 * failed).round(3).tolist(),
-        "ileak": rng.uniform(10, 20, N).round(3).tolist(),
-        "Freq, MHz": rng.normal(2, 0.1, N).round(3).tolist(),
-        "lot": [i // 6 for i in rng.permutation(N)],
-        "fail": failed.tolist(),
-    }
+    columns = {"vth": (rng.normal(450, 15, N) + 9 * failed).round(3).tolist()}
+    columns |= {"ileak": rng.uniform(10, 20, N).round(3).tolist()}
+    columns |= {"Freq, MHz": rng.normal(2, 0.1, N).round(3).tolist()}
+    columns |= {"lot": [i // 6 for i in rng.permutation(N)], "fail": failed.tolist()}
     return Broken(columns)
 
 
 # -- the faults: each is put into a table and says what the report must have
 
 
-def dash(t):
-    t.put("ileak", 9, "-", step=5)
-    t.said += ["'-' is not a number", "9, 14, 19, 24  "]
+def fault(name, *said, header=None, by_hand=None, form=None, column=None, **given):
+    """A fault of an option, of the file's form, of a column, or made by hand."""
+
+    def put(t):
+        t.given |= given
+        t.form |= form or {}
+        t.header |= header or {}
+        t.columns |= {key: make(t) for key, make in (column or {}).items()}
+        t.by_hand += [by_hand] if by_hand else []
+        t.said += said
+
+    put.__name__ = name
+    return put
 
 
-def overload(t):
-    t.put("Freq, MHz", 30, "OVL", step=2)
-    t.said += ["'OVL' is not a number"]
+def cells_of(name, column, line, value, *said, step=1):
+    """A fault of one cell, or of four that are `step` lines apart."""
 
+    def put(t):
+        t.put(column, line, value, step)
+        t.said += said
 
-def unit(t):
-    t.put("vth", 23, "3.3 V")
-    t.said += ["'3.3 V' is not a number"]
-
-
-def sentinel(t):
-    t.put("ileak", 40, 9999, step=3)
-    t.said += ["9999 lies far outside", "NA="]
-
-
-def minus_one(t):
-    t.put("ileak", 41, -1, step=3)
-    t.said += ["-1 lies far outside"]
-
-
-def endless(t):
-    t.put("vth", 12, "1e60")
-    t.said += ["1e+60 is not a finite reading"]
-
-
-def few_texts(t):
-    t.columns["who"] = ["Ann", "Bob"] * 30
-    t.said += ["'Ann' is text", "or ONEHOT=who for its 2 values"]
-
-
-def many_texts(t):
-    t.columns["remark, free"] = [f"text {i % 29}" for i in range(N)]
-    t.said += ["'text 0' is text"]
+    put.__name__ = name
+    return put
 
 
 def mess(t):
@@ -126,116 +109,18 @@ def mess(t):
     t.said += ["different texts among numbers, such as '<0.00'"]
 
 
-def near_target(t):
-    t.given["TARGET"] = "Fial"
-    t.said += ["no column 'Fial': did you mean 'fail'?", "TARGET=fail"]
-
-
-def no_target(t):
-    t.given["TARGET"] = ""
-    t.said += ["TARGET is not given: did you mean 'fail'?"]
-
-
-def other_fail(t):
-    t.given["FAIL"] = "NOK"
-    t.said += ["no verdict is 'NOK'", "FAIL=1"]
-
-
-def drop_unknown(t):
-    t.given["DROP"] = "qqzz"
-    t.said += ["no column 'qqzz', which DROP names"]
-
-
-def drop_near(t):
-    t.columns["operator"] = [i * i % 37 for i in range(N)]
-    t.given["DROP"] = "operatr"
-    t.said += ["no column 'operatr', which DROP names: did you mean 'operator'?"]
-
-
-def drop_open(t):
-    t.given["DROP"] = '"lot'
-    t.said += ['DROP="lot is not one CSV record']
-
-
-def one_group(t):
-    t.columns["batch"] = ["B1"] * N
-    t.given["GROUP"] = "batch"
-    t.said += ["a single group, 'B1'"]
-
-
-def two_roles(t):
-    t.given["GROUP"] = "fail"
-    t.said += ["the column is given two roles, GROUP is one"]
-
-
-def latin(t):
-    t.form["encoding"] = "latin-1"
-    t.header["ileak"] = "µA"
-    t.said += ["byte 0xb5 is not UTF-8: the file is read as latin-1"]
-
-
-def encoding_unknown(t):
-    t.given["ENCODING"] = "utf-9"
-    t.said += ["ENCODING=utf-9 is no encoding that Python knows"]
-
-
-def encoding_wrong(t):
-    latin(t)
-    t.given["ENCODING"] = "utf-8"
-    t.said[-1] = "byte 0xb5 is not utf-8"
-
-
-def semicolons(t):
-    t.form |= {"sep": ";", "decimal": ","}
-    t.said += ["cells are separated by semicolons", "have a decimal comma"]
-
-
-def tabs(t):
-    t.form["sep"] = "\t"
-    t.said += ["cells are separated by tabs"]
-
-
-def sep_wrong(t):
-    t.given["SEP"] = ";"
-    t.said += ["only one column with SEP=;"]
-
-
-def sep_long(t):
-    t.given["SEP"] = ";;"
-    t.said += ["SEP=;; does not separate cells"]
-
-
-def decimal_wrong(t):
-    t.given["DECIMAL"] = "x"
-    t.said += ["DECIMAL=x is neither a comma nor a point"]
-
-
-def leak(t):
-    t.columns["code"] = [y * 5 + i % 4 / 10 for i, y in enumerate(t.columns["fail"])]
-    t.said += ["the column alone tells fails from passes (AUC 1.000)"]
-
-
-def onehot_many(t):
-    t.columns["machine"] = [f"M{i % 12}" for i in range(N)]
-    t.given["ONEHOT"] = "machine"
-    t.said += ["ONEHOT takes 2 to 9 values, here are 12"]
-
-
-def said_by_hand(change, *said):
-    def fault(t):
-        t.by_hand.append(change)
-        t.said += said
-
-    fault.__name__ = change.__name__
-    return fault
-
-
-def short(lines):
-    lines[34] = lines[34][: len(lines[34]) // 2].replace("\t", ",")[:3]
+def column(name, values, *said, **given):
+    """A fault of a column of its own, whose values are made from the verdicts."""
+    made = {name: lambda t: [values(i, y) for i, y in enumerate(t.columns["fail"])]}
+    return fault(name.replace(", ", " "), *said, column=made, **given)
 
 
 def separator(lines):
     return next(s for s in "\t;," if s in lines[0])
+
+
+def short(lines):
+    lines[34] = lines[34][: len(lines[34]) // 2].replace("\t", ",")[:3]
 
 
 def longer(lines):
@@ -264,20 +149,73 @@ def twice(lines):
     lines[0] = lines[0].replace("lot", "vth")
 
 
-HAND = [
-    said_by_hand(short, "1 cell where the header has"),
-    said_by_hand(longer, "where the header has", "38, 45  "),
-    said_by_hand(line_break, r"'a\nb' is not a number", "60  "),
-    said_by_hand(opened, "a quote is opened and not closed", "50  "),
-    said_by_hand(no_verdict, "empty, but every row needs a verdict", "5, 52  "),
-    said_by_hand(third_class, "'maybe' is one of 3 classes"),
-    said_by_hand(twice, "columns 1 and 4 are both 'vth'"),
+def hand(change, *said):
+    return fault(change.__name__, *said, by_hand=change)
+
+
+HAND = [hand(short, "1 cell where the header has")]
+HAND += [hand(longer, "where the header has", "38, 45  ")]
+HAND += [hand(line_break, r"'a\nb' is not a number", "60  ")]
+HAND += [hand(opened, "a quote is opened and not closed", "50  ")]
+HAND += [hand(no_verdict, "empty, but every row needs a verdict", "5, 52  ")]
+HAND += [hand(third_class, "'maybe' is one of 3 classes")]
+HAND += [hand(twice, "columns 1 and 4 are both 'vth'")]
+ALONE = "the column alone tells fails from passes (AUC 1.000)"
+leak = column("code", lambda i, y: y * 5 + i % 4 / 10, ALONE)
+WHO = ["'Ann' is text", "or ONEHOT=who for its 2 values"]
+CELLS = [
+    cells_of("dash", "ileak", 9, "-", "'-' is not", "9, 14, 19, 24  ", step=5),
+    cells_of("overload", "Freq, MHz", 30, "OVL", "'OVL' is not a number", step=2),
+    cells_of("unit", "vth", 23, "3.3 V", "'3.3 V' is not a number"),
+    cells_of("sentinel", "ileak", 40, 9999, "9999 lies far outside", "NA=", step=3),
+    cells_of("minus_one", "ileak", 41, -1, "-1 lies far outside", step=3),
+    cells_of("endless", "vth", 12, "1e60", "1e+60 is not a finite reading"),
+    column("who", lambda i, y: ["Ann", "Bob"][i % 2], *WHO),
+    column("remark, free", lambda i, y: f"text {i % 29}", "'text 0' is text"),
+    mess,
+    leak,
+    column(
+        "machine",
+        lambda i, y: f"M{i % 12}",
+        "ONEHOT takes 2 to 9 values, here are 12",
+        ONEHOT="machine",
+    ),
 ]
-CELLS = [dash, overload, unit, sentinel, minus_one, endless, few_texts]
-CELLS += [many_texts, mess, leak, onehot_many]
-WORDS = [near_target, no_target, other_fail, drop_unknown, drop_near, drop_open]
-WORDS += [one_group, two_roles, decimal_wrong]
-FORM = [latin, encoding_unknown, encoding_wrong, semicolons, tabs, sep_wrong, sep_long]
+NEAR = "did you mean 'fail'?"
+near_target = fault("near", f"no column 'Fial': {NEAR}", "TARGET=fail", TARGET="Fial")
+no_target = fault("no_target", f"TARGET is not given: {NEAR}", TARGET="")
+UNKNOWN = "which DROP names"
+drop_unknown = fault("drop_unknown", f"no column 'qqzz', {UNKNOWN}", DROP="qqzz")
+drop_near = column(
+    "operator",
+    lambda i, y: i * i % 37,
+    f"no column 'operatr', {UNKNOWN}: did you mean 'operator'?",
+    DROP="operatr",
+)
+drop_open = fault("drop_open", 'DROP="lot is not one CSV record', DROP='"lot')
+one_group = column("batch", lambda i, y: "B1", "a single group, 'B1'", GROUP="batch")
+ROLES = "the column is given two roles, GROUP is one"
+two_roles = fault("two_roles", ROLES, GROUP="fail")
+WORDS = [near_target, no_target]
+WORDS += [fault("other_fail", "no verdict is 'NOK'", "FAIL=1", FAIL="NOK")]
+WORDS += [drop_unknown, drop_near, drop_open, one_group, two_roles]
+WORDS += [fault("decimal", "DECIMAL=x is neither a comma nor a point", DECIMAL="x")]
+LATIN = {"form": {"encoding": "latin-1"}, "header": {"ileak": "µA"}}
+READ = "byte 0xb5 is not UTF-8: the file is read as latin-1"
+COMMA = "have a decimal comma", "cells are separated by semicolons"
+FORM = [
+    fault("latin", READ, **LATIN),
+    fault(
+        "no_encoding",
+        "ENCODING=utf-9 is no encoding that Python knows",
+        ENCODING="utf-9",
+    ),
+    fault("encoding_wrong", "byte 0xb5 is not utf-8", ENCODING="utf-8", **LATIN),
+    fault("semicolons", *COMMA, form={"sep": ";", "decimal": ","}),
+    fault("tabs", "cells are separated by tabs", form={"sep": "\t"}),
+    fault("sep_wrong", "only one column with SEP=;", SEP=";"),
+    fault("sep_long", "SEP=;; does not separate cells", SEP=";;"),
+]
 
 
 def some(seed):
@@ -286,14 +224,13 @@ def some(seed):
     chosen = [*rng.choice(CELLS, 2, replace=False), WORDS[seed % len(WORDS)]]
     chosen += [rng.choice(WORDS), FORM[seed % len(FORM)]]
     chosen += [HAND[seed // 2 % len(HAND)]] * (seed % 2)
-    clash = {near_target: no_target, one_group: two_roles, other_fail: other_fail}
-    clash |= {drop_unknown: drop_near, drop_near: drop_open, drop_open: drop_unknown}
+    clash = [{near_target, no_target}, {one_group, two_roles}]
+    clash += [{drop_unknown, drop_near}, {drop_near, drop_open}]
+    clash += [{drop_open, drop_unknown}]
     kept = []
-    for fault in dict.fromkeys(chosen):
-        if not any(clash.get(a) is b for a in kept for b in [fault]) and not any(
-            clash.get(fault) is a for a in kept if a is not fault
-        ):
-            kept.append(fault)
+    for one in dict.fromkeys(chosen):
+        if not any({one, other} in clash for other in kept):
+            kept.append(one)
     return kept
 
 
@@ -325,8 +262,8 @@ def arguments(given):
 def test_one_report_names_all_faults_and_its_command_works(tmp_path, capsys, faults):
     assert len(faults) >= 3
     table = whole(len(faults))
-    for fault in faults:
-        fault(table)
+    for put in faults:
+        put(table)
     path = tmp_path / "my $ table.csv"
     table.write(path)
     words = [f"{key}={value}" for key, value in asked(path, **table.given).items()]

@@ -91,13 +91,10 @@ def halves() -> Int8:
     )
 
 
-STUDENTS = {
-    "static": static(),
-    "halves": halves(),
-    "coarse inputs": replace(static(seed=2), s_in=np.float32(0.02)),
-    "weight-only": replace(static(seed=3), s_in=None, s_hidden=None),
-    "fp32": weights(),
-}
+STUDENTS = {"static": static(), "halves": halves()}
+STUDENTS |= {"coarse inputs": replace(static(seed=2), s_in=np.float32(0.02))}
+STUDENTS |= {"weight-only": replace(static(seed=3), s_in=None, s_hidden=None)}
+STUDENTS |= {"fp32": weights()}
 ONLY_STATIC = [name for name, of in STUDENTS.items() if getattr(of, "s_in", None)]
 
 
@@ -143,7 +140,7 @@ def run(model: bytes, X: np.ndarray, level: str = "ORT_ENABLE_ALL") -> list[np.n
     return session.run(["logit", "fail"], {"readings": X})
 
 
-@pytest.mark.parametrize("n", [1, 3, 1000])
+@pytest.mark.parametrize("n", [1, 1000])
 @pytest.mark.parametrize(
     ("name", "write"),
     [
@@ -230,7 +227,7 @@ def compiled(tmp_path: Path, made, source: str, *flags: str) -> list[str]:
     return [str(tmp_path / "main")]
 
 
-@pytest.mark.parametrize("optimise", ["-O0", "-O2", "-O3"])
+@pytest.mark.parametrize("optimise", ["-O0", "-O3"])
 @pytest.mark.parametrize("name", ONLY_STATIC)
 def test_c_gives_the_same_bits(tmp_path, name, optimise):
     made = bundled(STUDENTS[name])
@@ -299,44 +296,25 @@ def test_a_student_that_is_not_for_c(student, words):
         cheader.header(replace(bundled(static()), student=student))
 
 
-@pytest.fixture
-def stored(monkeypatch):
-    """Let `bundle.load` return this student, whatever the file."""
-
-    def store(student):
-        monkeypatch.setattr("kdutils.deploy.bundle.load", lambda path: bundled(student))
-
-    return store
+def filed(tmp_path, student) -> Path:
+    """The student's file, as the command line reads it."""
+    made, path = bundled(student), tmp_path / "student.file"
+    path.write_bytes(bundle.packed(made.student, made.prepare, 0.25, made.schema))
+    return path
 
 
 @pytest.mark.parametrize(
     ("to", "write"),
     [("onnx", onnxfile.exact), ("onnx-int8", onnxfile.qdq), ("c", cheader.header)],
 )
-def test_the_command_line(tmp_path, stored, capsys, to, write):
-    stored(static())
-    out = tmp_path / "new" / "student"
-    assert deploy.main(["export", "a", "--to", to, "-o", str(out)]) == 0
-    expected = write(bundled(static()))
+def test_the_command_line(tmp_path, capsys, to, write):
+    path, out = filed(tmp_path, static()), tmp_path / "new" / "student"
+    assert deploy.main(["export", str(path), "--to", to, "-o", str(out)]) == 0
+    expected = write(bundle.load(path))
     assert out.read_bytes() == (expected.encode() if to == "c" else expected)
     assert [path.name for path in out.parent.iterdir()] == ["student"]
     said = f"{out}: {len(expected):,} bytes; {deploy.FORMATS[to]}\n"
     assert capsys.readouterr().out == said
-
-
-def test_a_file_from_end_to_end(tmp_path):
-    made = bundled(static())
-    path, out = tmp_path / "student.file", tmp_path / "student.out"
-    path.write_bytes(bundle.packed(made.student, made.prepare, 0.25))
-    kept = bundle.load(path)
-    assert deploy.main(["export", str(path), "--to", "c", "-o", str(out)]) == 0
-    assert out.read_text("ascii") == cheader.header(kept)
-    assert deploy.main(["export", str(path), "--to", "onnx-int8", "-o", str(out)]) == 0
-    X = kept.golden[0]
-    step = float(made.student.s_hidden * made.student.s2)
-    np.testing.assert_allclose(
-        run(out.read_bytes(), X)[0], kept.score(X), atol=1.01 * step
-    )
 
 
 @pytest.mark.parametrize(
@@ -347,12 +325,12 @@ def test_a_file_from_end_to_end(tmp_path):
         ("onnx", ".", "is a folder"),
     ],
 )
-def test_the_command_line_says_no(tmp_path, stored, capsys, to, out, words):
-    stored(weights())
-    assert deploy.main(["export", "a", "--to", to, "-o", str(tmp_path / out)]) == 2
+def test_the_command_line_says_no(tmp_path, capsys, to, out, words):
+    path, out = filed(tmp_path, weights()), str(tmp_path / out)
+    assert deploy.main(["export", str(path), "--to", to, "-o", out]) == 2
     said = capsys.readouterr()
     assert words in said.err and said.err.count("\n") == 1 and not said.out
-    assert not list(tmp_path.iterdir())
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_c_needs_numpy_alone():

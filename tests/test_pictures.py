@@ -72,7 +72,7 @@ def test_images_are_decoded_once_and_a_damaged_cache_is_made_again(place, monkey
     assert cache(place) == [folder]
 
 
-TINY, HISTOLOGY = "tiny-imagenet/tiny-imagenet-200/", "mhist/"
+TINY = "tiny-imagenet/tiny-imagenet-200/"
 NOTES = f"{TINY}val/val_annotations.txt"
 
 
@@ -142,14 +142,9 @@ def test_annotations_that_do_not_fit_are_refused(place, how):
 
 
 def test_who_has_no_mhist_is_told_whom_to_ask(tmp_path):
-    with pytest.raises(SourceError, match="ask for it at https://bmirds"):
-        split(tmp_path, "mhist")
-
-
-def test_without_mhist_its_digest_says_whom_to_ask_too(tmp_path):
-    for of in (registry.digest, registry.kind):
+    for of in (split, registry.digest, registry.kind):
         with pytest.raises(SourceError, match="ask for it at https://bmirds"):
-            of("mhist", str(tmp_path))
+            of(*((tmp_path, "mhist") if of is split else ("mhist", str(tmp_path))))
 
 
 def test_annotations_that_are_no_text_are_refused(place):
@@ -174,9 +169,7 @@ def test_the_zip_file_is_fetched_as_it_is(made, tmp_path, monkeypatch):
     its, path = registry.known("tiny-imagenet"), made / "tiny-imagenet"
     (name,) = its.files
     here = dataclasses.replace(
-        its,
-        files={name: registry.md5_of(path / name)},
-        urls=(f"{path.as_uri()}/{{}}",),
+        its, files={name: registry.md5_of(path / name)}, urls=(f"{path.as_uri()}/{{}}",)
     )
     monkeypatch.setitem(registry.DATASETS, "tiny-imagenet", here)
     found = registry.find("tiny-imagenet", str(tmp_path))

@@ -60,21 +60,9 @@ def test_a_number_of_workers_that_cannot_be_is_refused(toy, monkeypatch, workers
         runs.map(STAGE, toy, [{"seed": 8}])
 
 
-@pytest.mark.parametrize(
-    ("device", "said"),
-    [
-        ("gpu", "device is 'gpu': expected auto, cpu or cuda"),
-        ("cuda", "device is 'cuda', but torch finds no GPU"),
-    ],
-)
-def test_a_device_that_is_not_there_is_refused(
-    toy, tmp_path, monkeypatch, device, said
-):
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=said):
-        runs.map(STAGE, toy, [{"seed": 1}], device=device)
+def test_a_device_that_is_not_there_is_refused(toy, tmp_path):
+    with pytest.raises(ValueError, match="'gpu': expected auto, cpu or cuda"):
+        runs.map(STAGE, toy, [{"seed": 1}], device="gpu")
     assert traced(tmp_path) == []
 
 

@@ -471,20 +471,6 @@ def test_a_table_is_read_with_a_warning(write, data, sentence, options):
     assert set(read.features) == kept
 
 
-def test_a_decimal_comma_is_said(write):
-    read = usertable.read(write(plain(), sep=";", decimal=","), "fail")
-    assert "have a decimal comma" in read.warnings[1]
-
-
-def test_points_and_commas_in_one_column_are_refused(write):
-    data = plain(tr=plain()["tr"].map(lambda x: f"{x:.4f}"))
-    path = write(cell(30, "tr", "2,25", data), sep=";")
-    with pytest.raises(
-        TableError, match="line 30, column 'tr': '2,25' is not a number"
-    ):
-        usertable.read(path, "fail")
-
-
 def test_a_reading_that_merely_orders_the_rows_is_no_identifier(write):
     data = plain(ramp=NUMBER / 7, count=NUMBER // 2)
     assert {"ramp", "count"} < set(usertable.read(write(data), "fail").features)
@@ -590,15 +576,13 @@ def test_a_large_table_is_divided_once_and_exactly(write):
     assert set(other.test.row) != set(split.test.row)
 
 
-TIMES = {
-    "iso": lambda t: t.strftime("%Y-%m-%d %H:%M:%S"),
-    "iso with zone": lambda t: t.strftime("%Y-%m-%dT%H:%M:%S+02:00"),
-    "day.month": lambda t: t.strftime("%d.%m.%Y %H:%M"),
-    "day/month": lambda t: t.strftime("%d/%m/%Y %H:%M:%S"),
-    "month/day": lambda t: t.strftime("%m/%d/%Y %H:%M:%S"),
-    "seconds": lambda t: t.timestamp(),
-    "number": lambda t: int(t.strftime("%Y%m%d%H")),
-}
+TIMES = {"iso": lambda t: t.strftime("%Y-%m-%d %H:%M:%S")}
+TIMES |= {"iso with zone": lambda t: t.strftime("%Y-%m-%dT%H:%M:%S+02:00")}
+TIMES |= {"day.month": lambda t: t.strftime("%d.%m.%Y %H:%M")}
+TIMES |= {"day/month": lambda t: t.strftime("%d/%m/%Y %H:%M:%S")}
+TIMES |= {"month/day": lambda t: t.strftime("%m/%d/%Y %H:%M:%S")}
+TIMES |= {"seconds": lambda t: t.timestamp()}
+TIMES |= {"number": lambda t: int(t.strftime("%Y%m%d%H"))}
 
 
 @pytest.mark.parametrize("form", TIMES)
@@ -776,19 +760,6 @@ def test_files_with_other_content_are_refused(mini):
         registry.SourceError, match=r"not hold the official .* where bb98"
     ):
         registry.read("secom", mini)
-
-
-def test_folds_partition_the_rows_and_keep_the_share_of_fails(mini):
-    splits = list(tables.splits("secom", seed=1, root=mini))
-    tested = np.concatenate([s.test.row for s in splits])
-    assert sorted(tested) == list(range(400))
-    for split in splits:
-        assert sorted(np.concatenate(rows(split))) == list(range(400))
-        assert [len(r) for r in rows(split)] == [256, 64, 80]
-        assert [part.fails for part in parts(split)] == [64, 16, 20]
-        assert split.units == ("",) * len(split.features)
-        assert (split.source, split.kind) == ("secom", "generated")
-        assert split.train.X.shape == (256, len(split.features))
 
 
 def test_the_time_order_is_one_split_whatever_the_seed(mini):
