@@ -57,12 +57,9 @@ def prepare(X):
 @pytest.fixture(scope="module")
 def students(X, prepare):
     rng = np.random.default_rng(1)
-    arrays = {
-        "W1": rng.normal(0, 0.3, (64, 28)).astype(np.float32),
-        "b1": rng.normal(0, 0.2, 64).astype(np.float32),
-        "w2": rng.normal(0, 0.3, 64).astype(np.float32),
-        "b2": np.float32(0.3),
-    }
+    arrays = {"W1": rng.normal(0, 0.3, (64, 28)).astype(np.float32)}
+    arrays |= {"b1": rng.normal(0, 0.2, 64).astype(np.float32)}
+    arrays |= {"w2": rng.normal(0, 0.3, 64).astype(np.float32), "b2": np.float32(0.3)}
     Z = prepare.transform(X)
     pruned = compress.pruned(arrays, 0.5, scope="first")
     each = compress.pruned(arrays, 0.5, scope="layer")

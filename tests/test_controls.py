@@ -9,13 +9,8 @@ import pytest
 from kdutils.recipes import folds, kd_tabular
 from kdutils.views import tables
 
-TESTER = {
-    "source": "tester",
-    "seed": 0,
-    "features": 6,
-    "teacher_features": 6,
-    "options": {"train_lots": 6, "val_lots": 3, "test_lots": 3, "devices": 40},
-}
+TESTER = {"source": "tester", "seed": 0, "features": 6, "teacher_features": 6}
+TESTER |= {"options": {"train_lots": 6, "val_lots": 3, "test_lots": 3, "devices": 40}}
 TRAINING = {"steps": 40, "looks": 2, "hidden": 4, "batch": 64, "lr": 0.01}
 TRAINING |= {"weight_decay": 0.0, "smoothing": 0.1, "seed": 0}
 

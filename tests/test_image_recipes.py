@@ -14,13 +14,7 @@ from scipy.special import softmax
 from kdutils import metrics, models, paths
 from kdutils.data import Part
 from kdutils.data.simulate import miniatures
-from kdutils.recipes import (
-    few_labels,
-    hinton,
-    kd_images,
-    net_teachers,
-    subclass,
-)
+from kdutils.recipes import few_labels, hinton, kd_images, net_teachers, subclass
 from kdutils.recipes.tasks import IMAGES, paired
 from kdutils.store import runs
 from kdutils.train import Batches, shifts, students
@@ -56,10 +50,8 @@ MODELS = [
     "teacher", "teacher-plain", "student-subclass", "student-kd", "student-kd-plain",
     "student", "student-truth",
 ]  # fmt: skip
-WAYS = {
-    "published": {"schedule": "constant", "max_shift": 0, "select": False},
-    "ours": {"schedule": "cosine", "max_shift": 1, "select": True},
-}
+WAYS = {"published": {"schedule": "constant", "max_shift": 0, "select": False}}
+WAYS |= {"ours": {"schedule": "cosine", "max_shift": 1, "select": True}}
 SUBCLASS = {
     "options": LOTS, "bf16": False, "subclasses": 10, "alpha": 0.5, "T": 4.0,
     "beta": 1.0, "spread_T": 1.0, "batch": 64, "lr": 1e-3,
@@ -81,12 +73,9 @@ def compute(seeds, configs):
     """The rows of every recipe: `configs` are those of subclass."""
     plan = net_teachers.plan_images(**{**TEACHER, "seeds": seeds})
     teacher = runs.map("03_kd_images", net_teachers, plan, workers=1)
-    own = {
-        hinton: hinton.plan(teacher, **HINTON),
-        kd_images: kd_images.plan(teacher, **SWEEP),
-        few_labels: few_labels.plan(teacher, **FEW),
-        subclass: configs,
-    }
+    own = {hinton: hinton.plan(teacher, **HINTON)}
+    own |= {kd_images: kd_images.plan(teacher, **SWEEP)}
+    own |= {few_labels: few_labels.plan(teacher, **FEW), subclass: configs}
     found = {
         recipe: runs.map("03_kd_images", recipe, own[recipe], workers=1)
         for recipe in own
@@ -320,10 +309,8 @@ def test_a_cells_row_is_that_of_the_student_trained_alone(rows, student):
     config, source = run.config, runs.open(net_teachers, run.config["teacher"])
     assert source.config["rows"] == "train"
     parts, told = IMAGES.load(source.config), source.arrays("logits")
-    targets = {
-        "teacher": told["views"][0],
-        "assistant": run.arrays("assistant")["logits"],
-    }
+    targets = {"teacher": told["views"][0]}
+    targets |= {"assistant": run.arrays("assistant")["logits"]}
     targets["self"] = run.arrays("self")["logits"]
     frame = rows[kd_images].query("student == @student and seed == 0")
     cells, large = kd_images.every(config), net_teachers.trained(source)

@@ -22,25 +22,10 @@ from kdutils.recipes import (
 from kdutils.store import runs
 from kdutils.views import figures, tables
 
-TINY = {
-    "train_lots": 12,
-    "val_lots": 6,
-    "test_lots": 6,
-    "devices": 60,
-}
-SWEEP = {
-    "alphas": [0.5, 1.0],
-    "temperatures": [1.0, 4.0],
-    "other_alphas": [0.9],
-    "other_temperatures": [2.0],
-    "smoothing": 0.1,
-    "steps": 60,
-    "looks": 4,
-    "hidden": 16,
-    "batch": 128,
-    "lr": 0.01,
-    "weight_decay": 0.01,
-}
+TINY = {"train_lots": 12, "val_lots": 6, "test_lots": 6, "devices": 60}
+SWEEP = {"alphas": [0.5, 1.0], "temperatures": [1.0, 4.0], "other_alphas": [0.9]}
+SWEEP |= {"other_temperatures": [2.0], "smoothing": 0.1, "steps": 60, "looks": 4}
+SWEEP |= {"hidden": 16, "batch": 128, "lr": 0.01, "weight_decay": 0.01}
 
 
 def config(**more):
@@ -66,12 +51,7 @@ def chain(apart):
         "02_kd_tabular", kd_tabular, kd_tabular.plan(first, **SWEEP), workers=1
     )
     configs = prune_quantize.plan(
-        second,
-        methods=["kd-synthetic"],
-        sparsity=0.5,
-        steps=60,
-        lr=1e-3,
-        qat_lr=1e-3,
+        second, methods=["kd-synthetic"], sparsity=0.5, steps=60, lr=1e-3, qat_lr=1e-3
     )
     third = runs.map("06_prune_quantize", prune_quantize, configs, workers=1)
     return first, second, third
@@ -277,12 +257,9 @@ def test_a_file_that_may_ship_is_scored_on_its_own_test_rows(chain):
 def test_calibration_is_free_and_changes_no_ranking():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((3000, 4)).astype(np.float32)
-    arrays = {
-        "W1": rng.standard_normal((8, 4)).astype(np.float32),
-        "b1": np.zeros(8, np.float32),
-        "w2": rng.standard_normal(8).astype(np.float32),
-        "b2": np.float32(7.0),
-    }
+    arrays = {"W1": rng.standard_normal((8, 4)).astype(np.float32)}
+    arrays |= {"b1": np.zeros(8, np.float32)}
+    arrays |= {"w2": rng.standard_normal(8).astype(np.float32), "b2": np.float32(7.0)}
     z = compress.logits(arrays, X)
     y = (rng.random(3000) < 1 / (1 + np.exp(-(0.5 * (z - 7) - 2)))).astype(np.float32)
     again = compress.logits(ladder.calibrated(arrays, X, y), X)

@@ -75,11 +75,8 @@ def test_a_span_of_words_is_the_answer_of_the_file(written):
 
 def put(folder, train=None, dev=None, name="train-v1.1.json"):
     """A file of one answered question each, or as given, in SQuAD's layout."""
-    qa = {
-        "id": "q1",
-        "question": "Who?",
-        "answers": [{"text": "Ann", "answer_start": 4}],
-    }
+    qa = {"id": "q1", "question": "Who?"}
+    qa |= {"answers": [{"text": "Ann", "answer_start": 4}]}
     paragraph = {"context": "Dr. Ann came.", "qas": [qa]}
     held = {"data": [{"title": "a", "paragraphs": [paragraph]}]}
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,13 +24,11 @@ from kdutils.store import runs
 from kdutils.views import networks as nets
 
 LIST = ["bad", "dull", "film", "good", "not", "plot", "the", "warm"]
-NETS = {
-    "bag": {"widths": [6, 4], "buckets": 64, "order": 2},
-    "textcnn": {"widths": [6, 5], "buckets": 64},
-    "bilstm": {"widths": [6, 4, 3], "buckets": 64},
-    "textcnn of parts": {"widths": [6, 5], "buckets": 64, "letters": [3, 4]},
-    "bilstm of parts": {"widths": [6, 4, 3], "buckets": 64, "letters": [2, 3]},
-}
+NETS = {"bag": {"widths": [6, 4], "buckets": 64, "order": 2}}
+NETS |= {"textcnn": {"widths": [6, 5], "buckets": 64}}
+NETS |= {"bilstm": {"widths": [6, 4, 3], "buckets": 64}}
+NETS |= {"textcnn of parts": {"widths": [6, 5], "buckets": 64, "letters": [3, 4]}}
+NETS |= {"bilstm of parts": {"widths": [6, 4, 3], "buckets": 64, "letters": [2, 3]}}
 
 
 def net_of(name, seed=0):
@@ -211,10 +209,8 @@ def test_a_row_that_no_sentence_asked_for_stays_zero():
     torch.manual_seed(0)
     net = models.build("bag", 9, 2, widths=[4], buckets=512, order=1).spell(LIST)
     X, y = np.array([[0, 1], [3, 7]], np.int32), np.array([0, 1])
-    how = {
-        "epochs": 20,
-        "optimizer": lambda p: torch.optim.AdamW(p, lr=0.05, fused=True),
-    }
+    how = {"epochs": 20}
+    how |= {"optimizer": lambda p: torch.optim.AdamW(p, lr=0.05, fused=True)}
     train.fit(net, train.Batches(X, y, batch=2, seed=0), F.cross_entropy, **how)
     used = words.rows_of(words.hashed([LIST[i] for i in (0, 1, 3, 7)])[:, None], 512, 1)
     table = net.embed.weight.detach().numpy()
@@ -235,10 +231,8 @@ def minilm(tmp_path_factory):
 
     for name, rows in (("word", len(vocab)), ("position", 16), ("token_type", 2)):
         new(f"embeddings.{name}_embeddings.weight", rows, wide)
-    shapes = {
-        "attention.output.dense": (wide, wide),
-        "intermediate.dense": (hidden, wide),
-    }
+    shapes = {"attention.output.dense": (wide, wide)}
+    shapes |= {"intermediate.dense": (hidden, wide)}
     shapes |= {f"attention.self.{n}": (wide, wide) for n in ("query", "key", "value")}
     shapes["output.dense"] = (wide, hidden)
     norms = ["embeddings.LayerNorm"]

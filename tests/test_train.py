@@ -203,10 +203,8 @@ def resumable(path, kill_at=None):
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
     path = tmp_path / "deep" / "weights.checkpoint"
     code = f"import test_train as t; t.resumable(t.Path({str(path)!r}), 7)"
-    env = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-    }
+    env = {**os.environ}
+    env |= {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     child = subprocess.run([sys.executable, "-c", code], env=env, timeout=120)
     assert child.returncode == -signal.SIGKILL
     model, history = resumable(path)
@@ -276,8 +274,7 @@ def test_maps_are_copied_before_they_are_shown():
 
 
 @pytest.mark.parametrize(
-    ("targets", "said"),
-    [([11], "[11]"), ([12, 13], "[12, 13]"), ([0], "[0]")],
+    ("targets", "said"), [([11], "[11]"), ([12, 13], "[12, 13]"), ([0], "[0]")]
 )
 def test_targets_of_another_length_are_refused(targets, said):
     with pytest.raises(ValueError) as error:
@@ -301,14 +298,11 @@ def test_logits_are_the_mean_over_the_first_copies(views):
     assert np.allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("views", [1, 3, 8])
-def test_the_size_of_a_batch_changes_nothing(views):
-    X, model = maps(11), linear()
-    whole = models.predict(model, X, augment=symmetry.copies, views=views)
+def test_the_size_of_a_batch_changes_nothing():
+    X, model, how = maps(11), linear(), {"augment": symmetry.copies, "views": 3}
+    whole = models.predict(model, X, **how)
     for rows in (1, 4, 11):
-        found = models.predict(
-            model, X, augment=symmetry.copies, views=views, batch=rows
-        )
+        found = models.predict(model, X, **how, batch=rows)
         assert np.allclose(found, whole, atol=1e-6)
 
 

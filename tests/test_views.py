@@ -64,67 +64,34 @@ def sweep_rows():
     rows = [row | {"gain": 0.0, "gain_val": 0.0} for row in rows]
     for (alpha, t), values in gains.items():
         val = 0.83 if (alpha, t) == (0.5, 4) else 0.82
-        cell = {
-            "method": "kd",
-            "alpha": alpha,
-            "T": t,
-            "val_auc": val,
-            "gain_val": 0.01,
-        }
+        cell = {"method": "kd", "alpha": alpha, "T": t, "val_auc": val}
+        cell |= {"gain_val": 0.01}
         for row, gain in zip(seeds([0.80, 0.81, 0.82], **cell), values, strict=True):
             rows.append(row | {"test_auc": row["test_auc"] + gain, "gain": gain})
     return pd.DataFrame(rows)
 
 
-STEPS = [  # step, family, precision, sparsity, validation AUC, drop, file, bundle
-    ("student fp32", "control", "fp32", 0.0, 0.84, 0.0, 9900, None),
-    (
-        "published: pruned each layer 50 %",
-        "published",
-        "fp32",
-        0.5,
-        0.7,
-        -0.05,
-        9864,
-        None,
-    ),
-    (
-        "published: pruned + dynamic int8",
-        "published",
-        "int8",
-        0.5,
-        0.7,
-        -0.06,
-        5776,
-        None,
-    ),
-    ("pruned, tuned", "ours", "fp32", 0.5, 0.83, -0.002, 9900, 4300),
-    ("pruned static int8", "ours", "int8", 0.5, 0.835, -0.004, 4000, 2500),
-    ("pruned int8, tuned", "ours", "int8", 0.5, 0.838, -0.001, 4000, 2600),
-]
+COLUMNS = ["step", "family", "precision", "sparsity", "val_auc", "drop"]
+COLUMNS += ["file_bytes", "bundle_bytes"]
+STEPS = """student fp32|control|fp32|0|.84|0|9900|
+published: pruned each layer 50 %|published|fp32|.5|.7|-.05|9864|
+published: pruned + dynamic int8|published|int8|.5|.7|-.06|5776|
+pruned, tuned|ours|fp32|.5|.83|-.002|9900|4300
+pruned static int8|ours|int8|.5|.835|-.004|4000|2500
+pruned int8, tuned|ours|int8|.5|.838|-.001|4000|2600"""
+STEPS = pd.read_csv(io.StringIO(STEPS), sep="|", names=COLUMNS)
 
 
 def ladder_rows():
     rows = []
-    for order, (
-        step,
-        family,
-        precision,
-        sparsity,
-        val,
-        drop,
-        file,
-        bundle,
-    ) in enumerate(STEPS):
-        line = {"step": step, "order": order, "family": family, "precision": precision}
-        line |= {"sparsity": sparsity, "val_auc": val, "params": 1921, "moved": 0.0}
-        line |= {"file_bytes": file, "bundle_bytes": bundle, "raw_bytes": 7684}
+    for order, line in enumerate(STEPS.to_dict("records")):
+        drop = line.pop("drop")
+        line |= {"order": order, "params": 1921, "moved": 0.0, "raw_bytes": 7684}
         for row in seeds([0.83, 0.84, 0.85], **line):
-            auc = row["test_auc"] + drop * (1 + 0.01 * row["seed"])
-            change = auc - row["test_auc"]
-            rows.append(
-                row | {"test_auc": auc, "drop": change, "to_teacher": auc - 0.85}
-            )
+            change = drop * (1 + 0.01 * row["seed"])
+            auc = row["test_auc"] + change
+            row |= {"test_auc": auc, "drop": change, "to_teacher": auc - 0.85}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -238,7 +205,7 @@ def test_labels_pair_by_seed():
 
 def test_ladder_is_in_order_and_ships_the_bundle():
     table = tables.ladder(ladder_rows().sample(frac=1, random_state=0))
-    assert table["step"].tolist() == [step[0] for step in STEPS]
+    assert table["step"].tolist() == STEPS["step"].tolist()
     shipped = table.set_index("step")["shipped_bytes"]
     assert shipped["pruned int8, tuned"] == 2600 and shipped["student fp32"] == 9900
     row = table.set_index("step").loc["pruned, tuned"]
@@ -392,10 +359,7 @@ def board(**given):
     claimed = pd.read_csv(io.StringIO(CLAIMED)).assign(data="public")
     rows = {"teachers": teacher_rows(), "ladder": ladder_rows()} | given
     frame = tables.scoreboard(
-        claimed,
-        rows["teachers"],
-        rows["ladder"],
-        rows.get("more"),
+        claimed, rows["teachers"], rows["ladder"], rows.get("more")
     )
     return frame.set_index(["system", "metric"])
 
@@ -482,8 +446,7 @@ def test_fewer_errors_are_better_and_other_stages_may_answer(errors, verdict):
 
 
 @pytest.mark.parametrize(
-    ("claim", "verdict"),
-    [(0.98, "reproduced"), (0.9801, "beaten"), (0.99, "short")],
+    ("claim", "verdict"), [(0.98, "reproduced"), (0.9801, "beaten"), (0.99, "short")]
 )
 def test_a_claim_is_as_exact_as_its_last_digit(claim, verdict):
     claimed = pd.DataFrame([{"system": "a/b", "metric": "accuracy", "claimed": claim}])
@@ -502,13 +465,8 @@ def test_what_no_stage_measures_is_not_run_with_its_reason():
     assert mnist["data"] == mnist["command"] == mnist["runs"] == ""
     assert mhist.iloc[0]["reason"].startswith("published as a figure only")
     with pytest.raises(ValueError, match=r"not in claimed\.csv"):
-        more = {
-            "seed": 0,
-            "value": 1.0,
-            "system": "x/y",
-            "metric": "f1",
-            "kind": "real",
-        }
+        more = {"seed": 0, "value": 1.0, "system": "x/y", "metric": "f1"}
+        more |= {"kind": "real"}
         board(more=pd.DataFrame([more | {"basis": ""}]))
 
 
@@ -657,10 +615,8 @@ def test_pareto_goes_from_student_to_int8():
 
 def gains(**columns):
     """Three lines whose intervals lie above zero, around it, and below it."""
-    lines = {
-        "source": ["mnist", "secom", "tester"],
-        "kind": ["real"] * 2 + ["simulated"],
-    }
+    lines = {"source": ["mnist", "secom", "tester"]}
+    lines |= {"kind": ["real"] * 2 + ["simulated"]}
     lines |= {"gain": [0.02, 0.01, -0.02], "gain_low": [0.01, -0.01, -0.03]}
     return pd.DataFrame(lines | {"gain_high": [0.03, 0.03, -0.01], "n": 5} | columns)
 

@@ -81,14 +81,10 @@ def test_background_is_a_fixed_share_of_the_dies():
     assert (maps(background_normal=(1, 1)) == 2).sum() == 200 * 2061
 
 
-INSIDE = {
-    "Center": (R < 0.1, R > 0.65),
-    "Donut": ((R > 0.25) & (R < 0.4), R > 0.9),
-    "Edge-Ring": (R > 0.96, R < 0.9),
-    "Edge-Loc": (R > 0.96, R < 0.9),
-    "Loc": ((R > 0.6) & (R < 0.9), R < 0.3),
-    "Scratch": ((R > 0.6) & (wafersim.DIE_Y < 0), wafersim.DIE_Y > 0.1),
-}
+INSIDE = {"Center": (R < 0.1, R > 0.65), "Donut": ((R > 0.25) & (R < 0.4), R > 0.9)}
+INSIDE |= {"Edge-Ring": (R > 0.96, R < 0.9), "Edge-Loc": (R > 0.96, R < 0.9)}
+INSIDE |= {"Loc": ((R > 0.6) & (R < 0.9), R < 0.3)}
+INSIDE |= {"Scratch": ((R > 0.6) & (wafersim.DIE_Y < 0), wafersim.DIE_Y > 0.1)}
 
 
 @pytest.mark.parametrize("name", INSIDE)
