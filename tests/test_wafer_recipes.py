@@ -482,28 +482,6 @@ def test_without_labels_every_students_record_ignores_them(rows, monkeypatch):
     assert found["teacher_exact"] != row["teacher_exact"]
 
 
-@pytest.mark.parametrize("group", ["mixed", "labels"])
-def test_with_labels_a_student_reads_them(rows, monkeypatch, group):
-    (run,) = each(rows, wafer_students, "group", group)
-    unread(monkeypatch, ["train"])
-    _, other = again(wafer_students, run.config, f"{group}-spoilt")
-    assert not equal(other.arrays("weights"), run.arrays("weights"))
-
-
-def test_with_labels_alone_no_teacher_is_heard(rows, monkeypatch):
-    (run,) = each(rows, wafer_students, "group", "labels")
-    own = wafer_students.transfer
-    monkeypatch.setattr(
-        wafer_students, "transfer", lambda *a: [f(v) for f, v in zip(
-            (np.array, np.negative, np.array), own(*a), strict=True)]
-    )  # fmt: skip
-    _, other = again(wafer_students, run.config, "deaf")
-    assert equal(other.arrays("weights"), run.arrays("weights"))
-    (run,) = each(rows, wafer_students, "group", "mixed")
-    _, other = again(wafer_students, run.config, "hearing")
-    assert not equal(other.arrays("weights"), run.arrays("weights"))
-
-
 def test_what_a_student_is_shown(rows):
     source = each(rows, wafer_answers, "answers", "more")[1]
     parts, told = WAFERS.load(source.config), source.arrays("answers")
