@@ -162,8 +162,7 @@ def test_more_minutes_buy_more_effort():
     assert least < most
 
 
-def test_the_command_writes_a_file_that_may_ship(csv, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)  # processes of their own
+def test_the_command_writes_a_file_that_may_ship(csv, tmp_path, capsys):
     out = tmp_path / "student.safetensors"
     words = [str(csv), "--target", "verdict", "--max-bytes", "1500", "-o", str(out)]
     assert distill.main([*words, "--budget", ".01"]) == 0
