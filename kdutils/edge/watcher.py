@@ -246,9 +246,8 @@ class Watcher:
         began, (names, ignored) = monotonic(), claim.listed(folder)
         if folder == self.inbox:
             self._forget(set(names))
-            ours = [one.owns for one in self.growing]
-            if ours:
-                names = [n for n in names if not any(own(n) for own in ours)]
+            for one in self.growing:
+                names = [name for name in names if not one.owns(name)]
             if self.marker:
                 there, end = set(names), self.marker
                 names = [n for n in names if n + end in there and not n.endswith(end)]
@@ -383,8 +382,7 @@ class Watcher:
             whole = [one for one in lots if one.name not in changed]
             for name, _, lot, _, _, waited, ready in whole:
                 if (name, lot.digest) not in self.said:
-                    lot.seconds["publish"] = perf_counter() - ready
-                    lot.seconds["event"] = waited
+                    lot.seconds.update(publish=perf_counter() - ready, event=waited)
                     self.status.verdict(name, lot, lot.seconds)
                     self.said.add((name, lot.digest))
             for name, _, lot, stamp, closed, *_ in whole:
@@ -399,8 +397,7 @@ class Watcher:
 
     def _judged(self, digest: str) -> bool:
         """Whether a lot has a verdict, of this bundle or of the one before a kill."""
-        start = verdicts.key(digest, "")
-        return any((self.outbox / "verdicts").glob(f"{start}*.csv"))
+        return any(self.outbox.glob(f"verdicts/{verdicts.key(digest, '')}*.csv"))
 
     def _late(self) -> None:
         """Refuse what was written to a lot after it was judged: its rows are missing.
