@@ -134,7 +134,8 @@ def latency(path: str, folder: str, *, lots=400, rate=40.0) -> list[dict]:
     verdict is durable comes out of a pipe. event: until it is claimed; rest: what the
     watcher does not count, such as moving the lot behind its verdict, and the pipe.
     fsyncs: ours, of a lot, a verdict and its folder on the same disk, between the lots;
-    above: whole less fsyncs, by percentile.
+    above: whole less fsyncs, by percentile. On ext4 thousands of files that were just
+    removed, as at the end of this, slow what makes files for minutes: let it rest.
     """
     student, rng, took = model.load(path), np.random.default_rng(0), []
     with watching(path, folder) as (inbox, child, printed):
