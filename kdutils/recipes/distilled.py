@@ -318,11 +318,9 @@ def _race(fold, targets, effort, seed) -> tuple[list[dict], dict, dict]:
 def _fitted(fold, targets, cells, settings, **more) -> grid.Grid:
     """Cells of one kind, trained at once."""
     kind = kd_tabular.special(cells[0]["method"])
-    X, y, t = kd_tabular.material(kind, fold, targets)
-    how = kd_tabular.fitting(settings, len(y)) | more
+    rows = kd_tabular.material(kind, fold, targets)
     every = [kd_tabular.as_cell(cell, settings) for cell in cells]
-    rest = {"X_val": fold.X["val"], "y_val": fold.y["val"], "seeds": [settings["seed"]]}
-    return grid.fit(X, y, t, every, **rest, **how)
+    return kd_tabular.fit(settings, fold, rows, every, **more)
 
 
 class _Rows:
