@@ -335,6 +335,17 @@ def test_show_says_mean_sd_and_n_in_one_cell():
     assert '<a href="https://arxiv.org/abs/1503.02531"' in linked._repr_html_()
 
 
+def test_the_interval_of_one_more_run_holds_it_as_often_as_it_says():
+    draws = np.random.default_rng(3).normal(size=(4000, 6))
+    found = [summary.one_more(some[:5]) for some in draws]
+    held = [
+        one.low < some[5] < one.high for one, some in zip(found, draws, strict=True)
+    ]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.01)
+    alone = summary.one_more([0.3])
+    assert alone.value == 0.3 and np.isnan(alone[1:]).all()
+
+
 # Scoreboard
 
 CLAIMED = """system,metric,claimed
@@ -357,6 +368,7 @@ mhist/teacher,roc_auc,
 
 def board(**given):
     claimed = pd.read_csv(io.StringIO(CLAIMED)).assign(data="public")
+    claimed["test_rows"] = claimed["system"].map({"mnist/student-kd": 10_000})
     rows = {"teachers": teacher_rows(), "ladder": ladder_rows()} | given
     frame = tables.scoreboard(
         claimed, rows["teachers"], rows["ladder"], rows.get("more")
@@ -429,11 +441,13 @@ def test_bytes_verdicts():
 @pytest.mark.parametrize(
     ("errors", "verdict"),
     [
-        ([60, 61, 62], "beaten"),
-        ([72, 74, 78], "reproduced"),
-        ([80, 81, 82], "short"),
-        ([70], "reproduced"),
-        ([75], "short"),
+        ([50, 51, 52], "beaten"),
+        ([60, 61, 62], "reproduced"),  # the claim's own error is 16.8
+        ([80, 81, 82], "reproduced"),
+        ([92, 93, 94], "short"),
+        ([60, 92, 124], "short"),  # noise reproduces nothing
+        ([30], "reproduced"),  # nor does a single run beat a claim
+        ([92], "short"),
     ],
 )
 def test_fewer_errors_are_better_and_other_stages_may_answer(errors, verdict):

@@ -104,6 +104,16 @@ def test_tidy_rows_can_be_written_and_say_the_same_when_read():
         pd.testing.assert_frame_equal(table(read), table(rows), check_dtype=False)
 
 
+def test_ensembles_that_share_members_have_the_jackknifes_interval():
+    rows = pd.DataFrame({"source": "a", "site": "b", "rho": 0.0, "seed": range(5)})
+    rows = wafers.tidy(rows.assign(members=[4, 4, 4, 4, 1]))
+    exact = np.array([0.1, 0.4, 0.2, 0.6, 0.3])
+    jackknife = np.sqrt(4 / 5 * np.sum((exact - exact.mean()) ** 2))
+    found = stats.paired(exact, rows["rho"].iloc[0])
+    assert found.high - found.mean == pytest.approx(2.7764451 * jackknife)
+    assert rows["rho"].iloc[4] == 0 and (rows["source"] == "b").all()
+
+
 def test_data_counts_copies_of_files_alone():
     counts = {"kind": "real", "n_train": 6, "n_val": 3, "n_test": 3}
     found = {"symmetric_across": 4, "within": 6, "dropped": 3}

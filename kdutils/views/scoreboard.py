@@ -15,17 +15,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kdutils import stats
 from kdutils.views import claims
 from kdutils.views.images import OFFICIAL
 from kdutils.views.names import START, TEACHERS
-from kdutils.views.summary import mean
+from kdutils.views.summary import mean, one_more
 
 COLUMNS = ["seed", "system", "metric", "claimed", "measured", "ci_low", "ci_high", "n"]
 COLUMNS += ["data", "verdict", "command", "basis", "reason", "source", "link", "runs"]
 TESTERS = ("tester", "higgs")  # data that stand in for the published tester's
 SHARES = ["published_auc", "auc", "claimed_above", "above"]  # of the tester's rows
+ONE_RUN = ["run_low", "run_high", "margin"]  # what the verdict is made from
 LESS_IS_MORE = ("bytes", "errors")
 SAME_BYTES = 0.01  # sizes within 1 % are the same size
+SAME_SHARE = 0.005  # of an AUC, as a share of the best teacher's
 
 AGAIN = "/as-published"
 AS_PUBLISHED = {  # the ladder's step that repeats a published recipe to the letter
@@ -55,10 +58,14 @@ def scoreboard(
 ) -> pd.DataFrame:
     """One line per row of claimed.csv, and per published recipe that was repeated.
 
-    more: values of other stages, a row per seed, as `part` makes them. Verdicts: an
-    interval wholly on the better side of the claim is `beaten`, wholly on the other
-    `short`, else `reproduced`. A claim is as exact as its last digit: 0.98 is met from
-    0.975 to 0.985. Sizes within 1 % are `reproduced`.
+    more: values of other stages, a row per seed, as `part` makes them. A claim is one
+    run, so it is compared with one run of ours: run_low and run_high are the prediction
+    interval of a run, widened by the sampling error of the claim's own `test_rows`.
+    Verdicts: `beaten` where all of it is better than the claim; else `reproduced` where
+    the mean is at most `margin` worse; else `short`. No interval decides between these
+    two, so that a noisy measurement reproduces nothing. The margin, fixed before any
+    run: that sampling error, or half a unit of the claim's last digit if that is more;
+    half a point of a share of an AUC; 1 % of bytes, of which every file is a run.
     """
     both = teachers_rows, ladder_rows
     found = [one for name in TESTERS for one in tester(name, claimed, *both)]
@@ -72,7 +79,7 @@ def scoreboard(
         for system in (row["system"], row["system"] + AGAIN):
             rows = values.pop((system, row["metric"]), None)
             if rows is not None:
-                line = {**row, **_judged(row["metric"], row["claimed"], rows)}
+                line = {**row, **_judged(row, rows)}
                 line["command"] = f"{again.format(system)} PROFILE={profile}"
             elif system == row["system"]:
                 known = "no stage of this report measures it"
@@ -86,45 +93,62 @@ def scoreboard(
             lines.append(line | {"system": system})
     if values:
         raise ValueError(f"{' '.join(min(values))} is measured but not in claimed.csv")
-    frame = pd.DataFrame(lines).reindex(columns=[*COLUMNS, *SHARES])
+    frame = pd.DataFrame(lines).reindex(columns=[*COLUMNS, *SHARES, *ONE_RUN])
     words = ["seed", "data", "command", "basis", "reason", "source", "link", "runs"]
     frame[words] = frame[words].astype(object).fillna("")
     return frame
 
 
-def _judged(metric: str, claim: float, rows: pd.DataFrame) -> dict:
-    """A line's cells: the value, its verdict and what it falls short by.
+def _judged(row: dict, rows: pd.DataFrame) -> dict:
+    """The cells of a claim's row: the value, its verdict and what it falls short by.
 
     Of bytes the ends are the smallest and the largest file, not an interval.
     """
+    metric, claim = row["metric"], row["claimed"]
     first, values = rows.iloc[0], rows["value"].astype(float)
     shared = "share_of" in rows and pd.notna(first["share_of"])
+    exact, error = _half_digit(claim), 0.0 if shared else _error(metric, row)
     claim = claim / first["share_of"] if shared else claim
-    rho = first.get("rho", 0.0) if shared else 0.0
+    rho = first.get("rho", 0.0)
+    rho = 0.0 if pd.isna(rho) else float(rho)
     result = mean("share" if shared else metric, values.tolist(), rho)
+    run, side = one_more(values, rho), -1 if metric in LESS_IS_MORE else 1
+    low, high = (np.hypot(end - run.value, error) for end in run[1:])
+    low, high = run.value - low, run.value + high
+    margin = SAME_SHARE if shared else max(error, exact * (metric != "errors"))
     if metric == "bytes":
-        result = result._replace(low=values.min(), high=values.max())
-    slack = 0.0 if shared or metric == "errors" else _half_digit(claim)
-    slack = SAME_BYTES * claim if metric == "bytes" else slack
-    side = -1 if metric in LESS_IS_MORE else 1
-    ends = result.low, result.high
-    if result.n == 1 and metric != "bytes":  # no interval: a single value beats nothing
-        ends = -side * np.inf, result.mean
-    beaten = claims.verdict(*ends, claim + side * slack, side) == "holds"
-    short = claims.verdict(*ends, claim - side * slack, side) == "refuted"
-    short |= first.get("unfit", 0) == 1
+        low, high, margin = values.min(), values.max(), SAME_BYTES * claim
+        result = result._replace(low=low, high=high)
+        exact = margin
+    exact = 0.0 if shared or metric == "errors" else exact
+    beaten = claims.verdict(low, high, claim + side * exact, side) == "holds"
+    worse = side * (claim - result.mean)
+    short = worse > margin or first.get("unfit", 0) == 1
     verdict = "short" if short else "beaten" if beaten else "reproduced"
     reason = first.get("reason", "") if isinstance(first.get("reason"), str) else ""
     if verdict == "short" and not reason:
-        reason = f"{abs(result.mean - claim):.4g} worse than claimed"
+        reason = f"{worse:.4g} worse than claimed, {margin:.2g} allowed"
         if metric == "bytes":
             reason = f"{result.mean / claim:.2f} times the published size"
     line = {"seed": _span(sorted(rows["seed"])), "claimed": claim, "n": result.n}
+    line |= {"run_low": low, "run_high": high, "margin": margin}
     line |= {"measured": result.mean, "ci_low": result.low, "ci_high": result.high}
     line |= {"data": first["kind"], "basis": first["basis"]}
     line |= {"runs": " ".join(dict.fromkeys(rows["run"]) if "run" in rows else ())}
     line |= {name: rows[name].mean() for name in SHARES if name in rows}
     return line | {"verdict": verdict, "reason": reason}
+
+
+def _error(metric: str, row: dict) -> float:
+    """Half the interval that a claim's own test rows leave it; 0 where not known.
+
+    The binomial's sd of a share of rows, or of a count of errors, times 1.96.
+    """
+    n = row.get("test_rows", np.nan)
+    if pd.isna(n) or metric not in ("accuracy", "errors"):
+        return 0.0
+    share, unit = (row["claimed"] / n, n) if metric == "errors" else (row["claimed"], 1)
+    return stats.Z * unit * float(np.sqrt(share * (1 - share) / n))
 
 
 def _half_digit(claim: float) -> float:

@@ -88,6 +88,17 @@ def mean(name: str, values: Iterable[float], rho: float = 0.0) -> stats.Paired:
     return (stats.scored if names.is_score(name) else stats.paired)(values, rho)
 
 
+def one_more(values: Iterable[float], rho: float = 0.0) -> stats.Interval:
+    """Mean of n values, and the interval of one more run: a prediction interval.
+
+    Its variance is that of the mean (`stats.paired`) and of the run itself, together
+    (1/n + rho + 1) s^2. One value has no ends.
+    """
+    of_mean = stats.paired(values, rho)
+    half = (of_mean.high - of_mean.mean) * np.sqrt(1 + 1 / (1 / of_mean.n + rho))
+    return stats.Interval(of_mean.mean, of_mean.mean - half, of_mean.mean + half)
+
+
 def average(rows: pd.DataFrame, columns: Iterable[str] | dict[str, str]) -> dict:
     """Means of columns, NaN where there is none; a dict renames {new: column}."""
     return {

@@ -32,8 +32,14 @@ ERRORS = {"teacher": "teacher_error", "student": "student_error"}
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with their site as source; what was read stands in the column file."""
+    """The rows with their site as source; what was read stands in the column file.
+
+    Ensembles of all teachers but one share all members but one: of n of them the mean
+    has the jackknife's variance (n - 1)^2 / n, as a rho of members - 1 gives it.
+    """
     rows = rows.reset_index(drop=True).rename(columns={"source": "file"})
+    if "members" in rows:
+        rows = rows.assign(rho=rows["rho"] + rows["members"] - 1)
     return rows.assign(source=rows["site"])
 
 
@@ -83,8 +89,9 @@ def students(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per site, group, net and setting: quality, fidelity, sizes.
 
     int8, views8: exact match of the eight-bit file, asked once and with all eight
-    copies of a map.
+    copies of a map; to_teacher: int8 minus its teacher's, seed by seed.
     """
+    rows = rows.assign(to_teacher=rows["int8_exact"] - rows["teacher_exact"])
 
     def published(group: pd.DataFrame) -> dict:
         first = group.iloc[0]
@@ -94,6 +101,7 @@ def students(rows: pd.DataFrame) -> pd.DataFrame:
         return dict(zip(names, claim or (np.nan, np.nan), strict=True))
 
     quantities = {"exact": "test_exact", "int8": "int8_exact", "views8": "int8_views"}
+    quantities |= {"to_teacher": "to_teacher"}
     by, how = ["group", "model", *CELL], {"extra": published, "sort": ()}
     return summarise(rows, by, quantities, MEANS, **how)
 
@@ -210,8 +218,9 @@ def within(table: pd.DataFrame, limits: dict[str, int]) -> pd.DataFrame:
                 line = {"limit_bytes": limit, "counted": counted}
                 line |= {key: row[key] for key in ("source", "kind", "group", "model")}
                 line |= {"file_bytes": row[size], "val_fidelity": row[fidelity]}
-                ends = ("", "_sd", "_low", "_high")
-                line |= {f"exact{end}": row[quality + end] for end in ends}
+                for end in ("", "_sd", "_low", "_high"):
+                    line[f"exact{end}"] = row[quality + end]
+                    line[f"to_teacher{end}"] = row[f"to_teacher{end}"]
                 lines.append(line | {"n": row["n"]})
     return pd.DataFrame(lines)
 
