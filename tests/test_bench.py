@@ -170,6 +170,7 @@ def test_nets_for_colour_images_have_their_rows(tmp_path, monkeypatch, capsys):
     assert training[0]["times_dataloader"] == 1
     assert [row["way"] for row in training][1:] == ["fit, float32", "fit, bf16"]
     assert all(row["images_per_second"] > 0 for row in training)
+    assert all(0 < row["of_limit"] < 1 for row in training)
     assert [row["batch"] for row in latency[::3]] == [1, 2]
     assert {row["times"] for row in latency if row["way"] == "torch"} == {1}
 

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as entropy
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from kdutils import losses, metrics, models, stats, train
 from kdutils.bench import clock, cpu, device, keep, latency, mean, taken, tester_rows
@@ -407,7 +408,8 @@ def photograph_training(
     """Colour images a second in training, of CIFAR-10's fast net and of MobileNetV2.
     Baseline: the DataLoader loop with torchvision's transforms, float32.
 
-    Both move and mirror 32 x 32 images, and descend with Nesterov's momentum.
+    Both move and mirror 32 x 32 images, and descend with Nesterov's momentum. of_limit:
+    the net's operations a second, as a share of those of a large matrix product.
     """
     from torchvision.transforms import v2
 
@@ -441,8 +443,24 @@ def photograph_training(
         ways = {"DataLoader loop": partial(loader, name)}
         ways |= {"fit, float32": partial(fit, name, False)}
         ways |= {"fit, bf16": partial(fit, name, True)}
-        found += speeds(ways, repeats, len(X), net=name, batch=batch, steps=steps)
+        rows = speeds(ways, repeats, len(X), net=name, batch=batch, steps=steps)
+        with FlopCounterMode(display=False) as counter:
+            net = models.build(name, 32, 10).train()
+            cross_entropy(
+                net(torch.from_numpy(X[:2])), torch.zeros(2).long()
+            ).backward()
+        each = counter.get_total_flops() / 2
+        for row, bf16 in zip(rows, (False, False, True), strict=True):
+            limit = products(torch.bfloat16 if bf16 else torch.float32, repeats)
+            row["of_limit"] = row["images_per_second"] * each / limit
+        found += rows
     return found
+
+
+def products(dtype: torch.dtype, repeats: int, side: int = 2048) -> float:
+    """Operations a second of a product of two square matrices."""
+    a = torch.ones(side, side, dtype=dtype)
+    return 2 * side**3 / taken({"": partial(torch.mm, a, a)}, repeats)[""].min()
 
 
 def photograph_latency(
