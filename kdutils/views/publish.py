@@ -29,8 +29,8 @@ SIZES = {"widths", "depth", "head", "channels", "width", "gelu", "pixels"}
 def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
     """Refuse a parameter that is unknown, missing, of another type or impossible.
 
-    Keys inside a list's entries are SIZES, those of the notebook's default, or the last
-    word of one of its parameters, such as `lr`. Raises ValueError naming the key and
+    Keys inside a list's entries are SIZES, those of the notebook's default, or one of
+    its parameters or its last word, such as `lr`. Raises ValueError naming the key and
     the file; papermill would only warn and go on.
     """
     import yaml
@@ -52,7 +52,7 @@ def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
         raise ValueError(
             f"{yaml_file} lacks {', '.join(missing)}, which {notebook} asks for"
         )
-    known = SIZES | {name.rsplit("_", 1)[-1] for name in declared}
+    known = SIZES | declared | {name.rsplit("_", 1)[-1] for name in declared}
     for key, value in named.items():
         if expected := impossible(key, value, defaults[key]):
             raise ValueError(f"{yaml_file}: {key} is {value!r}: expected {expected}")
