@@ -21,7 +21,7 @@ from kdutils.views.summary import (
 )
 
 SIZES = ("params", "float_bytes", "packed_bytes", "packed_bits", "epochs")
-MORE = ("teacher_acc", "mirrored_acc", "macro_f1", "constant_acc")
+MORE = ("teacher_acc", "mirrored_acc", "macro_f1", "constant_acc", "packed_val_acc")
 
 
 def joined(*parts: pd.DataFrame) -> pd.DataFrame:
