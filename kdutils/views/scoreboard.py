@@ -63,9 +63,9 @@ def scoreboard(
     interval of a run, widened by the sampling error of the claim's own `test_rows`.
     Verdicts: `beaten` where all of it is better than the claim; else `reproduced` where
     the mean is at most `margin` worse; else `short`. No interval decides between these
-    two, so that a noisy measurement reproduces nothing. The margin, fixed before any
-    run: that sampling error, or half a unit of the claim's last digit if that is more;
-    half a point of a share of an AUC; 1 % of bytes, of which every file is a run.
+    two, so that a noisy measurement reproduces nothing. The margin knows the claim
+    alone: that sampling error, or half a unit of the claim's last digit if that is
+    more; half a point of a share of an AUC; 1 % of bytes, of which every file is a run.
     """
     both = teachers_rows, ladder_rows
     found = [one for name in TESTERS for one in tester(name, claimed, *both)]
@@ -107,20 +107,20 @@ def _judged(row: dict, rows: pd.DataFrame) -> dict:
     metric, claim = row["metric"], row["claimed"]
     first, values = rows.iloc[0], rows["value"].astype(float)
     shared = "share_of" in rows and pd.notna(first["share_of"])
-    exact, error = _half_digit(claim), 0.0 if shared else _error(metric, row)
+    error = 0.0 if shared else _error(metric, row)
+    exact = 0.0 if shared or metric in LESS_IS_MORE else _half_digit(claim)
+    margin = SAME_SHARE if shared else max(error, exact)
     claim = claim / first["share_of"] if shared else claim
     rho = first.get("rho", 0.0)
     rho = 0.0 if pd.isna(rho) else float(rho)
     result = mean("share" if shared else metric, values.tolist(), rho)
     run, side = one_more(values, rho), -1 if metric in LESS_IS_MORE else 1
-    low, high = (np.hypot(end - run.value, error) for end in run[1:])
-    low, high = run.value - low, run.value + high
-    margin = SAME_SHARE if shared else max(error, exact * (metric != "errors"))
+    half = np.hypot(run.high - run.value, error)
+    low, high = run.value - half, run.value + half
     if metric == "bytes":
-        low, high, margin = values.min(), values.max(), SAME_BYTES * claim
+        low, high = values.min(), values.max()
         result = result._replace(low=low, high=high)
-        exact = margin
-    exact = 0.0 if shared or metric == "errors" else exact
+        margin = exact = SAME_BYTES * claim
     beaten = claims.verdict(low, high, claim + side * exact, side) == "holds"
     worse = side * (claim - result.mean)
     short = worse > margin or first.get("unfit", 0) == 1
