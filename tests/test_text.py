@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from kdutils import models, train
-from kdutils.compress import convert
+from kdutils.compress import convert, quantize
 from kdutils.data import readers, registry, sentences
 from kdutils.data.simulate import miniatures
 from kdutils.deploy import __main__ as program
@@ -366,6 +366,29 @@ def test_a_table_without_its_rows_is_refused():
         wrong = {k: a for k, a in held.items() if k != "rows"} | more
         with pytest.raises(bundle.BundleError, match="holds no whole student"):
             bundle.loads(container.write(wrong, about), "toy")
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_a_table_tuned_in_few_bits_is_the_one_that_its_file_has(bits):
+    net = net_of("textcnn")
+
+    def fit(net):
+        optimizer = torch.optim.AdamW(net.parameters(), lr=0.05)
+        x, y = torch.tensor([[0, 2, -1], [3, 5, 7]]), torch.tensor([0, 1])
+        for _ in range(5):
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            optimizer.step()
+
+    tuned, table = quantize.tune(net, fit, bits=bits), net.embed.weight
+    own = tuned.embed.weight
+    assert not torch.equal(own, table)
+    assert not torch.equal(tuned.conv.weight, net.conv.weight)
+    assert not own[40:].any() and not own[0].any()  # what no word asked for stays 0
+    assert all(len(column.unique()) < 2**bits for column in own.T)
+    file, small = convert.packed(tuned, 0, ("no", "yes"), id="toy", most=bits)
+    assert small.bits == bits and torch.equal(small.embed.weight, own)
+    assert bundle.loads(file, "toy").score(["warm film"]).shape == (1, 2)
 
 
 def test_sentences_on_standard_input(tmp_path, monkeypatch, capsys):

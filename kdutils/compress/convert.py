@@ -80,7 +80,7 @@ def packed(
     BundleError for a net that has a step that `deploy.runtime` has not.
     """
     schema = bundle.Schema(classes=tuple(classes), id=id)
-    for bits in range(most, 3, -1):
+    for bits in range(most, min(most, 4) - 1, -1):
         if isinstance(net, Hashed):
             small, weights, halves, *alive = _sentences(net, bits)
             steps, told, side = net.program(), partial(_golden, small), 0

@@ -254,14 +254,16 @@ def tune(
     masks: these weights are 0 in every step and afterwards. bits: every forward pass
     sees the weights and biases of `quantized`, and what comes back is rounded. A
     normalisation stays and learns: it multiplies an output as its scale does, so that
-    folding it afterwards moves scales and no step. Products are float32. Raises
-    ValueError for bits outside of 2 to 8.
+    folding it afterwards moves scales and no step. Products are float32. A net of
+    sentences has its table rounded and all else in float, as its file has 8 bits there.
+    Raises ValueError for bits outside of 2 to 8.
     """
     if bits is not None:
         _top(bits)
     net = copy.deepcopy(net)
-    seen = {}
-    for name, layer in layers(net).items():
+    tables = [m for m in net.modules() if isinstance(m, nn.Embedding)]
+    seen = {(m, "weight"): _Table(m.weight, bits) for m in tables if bits is not None}
+    for name, layer in ({} if seen else layers(net)).items():
         mask = (masks or {}).get(f"{name}.weight")
         if mask is not None or bits is not None:
             seen[layer, "weight"] = _Seen(mask, bits)
@@ -290,3 +292,19 @@ class _Seen(nn.Module):
         if self.bits == HALF:
             return _half(w)
         return straight_through(w, lambda w: rounded(w, self.bits))
+
+
+class _Table(nn.Module):
+    """A table as the forward pass sees it: each column rounded, rows of zeros kept."""
+
+    def __init__(self, w: Tensor, bits: int) -> None:
+        super().__init__()
+        self.bits, alive = bits, (w != 0).any(1)
+        self.register_buffer("alive", alive.nonzero()[:, 0], persistent=False)
+
+    def forward(self, w: Tensor) -> Tensor:
+        def seen(w: Tensor) -> Tensor:
+            rows = rounded(w[self.alive].T, self.bits).T
+            return torch.zeros_like(w).index_copy_(0, self.alive, rows)
+
+        return straight_through(w, seen)
