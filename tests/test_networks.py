@@ -71,6 +71,17 @@ def test_every_arm_has_its_rows_and_a_taught_net_its_teacher(found):
     assert tuned["start"].tolist() == [best]
 
 
+def test_a_net_whose_file_is_too_large_has_a_row_without_one(found, capsys):
+    alone = found[0].iloc[1]
+    run = runs.open(networks, alone["run"])
+    parts = networks.task(run.config).load(run.config)
+    net = networks.trained(run, parts)
+    assert networks.filed({**run.config, "file_bytes": 99}, parts, net) == {}
+    said = capsys.readouterr().err
+    assert said.startswith("small label-only: the net has ")
+    assert said.endswith("with weights of 4 bits, expected at most 99\n")
+
+
 def test_a_file_is_what_the_row_says_of_it(found):
     alone, _, tuned = found
     row, four = alone.iloc[1], tuned.iloc[0]

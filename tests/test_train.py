@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as loss
 
 from kdutils import models, train
 from kdutils.data import symmetry
+from kdutils.train.fit import MaxNorm
 
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-2)
 
@@ -177,7 +178,10 @@ def test_bf16_products_stay_close():
     assert 0 < (found[0] - found[1]).abs().max() < 0.05
 
 
-def resumable(path, kill_at=None):
+OPTIMIZERS = {"adamw": ADAMW, "max-norm": functools.partial(MaxNorm, lr=0.05, norm=0.3)}
+
+
+def resumable(path, kill_at=None, optimizer="adamw"):
     """A training of six epochs of three steps, with dropout; killed in a step."""
     count = iter(range(100))
 
@@ -193,22 +197,25 @@ def resumable(path, kill_at=None):
         train.Batches(*rows(), batch=32, seed=1),
         counted,
         epochs=6,
-        optimizer=ADAMW,
+        optimizer=OPTIMIZERS[optimizer],
         validate=lambda net: -float((flat(net) - 0.1).square().sum()),
         checkpoint=path,
         checkpoint_every=0.0,
     )
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_killed_training_goes_on_to_the_same_bits(optimizer, tmp_path):
     path = tmp_path / "deep" / "weights.checkpoint"
-    code = f"import test_train as t; t.resumable(t.Path({str(path)!r}), 7)"
+    code = (
+        f"import test_train as t; t.resumable(t.Path({str(path)!r}), 7, {optimizer!r})"
+    )
     env = {**os.environ}
     env |= {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     child = subprocess.run([sys.executable, "-c", code], env=env, timeout=120)
     assert child.returncode == -signal.SIGKILL
-    model, history = resumable(path)
-    whole, expected = resumable(tmp_path / "other.checkpoint")
+    model, history = resumable(path, optimizer=optimizer)
+    whole, expected = resumable(tmp_path / "other", optimizer=optimizer)
     assert torch.equal(flat(model), flat(whole)) and history == expected
     assert len(history.loss) == 6
     assert [one.name for one in path.parent.iterdir()] == [path.name]

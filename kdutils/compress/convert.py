@@ -20,6 +20,11 @@ from kdutils.models.photographs import Ninth, Photographs
 from kdutils.models.text import Hashed
 from kdutils.models.wafers import Reader, Residual
 
+
+class TooLarge(ValueError):
+    """The file of a net has more bytes than it may have."""
+
+
 CLOSING = {"relu": 1, "relu6": 2}  # what may close a step, and its number there
 
 
@@ -76,7 +81,7 @@ def packed(
     """The file of a trained net of maps or colour images, and the net as it holds it.
 
     The weights have `most` bits each, or as many of fewer, down to 4, as keep the file
-    within `limit` bytes; the net's `bits` says so. ValueError if no file is as small;
+    within `limit` bytes; the net's `bits` says so. TooLarge if no file is as small;
     BundleError for a net that has a step that `deploy.runtime` has not.
     """
     schema = bundle.Schema(classes=tuple(classes), id=id)
@@ -92,7 +97,7 @@ def packed(
         if limit is None or len(file) <= limit:
             small.bits = bits
             return file, small
-    raise ValueError(
+    raise TooLarge(
         f"the net has {len(file):,} bytes with weights of {bits} bits, expected at "
         f"most {limit:,}"
     )

@@ -244,12 +244,20 @@ def view_logits(config: dict, parts: Split, net: nn.Module) -> np.ndarray:
 
 
 def filed(config: dict, parts: Split, net: nn.Module) -> dict:
-    """The bytes of the file that ships, its bits, and its accuracy as it is read."""
+    """The bytes of the file that ships, its bits, and its accuracy as it is read.
+
+    Nothing of it where the file would be too large, which a line on stderr says: what
+    was learnt is kept.
+    """
     side, classes = parts.test.X.shape[-1], task(config).outputs(config)
     names = tuple(f"class {k}" for k in range(classes))
     how = {"id": f"{config['source']}-{'0' * 12}", "limit": config["file_bytes"]}
     how["most"] = min(8, config.get("bits", 8))
-    file, small = convert.packed(net, side, names, **how)
+    try:
+        file, small = convert.packed(net, side, names, **how)
+    except convert.TooLarge as error:
+        print(f"{config['student']} {config['method']}: {error}", file=sys.stderr)
+        return {}
     own, found = task(config), {"packed_bytes": len(file), "packed_bits": small.bits}
     for name, part in {"packed_val_acc": parts.val, "packed_acc": parts.test}.items():
         found[name] = metrics.accuracy(part.y, own.shipped(file, small, part.X, parts))

@@ -71,13 +71,14 @@ class MaxNorm(torch.optim.SGD):
 
     def __init__(self, params, *, lr, momentum=0.9, norm=0.0, every=4) -> None:
         super().__init__(params, lr=lr, momentum=momentum, nesterov=True, fused=True)
-        self.norm, self.every, self.taken = norm, every, 0
+        self.norm, self.every = norm, every
+        self.param_groups[0]["taken"] = 0  # steps; a checkpoint keeps it
 
     @torch.no_grad()
     def step(self, closure=None):
         value = super().step(closure)
-        self.taken += 1
-        if self.norm and self.taken % self.every == 0:
+        self.param_groups[0]["taken"] += 1
+        if self.norm and self.param_groups[0]["taken"] % self.every == 0:
             for group in self.param_groups:
                 for p in group["params"]:
                     if p.dim() == 2:
