@@ -42,6 +42,7 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
         "mlp": Name("MLP", BLUE),
         "cnn": Name("CNN", ORANGE, "s"),
         "bilstm": Name("BiLSTM"),
+        **_plain("transformer"),
     },
     "way": {"published": Name(color=GREY), "ours": Name(color=BLUE, marker="s")},
     "system": _plain(
@@ -60,6 +61,7 @@ NAMES: dict[str, dict[str, Name]] = {  # column -> value -> its name, in order
     "method": {
         **_plain("label-only", "label-smoothing"),
         "kd": Name("KD"),
+        "kd-longer": Name("KD, longer"),
         "kd-unlabelled": Name("KD + unlabelled"),
         "kd-insample": Name("KD, in-sample targets"),
         "kd-synthetic": Name("KD + synthetic rows"),

@@ -21,6 +21,7 @@ from kdutils.views.summary import (
 )
 
 SIZES = ("params", "float_bytes", "packed_bytes", "packed_bits", "epochs")
+SWEPT = ("label-only", "label-smoothing", "kd")  # methods of a heatmap
 MORE = ("teacher_acc", "mirrored_acc", "macro_f1", "constant_acc", "packed_val_acc")
 
 
@@ -46,7 +47,7 @@ def swept(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of nets that were distilled at several cells of alpha and T."""
     cells = rows[rows["method"] == "kd"].groupby("student")[["alpha", "T"]]
     many = cells.apply(lambda some: len(some.drop_duplicates()) > 1)
-    rows = rows[rows["student"].isin(many[many].index)]
+    rows = rows[rows["student"].isin(many[many].index) & rows["method"].isin(SWEPT)]
     return rows.fillna({"only_mine": 0, "only_base": 0, "mcnemar_p": 1.0})
 
 
@@ -56,6 +57,12 @@ def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     names = ["method", one, other, "test_acc", ["student"]]
     found = contrast(best, *names)
     return found.rename(columns=lambda c: c.replace("difference", "gain"))
+
+
+def steps(rows: pd.DataFrame, methods: list[str], other: str = "kd") -> pd.DataFrame:
+    """What each of the methods adds to another one: `versus`, one below the other."""
+    found = [versus(rows, one, other).assign(method=one) for one in methods]
+    return pd.concat([some for some in found if len(some)], ignore_index=True)
 
 
 def scored(
