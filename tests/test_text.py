@@ -19,8 +19,9 @@ from kdutils.data.simulate import miniatures
 from kdutils.deploy import __main__ as program
 from kdutils.deploy import bundle, container, words
 from kdutils.models import text
-from kdutils.recipes import networks
+from kdutils.recipes import bit_widths, networks
 from kdutils.store import runs
+from kdutils.views import figures
 from kdutils.views import networks as nets
 
 LIST = ["bad", "dull", "film", "good", "not", "plot", "the", "warm"]
@@ -489,3 +490,34 @@ def test_a_run_that_needs_minilm_is_recorded_with_it():
     assert plain != networks.digest({**config, "sizes": {"scale": 0.3}})
     assert plain != networks.digest({**config, "net": "bert"})
     assert registry.known("minilm").licence == "Apache 2.0"
+
+
+def test_a_taught_net_is_packed_at_several_widths(found):
+    alone, taught = found
+    rows = nets.tidy(alone, taught)
+    configs = bit_widths.plan(rows, bits=[8, 4, 2])
+    best = taught.loc[taught.groupby("seed")["val_acc"].idxmax()]
+    assert [config["net"] for config in configs] == best["run"].tolist()
+    made = runs.map("11_kd_text", bit_widths, configs, workers=1)
+    assert made["packed_bits"].tolist() == [8, 4, 2] * 2
+    assert (made["packed_bytes"].diff().dropna()[made["packed_bits"] < 8] < 0).all()
+    first = best.iloc[0]
+    (same,) = made[made["packed_bits"] == first["packed_bits"]].to_dict("records")[:1]
+    assert same["packed_bytes"] == first["packed_bytes"]
+    assert same["cost"] == first["packed_acc"] - first["test_acc"]
+    table = nets.widths(made)
+    assert table["n"].tolist() == [2, 2, 2]
+    assert figures.bit_widths(table, "sentences").axes[0].texts[0].get_text() == "2"
+    assert bit_widths.plan(rows[rows["method"] != "kd"], bits=[8]) == []
+    assert bit_widths.plan(rows, bits=[]) == []
+
+
+def test_steps_are_paired_with_plain_distillation(found):
+    rows = nets.tidy(*found)
+    later = rows[rows["method"] == "kd"].assign(method="qat")
+    later["test_acc"] += 0.01
+    both = nets.joined(rows, later)
+    steps = nets.steps(both, ["takd", "qat"])
+    assert steps["method"].tolist() == ["qat"]
+    assert steps["gain"].tolist() == pytest.approx([0.01])
+    assert set(nets.swept(both)["method"]) == {"label-only", "kd"}

@@ -808,7 +808,7 @@ def capacity(table: pd.DataFrame) -> Figure:
 # --- colour images -----------------------------------------------------------------
 
 METHODS = {"label-only": style.GREY, "label-smoothing": style.ORANGE, "kd": style.BLUE}
-METHODS |= {"qat": style.GREEN}
+METHODS |= {"qat": style.GREEN, "takd": style.PINK, "kd-longer": style.BLACK}
 
 
 @style.styled
@@ -853,6 +853,29 @@ def networks(table: pd.DataFrame, of: str = "images") -> Figure:
     ax.axhline(100 * line["acc"], color=style.BLACK, lw=1, ls="--")
     style.bytes_x(ax, "bytes of the file that ships (log)")
     ax.set_ylabel(f"accuracy on test {of}, %, n = {style.counts(files)}")
+    style.legend(figure, looks)
+    return figure
+
+
+@style.styled
+def bit_widths(table: pd.DataFrame, of: str = "images") -> Figure:
+    """Bytes of the file (log) against test accuracy: a line per net, a dot per width.
+
+    table: `networks.widths`; of: what is classified. A dot's number is its bits.
+    """
+    figure, axes = style.page(1, 1, 3.4, "How few bits may a weight have?")
+    ax, looks, colors = axes[0, 0], {}, (style.BLUE, style.ORANGE, style.GREEN)
+    groups = table.groupby("student", sort=False)
+    for (student, group), color in zip(groups, colors, strict=False):
+        looks[called(student)] = (color, "o")
+        at = group["packed_bytes"]
+        style.dots(ax, group, "packed", at, 100, color, upright=True)
+        ax.plot(at, 100 * group["packed"], color=color, lw=1)
+        for x, y, bits in zip(at, group["packed"], group["packed_bits"], strict=True):
+            place = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
+            ax.annotate(f"{bits}", (x, 100 * y), **place)
+    style.bytes_x(ax, "bytes of the file (log)")
+    ax.set_ylabel(f"accuracy on test {of}, %, n = {style.counts(table)}")
     style.legend(figure, looks)
     return figure
 

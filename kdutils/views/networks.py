@@ -124,3 +124,10 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     how = {"p": {"gain": "p"}, "extra": cell, "sort": ["params", "method"]}
     frame = summarise(best, ["student", "method"], quality, means, **how)
     return holm(frame, [*SETTING, "student"])
+
+
+def widths(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per net and bit width, of rows of `bit_widths`; cost as in `table`."""
+    quality = {"packed": "packed_acc", "cost": "cost"}
+    means = ["packed_bytes", "packed_val_acc"]
+    return summarise(rows, ["student", "method", "packed_bits"], quality, means)
