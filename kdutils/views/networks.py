@@ -6,6 +6,8 @@ of the same kind, and McNemar's counts of other images.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from kdutils.views.images import AREA, CELL, MEANS, mcnemar
@@ -61,26 +63,22 @@ def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 def scored(
     rows: pd.DataFrame | None,
     system: str,
-    others: pd.DataFrame | None = None,
-    names: tuple[str, ...] = ("teacher", "student-kd"),
-    again: dict[str, str] | None = None,
-) -> pd.DataFrame | None:
-    """What a stage says to a system's claims, after `others`: `more` of `scoreboard`.
+    names: Iterable[str] = ("teacher", "student-kd"),
+) -> list[pd.DataFrame]:
+    """What a stage measured of a system's claims `names`: `more` of `scoreboard`.
 
     The teacher is the net that learnt from labels, student-kd the net that was taught,
     each the one of the best mean validation accuracy; student is the net of student-kd
-    without a teacher. Real data alone count; names: those that are claimed; again:
-    more claims, each answered as one of the names.
+    without a teacher. Real data alone count.
     """
-    parts = [] if others is None else [others]
     if rows is None or not (rows["kind"] == "real").all():
-        return others
+        return []
     best = picked(rows, ["student", "method"], "val_acc")
     taught = best["method"] == "kd"
     own = best[taught].groupby("student")["val_acc"].mean().idxmax()
     alone = (best["student"] == own) & (best["method"] == "label-only")
-    answers = {"teacher": ~taught, "student": alone, "student-kd": taught}
-    for claim, name in (dict(zip(names, names, strict=True)) | (again or {})).items():
+    answers, parts = {"teacher": ~taught, "student": alone, "student-kd": taught}, []
+    for name in names:
         some = best[answers[name]]
         named = some["student"] + ", " + some["method"]
         found = some[named == some.groupby(named)["val_acc"].mean().idxmax()]
@@ -89,8 +87,8 @@ def scored(
         basis += f"{first['params']:,} weights, {first['epochs']} epochs"
         if isinstance(begun := first.get("weights"), str) and begun:
             basis += f", begun with those of {begun}"
-        parts.append(part(found, f"{system}/{claim}", "accuracy", "test_acc", basis))
-    return pd.concat(parts, ignore_index=True)
+        parts.append(part(found, f"{system}/{name}", "accuracy", "test_acc", basis))
+    return parts
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:

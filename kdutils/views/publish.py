@@ -133,7 +133,11 @@ def normalise(notebook: dict) -> dict:
     answer = [cell for cell in notebook["cells"] if cell.get("id") == ANSWER]
     rest = [cell for cell in notebook["cells"] if cell.get("id") != ANSWER]
     notebook["cells"] = [*rest[:1], *answer, *rest[1:]]
-    return _plain(notebook)
+    here = json.dumps(str(Path.cwd()), ensure_ascii=False).strip('"')
+    text = json.dumps(notebook, ensure_ascii=False)
+    text = text.replace(here + "/", "").replace(here, ".")
+    text = text.replace("reports/verify-", "reports/")
+    return json.loads(re.sub(r" at 0x[0-9a-f]+", "", text))
 
 
 def _outputs(outputs: list[dict]) -> list[dict]:
@@ -147,20 +151,6 @@ def _outputs(outputs: list[dict]) -> list[dict]:
         else:
             kept.append(output)
     return kept
-
-
-def _plain(value):
-    """The same value, its text without addresses, checkout and `verify-` folders."""
-    if isinstance(value, str):
-        here = str(Path.cwd())
-        value = value.replace(here + "/", "").replace(here, ".")
-        value = value.replace("reports/verify-", "reports/")
-        return re.sub(r" at 0x[0-9a-f]+", "", value)
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
 
 
 def failure(notebook: dict) -> str | None:

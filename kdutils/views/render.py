@@ -67,23 +67,9 @@ def converter() -> Callable[[dict], str]:
         node = nbformat.reads(json.dumps({**notebook, "cells": kept}), as_version=4)
         body, _ = exporter.from_notebook_node(node)
         body = body.replace('hl-ipython3"><pre>', 'hl-ipython3"><pre tabindex="0">')
-        return re.sub(r"\n{3,}", "\n\n", enlarged(body)).strip()
+        return re.sub(r"\n{3,}", "\n\n", body).strip()
 
     return convert
-
-
-def enlarged(body: str) -> str:
-    """A page on which a click on a figure shows it full size, without a script."""
-    count = iter(range(1, body.count("<figure>") + 1))
-
-    def link(match: re.Match) -> str:
-        id = f"figure-{next(count)}"
-        return (
-            f'<div id="at-{id}"><figure id="{id}"><a href="#{id}" title="Full size">'
-            f'{match[1]}</a><a class="close" href="#at-{id}">Close</a></figure></div>'
-        )
-
-    return re.sub(r"<figure>(.*?)</figure>", link, body, flags=re.S)
 
 
 def mathml(tex: str, display: str = "inline") -> str:

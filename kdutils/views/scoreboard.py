@@ -12,6 +12,8 @@ best on validation AUC.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -53,12 +55,12 @@ def scoreboard(
     claimed: pd.DataFrame,
     teachers_rows: pd.DataFrame | None,
     ladder_rows: pd.DataFrame | None,
-    more: pd.DataFrame | None = None,
+    more: Iterable[pd.DataFrame] = (),
     profile: str = "paper",
 ) -> pd.DataFrame:
     """One line per row of claimed.csv, and per published recipe that was repeated.
 
-    more: values of other stages, a row per seed, as `part` makes them. A claim is one
+    more: what other stages measured, as `part` makes it of rows. A claim is one
     run, so it is compared with one run of ours: run_low and run_high are the prediction
     interval of a run, widened by the sampling error of the claim's own `test_rows`.
     Verdicts: `beaten` where all of it is better than the claim; else `reproduced` where
@@ -69,7 +71,7 @@ def scoreboard(
     """
     both = teachers_rows, ladder_rows
     found = [one for name in TESTERS for one in tester(name, claimed, *both)]
-    found += [] if more is None else [more]
+    found += more
     found = pd.concat(found) if found else pd.DataFrame(columns=["system", "metric"])
     ledger = profile == "paper"  # whose runs are committed
     again = "make row SYSTEM={}" if ledger else "make report FRESH=1"
@@ -239,7 +241,7 @@ def _best(system: str, ladder: pd.DataFrame, limit: float) -> tuple | None:
 def part(
     rows: pd.DataFrame, system: str, metric: str, column: str, basis: str
 ) -> pd.DataFrame:
-    """A column of rows as values of a system, one part of `more` of `scoreboard`."""
+    """A column of rows as values of a system's metric: one of `scoreboard`'s `more`."""
     line = {"system": system, "metric": metric, "basis": basis}
     kept = [name for name in ("run", "seed", "kind", "rho") if name in rows]
     return rows[kept].assign(value=rows[column], **line)
@@ -247,12 +249,12 @@ def part(
 
 def images(
     hinton: pd.DataFrame | None, subclass: pd.DataFrame | None
-) -> pd.DataFrame | None:
-    """What stages 03 and 04 say to claims on MNIST: `more` of `scoreboard`.
+) -> list[pd.DataFrame]:
+    """What stages 03 and 04 measured of claims on MNIST: `more` of `scoreboard`.
 
     hinton, subclass: rows of the recipes of those names, or None. Only rows of the real
-    data on all official test images count; None where there are none. The test images
-    have no say in which system or way answers: that is fixed in IMAGES and HALVES.
+    data on all official test images count. The test images have no say in which system
+    or way answers: that is fixed in IMAGES and HALVES.
     """
     wanted = []
     for claim, systems in IMAGES.items():
@@ -270,4 +272,4 @@ def images(
             basis = ", ".join(f"{key} {value!r}" for key, value in which.items())
             basis += f", on {OFFICIAL:,} test images"
             parts.append(part(rows, system, metric, column, basis))
-    return pd.concat(parts) if sum(map(len, parts)) else None
+    return [one for one in parts if len(one)]

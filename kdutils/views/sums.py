@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import re
 from collections import Counter
@@ -173,12 +172,9 @@ def markdown(path: Path, columns: list[str], keys: list[str] | None = None) -> s
             raise ValueError(f"README.md asks for {min(missing)}, not a row of {path}")
         body = [row for key in keys for row in body if row[places[0]] == key]
     right = [all(number(row[at] or "0") is not None for row in body) for at in places]
-    out = io.StringIO()
-    print("|", " | ".join(header[at] for at in places), "|", file=out)
-    print("|", " | ".join("---:" if to else "---" for to in right), "|", file=out)
-    for row in body:
-        print("|", " | ".join(short(row[at]) for at in places), "|", file=out)
-    return out.getvalue()
+    lines = [[header[at] for at in places], ["---:" if to else "---" for to in right]]
+    lines += [[short(row[at]) for at in places] for row in body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def short(text: str) -> str:

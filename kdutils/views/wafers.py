@@ -241,17 +241,11 @@ def scored(
     teachers: pd.DataFrame | None,
     told: pd.DataFrame | None,
     students: pd.DataFrame | None,
-    others: pd.DataFrame | None = None,
-) -> pd.DataFrame | None:
-    """What stage 05 says to the claims, after `others`: `more` of `scoreboard`.
-
-    Tidy rows of teachers, answers and students, or None; None where nothing is said.
-    """
-    parts = [] if others is None else [others]
-    if teachers is not None:
-        parts += [*_teachers(teachers, told), *_students(students)]
-    parts = [part for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else None
+) -> list[pd.DataFrame]:
+    """What stage 05 measured of claims: `more` of `scoreboard`; tidy rows, or None."""
+    if teachers is None:
+        return []
+    return [*_teachers(teachers, told), *_students(students)]
 
 
 def _teachers(rows: pd.DataFrame, told: pd.DataFrame) -> list[pd.DataFrame]:
