@@ -40,7 +40,7 @@ PUBLISHED = {  # Hinton et al. 2015 (arXiv 1503.02531), section 3: test errors o
 }
 OMITTED = ("errors_omitted", "corrected_errors", "corrected_omitted")
 OMITTED += ("best_errors", "best_omitted")
-CELL = ["alpha", "T", "coefficient"]
+BY, CELL = ["student", "method"], ["alpha", "T", "coefficient"]
 QUALITY = {"acc": "test_acc", "gain": "gain"}
 QUALITY |= {name: name for name in ("agreement", "ece", "nll")}
 AREA = {"auc": "test_auc", "auc_gain": "auc_gain"}  # where there are two classes
@@ -60,17 +60,15 @@ def sweep(rows: pd.DataFrame) -> pd.DataFrame:
     p_holm adjusts for all cells of one source and student, whatever their method.
     chosen: how many seeds choose the cell, as `chosen` has it.
     """
-    by, means = ["student", "method"], (*MEANS, "gain_val")
     quality = QUALITY | (AREA if "auc_gain" in rows else {})
-    return holm(surface(rows, by, CELL, "val_acc", quality, means), [*SETTING, by[0]])
+    return surface(rows, BY, CELL, "val_acc", quality, (*MEANS, "gain_val"))
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     """Per source, student and method: what test says of cells chosen on validation.
 
     Every seed takes its own cell of the best validation accuracy, the first of equals.
-    alpha, T and coefficient are the most frequent choice, `chosen_in` its share of the
-    seeds;
+    alpha, T and coefficient are the most frequent choice, `chosen_in` its share;
     only_mine and only_base are McNemar's counts against label-only, summed over seeds,
     mcnemar_seeds the number of seeds whose exact test says p < .05. p_holm adjusts for
     the methods of one source and student.
@@ -79,23 +77,21 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     def cell(group: pd.DataFrame) -> dict:
         return favourite(group, CELL) | mcnemar(group)
 
-    by, how = ["student", "method"], {"p": {"gain": "p"}, "extra": cell}
-    best = picked(rows, by, "val_acc")
-    return holm(summarise(best, by, QUALITY, MEANS, **how), [*SETTING, "student"])
+    best = picked(rows, BY, "val_acc")
+    return holm(summarise(best, BY, QUALITY, MEANS, extra=cell), "student")
 
 
-def versus(rows: pd.DataFrame, base: str = "kd") -> pd.DataFrame:
-    """Gain of each method's chosen cells over those of `base`, paired by seed.
+def versus(rows: pd.DataFrame) -> pd.DataFrame:
+    """Gain of each method's chosen cells over those of kd, paired by seed.
 
     One line per source, student and other method; p_holm adjusts for the methods of one
     source and student.
     """
-    by = ["student", "method"]
-    best = picked(rows, by, "val_acc")
-    mine, theirs = best[best["method"] != base], best[best["method"] == base]
-    mine = mine.assign(gain=delta(mine, theirs, "test_acc", by[:1]))
-    frame = summarise(mine, by, ["gain"], ("val_acc",), p={"gain": "p"})
-    return holm(frame.assign(over=base), [*SETTING, "student"])
+    best = picked(rows, BY, "val_acc")
+    mine, theirs = best[best["method"] != "kd"], best[best["method"] == "kd"]
+    mine = mine.assign(gain=delta(mine, theirs, "test_acc", ["student"]))
+    frame = summarise(mine, BY, ["gain"], ["val_acc"])
+    return holm(frame.assign(over="kd"), "student")
 
 
 def hinton(rows: pd.DataFrame) -> pd.DataFrame:
@@ -132,8 +128,7 @@ def few_labels(rows: pd.DataFrame) -> pd.DataFrame:
     It is paired: same seed, same labelled rows. p_holm adjusts for all of one source.
     """
     quantities, means = {"acc": "test_acc", "gain": "gain"}, ("errors", "n_test")
-    frame = summarise(rows, ["arm", "labels"], quantities, means, p={"gain": "p"})
-    return holm(frame, SETTING)
+    return holm(summarise(rows, ["arm", "labels"], quantities, means))
 
 
 def ladder(rows: pd.DataFrame) -> pd.DataFrame:
@@ -154,8 +149,7 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
     quantities = {"kept": "test", "drop": "drop", "over_control": "over_control"}
     means = ("val", "drop_val", "weight_bytes", "params", "nonzero", "steps", "order")
     how = {"p": {"drop": "p"}, "extra": said, "sort": ["model", "order"]}
-    frame = summarise(rows, by, quantities, means, **how)
-    return holm(frame, [*SETTING, "model"])
+    return holm(summarise(rows, by, quantities, means, **how), "model")
 
 
 def overlap(first: int, second: int, n: int) -> tuple[bool, str]:

@@ -10,17 +10,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from kdutils.views.images import AREA, CELL, MEANS, mcnemar
+from kdutils.views.images import AREA, BY, CELL, MEANS, mcnemar
 from kdutils.views.scoreboard import part
-from kdutils.views.summary import (
-    SETTING,
-    contrast,
-    delta,
-    favourite,
-    holm,
-    picked,
-    summarise,
-)
+from kdutils.views.summary import contrast, delta, favourite, holm, picked, summarise
 
 SIZES = ("params", "float_bytes", "packed_bytes", "packed_bits", "epochs")
 MORE = ("teacher_acc", "mirrored_acc", "macro_f1", "constant_acc", "packed_val_acc")
@@ -54,9 +46,8 @@ def swept(rows: pd.DataFrame) -> pd.DataFrame:
 
 def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     """Paired accuracy of one method minus another's, each at its chosen cell."""
-    best = picked(rows, ["student", "method"], "val_acc")
     names = ["method", one, other, "test_acc", ["student"]]
-    found = contrast(best, *names)
+    found = contrast(picked(rows, BY, "val_acc"), *names)
     return found.rename(columns=lambda c: c.replace("difference", "gain"))
 
 
@@ -73,7 +64,7 @@ def scored(
     """
     if rows is None or not (rows["kind"] == "real").all():
         return []
-    best = picked(rows, ["student", "method"], "val_acc")
+    best = picked(rows, BY, "val_acc")
     taught = best["method"] == "kd"
     own = best[taught].groupby("student")["val_acc"].mean().idxmax()
     alone = (best["student"] == own) & (best["method"] == "label-only")
@@ -103,7 +94,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         line = favourite(group, CELL) | {"net": group["net"].iloc[0]}
         return line | (mcnemar(group) if "only_mine" in group else {})
 
-    best = picked(rows, ["student", "method"], "val_acc")
+    best = picked(rows, BY, "val_acc")
     quality = {"acc": "test_acc", "gain": "gain"}
     quality |= AREA if "auc_gain" in best else {}
     quality |= {"f1": "f1", "f1_gain": "f1_gain"} if "f1" in best else {}
@@ -112,6 +103,5 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         quality |= {"packed": "packed_acc", "cost": "cost"}
     means = (*MORE, *SIZES, *(m for m in MEANS if m != "kl"))
     means = [name for name in means if name in best]
-    how = {"p": {"gain": "p"}, "extra": cell, "sort": ["params", "method"]}
-    frame = summarise(best, ["student", "method"], quality, means, **how)
-    return holm(frame, [*SETTING, "student"])
+    how = {"extra": cell, "sort": ["params", "method"]}
+    return holm(summarise(best, BY, quality, means, **how), "student")

@@ -20,7 +20,6 @@ from kdutils.views.names import decimals
 # ruff: noqa: F401 (what notebooks find here too)
 from kdutils.views.scoreboard import scoreboard
 from kdutils.views.summary import (
-    SETTING,
     contrast,
     delta,
     extremes,
@@ -64,8 +63,7 @@ def sweep(rows: pd.DataFrame) -> pd.DataFrame:
     chosen: how many seeds and folds choose the cell, as `chosen` has it.
     """
     cell = ["alpha", "T", *({"smoothing"} & set(rows))]
-    frame = surface(rows, ["method"], cell, "val_auc", QUALITY, MEANS)
-    return holm(frame, [*SETTING, "method"])
+    return surface(rows, ["method"], cell, "val_auc", QUALITY, MEANS)
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
@@ -76,9 +74,8 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     folds. p_holm adjusts for the methods of one source.
     """
     best = picked(rows, ["method"], "val_auc")
-    extra = functools.partial(favourite, cell=["alpha", "T"])
-    how = {"p": {"gain": "p"}, "extra": extra}
-    return holm(summarise(best, ["method"], QUALITY, MEANS, **how), SETTING)
+    cell = functools.partial(favourite, cell=["alpha", "T"])
+    return holm(summarise(best, ["method"], QUALITY, MEANS, extra=cell))
 
 
 def labels(rows: pd.DataFrame) -> pd.DataFrame:
@@ -91,8 +88,7 @@ def labels(rows: pd.DataFrame) -> pd.DataFrame:
         base = rows[rows["arm"] == "label-only"]
         gain = delta(rows, base, "test_auc", ["noise", "labels"])
         rows = rows.assign(gain=gain)
-    auc = {"auc": "test_auc", "gain": "gain"}
-    return summarise(rows, ["noise", "arm", "labels"], auc, p={"gain": "p"})
+    return summarise(rows, ["noise", "arm", "labels"], QUALITY)
 
 
 def literal(rows: pd.DataFrame) -> pd.DataFrame:
@@ -105,9 +101,8 @@ def literal(rows: pd.DataFrame) -> pd.DataFrame:
         base = rows[rows["student"] == "literal"]
         told = rows["val_auc"] - rows["test_auc"]
         rows = rows.assign(gain=delta(rows, base, "test_auc"), told=told)
-    what = {"auc": "test_auc", "gain": "gain", "told": "told"}
     means = ("highest_target", "epochs", "teacher_auc")
-    return summarise(rows, ["student"], what, means, p={"gain": "p"}, sort=())
+    return summarise(rows, ["student"], QUALITY | {"told": "told"}, means, sort=())
 
 
 def ladder(rows: pd.DataFrame) -> pd.DataFrame:

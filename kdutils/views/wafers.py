@@ -120,10 +120,9 @@ def against(
         gain = delta(mine, theirs, column, ["model"])
         mine = mine.assign(gain=gain, over=base)
         mine, by = mine[mine["gain"].notna()], ["model", "group", "over"]
-        both = {"value": column, "gain": "gain"}
-        lines.append(summarise(mine, by, both, p={"gain": "p"}, sort=()))
+        lines.append(summarise(mine, by, {"value": column, "gain": "gain"}, sort=()))
     lines = [line for line in lines if len(line)] or lines[:1]
-    return holm(pd.concat(lines, ignore_index=True), SETTING)
+    return holm(pd.concat(lines, ignore_index=True))
 
 
 def surface(rows: pd.DataFrame, base: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -138,8 +137,7 @@ def surface(rows: pd.DataFrame, base: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     what, by = {"exact": "test_exact", "gain": "gain"}, ["model"]
     what["val_fidelity"] = best = "val_fidelity"
     cells = summary.surface(mine, by, ["alpha", "beta"], best, what, sort=())
-    net = summarise(picked(mine, by, best), by, what, p={"gain": "p"}, sort=())
-    return holm(cells, [*SETTING, "model"]), net
+    return cells, summarise(picked(mine, by, best), by, what, sort=())
 
 
 def patterns(rows: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
