@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kdutils import paths, ranges
-from kdutils.views import pages, sums
+from kdutils.views import claims, pages, sums
 from kdutils.views.index import ANSWER
 from kdutils.views.render import INJECTED
 
@@ -169,15 +169,6 @@ def failure(notebook: dict) -> str | None:
     return None
 
 
-def keep_failed(part: Path, failed: Path) -> str | None:
-    """Keep a stopped notebook under its failed name; a sentence of what stopped it."""
-    if not part.exists():
-        return None
-    part.replace(failed)
-    print(f"{failed} holds what ran before it stopped", file=sys.stderr)
-    return failure(json.loads(failed.read_text("utf-8")))
-
-
 def copy(report: Path, scratch: Path) -> None:
     """Let `scratch` start from a report: its tables and its runs as they are now.
 
@@ -220,14 +211,14 @@ def run(argv: list[str]) -> int:
             text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False)
             paths.write(Path(target), f"{text}\n".encode())
             Path(source).unlink()
-            from kdutils.views import claims  # with pandas, which others do not need
-
             claims.accept(Path(target).stem)
         case ["error", part, failed]:
-            from kdutils.views import claims
-
             claims.refuse(Path(part).name.split(".")[0])
-            sentence = keep_failed(Path(part), Path(failed))
+            if not Path(part).exists():
+                return 1
+            Path(part).replace(failed)
+            print(f"{failed} holds what ran before it stopped", file=sys.stderr)
+            sentence = failure(json.loads(Path(failed).read_text("utf-8")))
             if sentence is None:
                 return 1
             print(sentence, file=sys.stderr)

@@ -28,7 +28,8 @@ def markdown(source: str) -> str:
             return scrolled(f"<table>\n{text}</table>\n", "Table")
 
         def heading(self, text: str, level: int, **attrs) -> str:
-            return f'<h{level} id="{slug(text)}">{text}</h{level}>\n'
+            words = re.findall(r"\w+", re.sub(r"<[^>]+>", "", text).lower())
+            return f'<h{level} id="{"-".join(words)}">{text}</h{level}>\n'
 
     renderer = Renderer(escape=False, exclude_anchor_links=True)
     return MarkdownWithMath(renderer=renderer).render(source)
@@ -85,11 +86,6 @@ def mathml(tex: str, display: str = "inline") -> str:
     return found
 
 
-def slug(heading: str) -> str:
-    """The anchor of a heading: its words, lower case, joined by hyphens."""
-    return "-".join(re.findall(r"\w+", re.sub(r"<[^>]+>", "", heading).lower()))
-
-
 def is_claims(text: str) -> bool:
     """Whether every printed line is a claim: it holds (✓), is open (○), refuted (✗)."""
     lines = text.strip().splitlines()
@@ -109,7 +105,8 @@ def bare_html(text: str) -> str:
         for column in zip_longest(*rows):
             cells = [cell for cell in column if cell]
             inside = [c.get_text() for c in cells if not c.find_parent("thead")]
-            if any(map(is_words, inside)):
+            words = (re.sub("NaN|nan", "", text) for text in inside)
+            if any(re.search(r"[^\W\d_]{2}", text) for text in words):
                 long = ["long"] * (max(map(len, inside)) > 20)
                 for cell in cells:
                     cell["class"] = [*cell.get("class", []), "text", *long]
@@ -118,8 +115,3 @@ def bare_html(text: str) -> str:
     for head in soup.find_all("th"):
         head.name = "th" if head.get_text(strip=True) else "td"
     return scrolled(str(soup), "Table")
-
-
-def is_words(text: str) -> bool:
-    """Whether a cell says something other than a number, an interval or nothing."""
-    return bool(re.search(r"[^\W\d_]{2}", text.replace("NaN", "").replace("nan", "")))

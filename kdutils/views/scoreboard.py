@@ -4,10 +4,8 @@ A claim's row holds our best within the claim's bytes and data, of the kind that
 claim names; the recipe as published has a row of its own, `<system>/as-published`, if
 it is another one. The tester's published data are confidential, so its rows are of the
 simulator, and of a part of the table that it may be (HIGGS), and an AUC is a share
-there: of the best teacher's AUC, seed by seed; beside it stand the AUCs, and the share
-of what lies above chance. Quality and bytes of a
-system come from the same student: of the steps that may answer (OURS) and fit, the
-best on validation AUC.
+there: of the best teacher's AUC, seed by seed. Quality and bytes of a system come from
+the same student.
 """
 
 from __future__ import annotations
@@ -110,7 +108,8 @@ def _judged(row: dict, rows: pd.DataFrame) -> dict:
     first, values = rows.iloc[0], rows["value"].astype(float)
     shared = "share_of" in rows and pd.notna(first["share_of"])
     error = 0.0 if shared else _error(metric, row)
-    exact = 0.0 if shared or metric in LESS_IS_MORE else _half_digit(claim)
+    published = len(repr(float(claim)).partition(".")[2])  # decimals
+    exact = 0.0 if shared or metric in LESS_IS_MORE else 0.5 * 10.0**-published
     margin = SAME_SHARE if shared else max(error, exact)
     claim = claim / first["share_of"] if shared else claim
     rho = first.get("rho", 0.0)
@@ -151,11 +150,6 @@ def _error(metric: str, row: dict) -> float:
         return 0.0
     share, unit = (row["claimed"] / n, n) if metric == "errors" else (row["claimed"], 1)
     return stats.Z * unit * float(np.sqrt(share * (1 - share) / n))
-
-
-def _half_digit(claim: float) -> float:
-    """Half a unit of the last digit with which a number is published."""
-    return 0.5 * 10.0 ** -len(repr(float(claim)).partition(".")[2])
 
 
 def _span(seeds: list[int]) -> str:

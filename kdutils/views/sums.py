@@ -78,21 +78,20 @@ def compare(first: Path, again: Path) -> tuple[bool, list[str]]:
 def differences(one: Path, two: Path) -> list[str]:
     """Up to ten differing rows of two CSVs, or cells of two notebooks; else nothing."""
     if one.suffix == ".csv":
-        return _differing_rows(rows(one), rows(two))
+        first, second = rows(one), rows(two)
+        pairs = enumerate(zip_longest(first, second))
+        lines = [
+            f"  {sign} row {place}: {','.join(row)}"
+            for place, pair in pairs
+            for sign, row in zip("-+", pair, strict=True)
+            if row and pair[0] != pair[1]
+        ]
+        return [*_cut(lines, 2 * SHOWN, "lines"), *largest(first, second)]
     if one.suffix == ".ipynb":
         first, second = cells(one), cells(two)
         found = [id for id in {**first, **second} if first.get(id) != second.get(id)]
         return _cut([f"  cell {id}" for id in found], SHOWN, "cells")
     return []
-
-
-def _differing_rows(one: list[list[str]], two: list[list[str]]) -> list[str]:
-    lines = []
-    for place, (a, b) in enumerate(zip_longest(one, two)):
-        if a != b:
-            pair = {"-": a, "+": b}.items()
-            lines += [f"  {s} row {place}: {','.join(r)}" for s, r in pair if r]
-    return [*_cut(lines, 2 * SHOWN, "lines"), *largest(one, two)]
 
 
 def _cut(lines: list[str], most: int, what: str) -> list[str]:

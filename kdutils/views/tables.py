@@ -1,6 +1,5 @@
 """tables: rows of the tabular recipes in, tidy tables out (`summary` says how).
 
-An interval of auc is of all seeds and folds; `interval` says where it is DeLong's.
 And how any table is printed: rounded once, as CSV or as plain HTML.
 """
 
@@ -152,13 +151,15 @@ def text(frame: pd.DataFrame) -> pd.DataFrame:
     of their runs that are lists or mappings stay in the ledger.
     """
     more = 2 if "run" in frame else 0
-    frame = frame.loc[:, [not _nested(frame[column]) for column in frame]]
-    metric = frame["metric"] if "metric" in frame else [None] * len(frame)
+    nested = [c for c in frame if frame[c].map(type).isin([list, dict]).any()]
     found = {}
-    for column in frame:
-        both = zip(frame[column], metric, strict=True)
-        kinds = ((value, _kind(column, m)) for value, m in both)
-        found[column] = [_cell(value, decimals(kind, more)) for value, kind in kinds]
+    for column in frame.drop(columns=nested):
+        kinds = [column] * len(frame)
+        if column in JUDGED and "metric" in frame:
+            counts = column == "claimed"  # a claimed number of errors is whole
+            kinds = ["n" if counts and m == "errors" else m for m in frame["metric"]]
+        both = zip(frame[column], kinds, strict=True)
+        found[column] = [_cell(value, decimals(kind, more)) for value, kind in both]
     return pd.DataFrame(found, dtype=object)
 
 
@@ -196,24 +197,9 @@ def show(frame: pd.DataFrame, columns: Iterable[str] | None = None) -> Plain:
     return Plain(shown)
 
 
-def _kind(column: str, metric: str | None) -> str | None:
-    """The column by which a cell is rounded: a claimed count is whole."""
-    if column not in JUDGED:
-        return column
-    return "n" if (column, metric) == ("claimed", "errors") else metric
-
-
-def _nested(cells: pd.Series) -> bool:
-    """Whether a column holds lists or mappings."""
-    return cells.dtype == object and cells.map(type).isin([list, dict]).any()
-
-
 def _cell(value: object, digits: int | None) -> str:
-    if value is None or value is pd.NA or value != value:
+    if pd.isna(value):
         return ""
     if isinstance(value, (bool, np.bool_, Integral)) or not isinstance(value, Real):
         return str(value)
-    if digits is None:
-        return f"{value:g}"
-    number = f"{value:.{digits}f}"
-    return number.lstrip("-") if not number.strip("-0.") else number
+    return f"{value:g}" if digits is None else f"{value:z.{digits}f}"
