@@ -101,10 +101,7 @@ print(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 @contextmanager
 def watching(path: str, folder: str, script: str = "") -> Iterator[tuple]:
-    """A watcher's inbox, its process, its first line; ValueError if there is none.
-
-    script: like SCRIPT, to run in the watcher's place.
-    """
+    """A watcher's (or script's) inbox, process, first line; ValueError without one."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         inbox, outbox = Path(place, "inbox"), Path(place, "outbox")
         inbox.mkdir()
@@ -417,10 +414,7 @@ def python(*words: str) -> subprocess.Popen:
 
 
 def energy() -> float:
-    """Joules that the processors have taken, as they count; NaN if unreadable.
-
-    The counters begin again at 0 now and then: a median over rounds does not mind.
-    """
+    """Joules that the processors count, from 0 now and then; NaN if unreadable."""
     counters = sorted(RAPL.glob("intel-rapl:?/energy_uj")) if RAPL.exists() else []
     readable = [path for path in counters if os.access(path, os.R_OK)]
     if not readable:

@@ -67,10 +67,7 @@ def said(point: dict) -> str:
 
 
 def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
-    """Two ways at equal shares taken away: paired AUC, one minus other, and bytes.
-
-    rows: the recipe's; a line per source and share, to which both ways go.
-    """
+    """Two ways at equal shares taken away: paired AUC, one minus other, and bytes."""
     mine, theirs = (rows[rows["way"] == way] for way in (one, other))
     more = delta(mine, theirs, "test_auc", ["sparsity"])
     sizes = mine["model_bytes"] - delta(mine, theirs, "model_bytes", ["sparsity"])
@@ -82,10 +79,10 @@ def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 
 @style.styled
 def curve(lines: pd.DataFrame, ways: list[str], tolerance: float) -> Figure:
-    """Change in AUC, in points, against model bytes (log): a line per way, with band.
+    """Change in AUC of `table` against model bytes (log): a line per way, with band.
 
-    lines: `table`. One panel per source. Full dots: shown within the tolerance (grey);
-    a ring: the smallest point that may be within it, as far as its interval tells.
+    Full dots: shown within the tolerance (grey); a ring: the smallest point that may be
+    within it, as far as its interval tells.
     """
     told = []
     for source, _, group in style.sources(lines):
@@ -191,10 +188,7 @@ def _from(group: pd.DataFrame, way: str) -> pd.DataFrame:
 
 
 def _line(ax: Axes, curve: pd.DataFrame, look: tuple, tolerance: float, row: int):
-    """A way with its band; full dots where a point is shown to pay.
-
-    What the ring stands for is written in the corner, a row per way.
-    """
+    """A way with its band, full dots where it is shown to pay."""
     color, marker = look
     size, drop = curve["model_bytes"], 100 * curve["drop"]
     ax.plot(size, drop, color=color)

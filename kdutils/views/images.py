@@ -55,10 +55,9 @@ def teachers(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def sweep(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per source, student, method and cell: gain over label-only, per seed.
+    """Per source, student, method and cell: gain over label-only, per seed.
 
     p_holm adjusts for all cells of one source and student, whatever their method.
-    chosen: how many seeds choose the cell, as `chosen` has it.
     """
     quality = QUALITY | (AREA if "auc_gain" in rows else {})
     return surface(rows, BY, CELL, "val_acc", quality, (*MEANS, "gain_val"))
@@ -82,10 +81,9 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def versus(rows: pd.DataFrame) -> pd.DataFrame:
-    """Gain of each method's chosen cells over those of kd, paired by seed.
+    """Gain of each method's chosen cells over kd's, paired by seed.
 
-    One line per source, student and other method; p_holm adjusts for the methods of one
-    source and student.
+    p_holm adjusts for the methods of one source and student.
     """
     best = picked(rows, BY, "val_acc")
     mine, theirs = best[best["method"] != "kd"], best[best["method"] == "kd"]
@@ -123,9 +121,9 @@ def hinton(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def few_labels(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per source, arm and number of labels; the gain is over label-only.
+    """Per source, arm and number of labels; the gain over label-only is paired.
 
-    It is paired: same seed, same labelled rows. p_holm adjusts for all of one source.
+    Pairs share seed and labelled rows. p_holm adjusts for all of one source.
     """
     quantities, means = {"acc": "test_acc", "gain": "gain"}, ("errors", "n_test")
     return holm(summarise(rows, ["arm", "labels"], quantities, means))
@@ -153,10 +151,7 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def overlap(first: int, second: int, n: int) -> tuple[bool, str]:
-    """Whether the 95 % intervals of two error counts of n overlap, and a sentence.
-
-    Each count by itself: what a reader knows who has not the images behind them.
-    """
+    """Whether the 95 % intervals of two error counts of n overlap, and a sentence."""
     a, b = binomial(first, n), binomial(second, n)
     sentence = (
         f"{first} errors of {n:,}: [{a[0]:.0f}, {a[1]:.0f}]; "

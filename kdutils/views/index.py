@@ -26,10 +26,7 @@ DATA = {"name": "data set", "modality": "of", "kind": "kind", "licence": "licenc
 
 
 def contents(report: Path, notebooks: dict[str, dict], markdown: Callable) -> dict:
-    """What `template/report.html` shows of a report, by name.
-
-    notebooks: by stage, the executed notebook; markdown: from its text to HTML.
-    """
+    """What `report.html` shows; notebooks: executed, by stage; markdown: to HTML."""
     tables, figures, alts = report / "tables", report / "figures", described(notebooks)
     drawn = (figures / f"{OVERVIEW}.png").exists()
     cards = []

@@ -85,9 +85,8 @@ def scored(
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per net and method, each seed at its cell of the best validation.
 
-    acc, and auc where there are two classes, are of the net in float; packed is the
-    accuracy of the file that ships, cost its paired difference from acc. p_holm adjusts
-    for the methods of one net.
+    acc and auc are of the net in float; packed is the accuracy of the file that ships,
+    cost its paired difference from acc. p_holm adjusts for the methods of one net.
     """
 
     def cell(group: pd.DataFrame) -> dict:

@@ -61,10 +61,7 @@ def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
 
 
 def impossible(key: str, value: object, default: object) -> str | None:
-    """What is expected of a parameter, where its type or a number in it cannot be.
-
-    Its type is that of the notebook's default; null and an empty default fit any.
-    """
+    """What is expected where a parameter's type or number cannot be; null fits any."""
     kinds = KINDS.get(type(default)), KINDS.get(type(value), "another type")
     if None not in (default, value) and default != "" and kinds[0] != kinds[1]:
         return kinds[0]
@@ -154,10 +151,7 @@ def _outputs(outputs: list[dict]) -> list[dict]:
 
 
 def failure(notebook: dict) -> str | None:
-    """In one sentence, what stopped a notebook, and the id of the cell where.
-
-    What is wrong with a user's table has its place in the table, and no cell.
-    """
+    """In one sentence, what stopped a notebook; unless a table did, in which cell."""
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
@@ -170,10 +164,7 @@ def failure(notebook: dict) -> str | None:
 
 
 def copy(report: Path, scratch: Path) -> None:
-    """Let `scratch` start from a report: its tables and its runs as they are now.
-
-    Finished runs, never written again, are linked; those of the scratch report stay.
-    """
+    """Let `scratch` start from a report's tables and runs; finished ones are linked."""
     for folder in ("tables", "ledger"):
         shutil.rmtree(scratch / folder, ignore_errors=True)
         if (report / folder).exists():

@@ -123,10 +123,7 @@ def delta(
 
 
 def picked(rows: pd.DataFrame, by: Iterable[str], column: str) -> pd.DataFrame:
-    """The row of the best column, the first of equals, per source, by, seed and fold.
-
-    A choice on validation rows, so that no test row has a say.
-    """
+    """The row of the best validation `column`, the first of equals, per by and seed."""
     rows = rows.reset_index(drop=True)
     keys = [*SETTING, *by, "seed", *({"fold"} & set(rows))]
     return rows.loc[rows.groupby(keys, sort=False)[column].idxmax()]
@@ -175,10 +172,7 @@ def contrast(
     value: str = "test_auc",
     by: Iterable[str] = (),
 ) -> pd.DataFrame:
-    """Paired difference of a value, one minus other of a column, per source and `by`.
-
-    A source in which no seed has both is left out.
-    """
+    """Paired difference of a value, one minus other of a column, where both are."""
     mine, theirs = (rows[rows[column] == which] for which in (one, other))
     found = delta(mine, theirs, value, by)
     paired = mine.assign(difference=found)[found.notna()]

@@ -158,10 +158,7 @@ def fill(text: str, reports: Path) -> str:
 
 
 def markdown(path: Path, columns: list[str], keys: list[str] | None = None) -> str:
-    """A CSV as a Markdown table; fractions to four digits, columns of numbers right.
-
-    keys: the rows to show, in this order, each by its first column shown.
-    """
+    """A CSV as a Markdown table: fractions to four digits; keys: the rows to show."""
     header, *body = rows(path)
     if unknown := [name for name in columns if name not in header]:
         raise ValueError(f"README.md asks for {', '.join(unknown)}, which {path} lacks")

@@ -177,10 +177,7 @@ class Plain:
 
 
 def show(frame: pd.DataFrame, columns: Iterable[str] | None = None) -> Plain:
-    """The table for a notebook: q as `mean ± sd (n)`, its interval as `[low, high]`.
-
-    columns: quantities and other columns to keep, in this order; default all.
-    """
+    """A table, or columns of it: `mean ± sd (n)`, intervals as `[low, high]`."""
     cells, shown = text(frame), pd.DataFrame(index=frame.index)
     keep = [*columns] if columns is not None else [*cells]
     parts = {f"{c}_{end}" for c in cells for end in ("sd", "low", "high")} & set(cells)

@@ -226,10 +226,7 @@ def within(table: pd.DataFrame, limits: dict[str, int]) -> pd.DataFrame:
 def fitting(
     table: pd.DataFrame, size: str, limit: int, limits: dict[str, int]
 ) -> pd.DataFrame:
-    """The lines within a limit of bytes; of those, the ones above the next smaller one.
-
-    So that a student answers the claim of its own size, where there is such a student.
-    """
+    """The lines within a limit of bytes; if some are, those above the next smaller."""
     least = max((other for other in limits.values() if other < limit), default=0)
     fits = table[table[size] <= limit]
     return fits[fits[size] > least] if (fits[size] > least).any() else fits
