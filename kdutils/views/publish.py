@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdutils import paths, ranges
 from kdutils.views import claims, pages, sums
-from kdutils.views.index import ANSWER
+from kdutils.views.pages import ANSWER
 from kdutils.views.render import INJECTED
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
