@@ -244,9 +244,8 @@ def fidelity(table: pd.DataFrame) -> Figure:
     found = style.sources(table.drop(columns="student"))
     height = 0.9 + len(found) * (0.6 + 0.25 * len(listed))
     size = (len(found), len(drawn), height)
-    title = (
-        "Is the student that agrees most with its teacher also right, and calibrated?"
-    )
+    title = "Is the student that agrees most with its teacher also right, "
+    title += "and calibrated?"
     figure, axes = style.page(*size, title, sharey="row")
     students = [s for s in STUDENTS if s in set(table["student"])]
     for row, (source, name, _) in zip(axes, found, strict=True):
@@ -713,16 +712,11 @@ def _beside_route(ax: Axes, line: pd.DataFrame, scale: float) -> None:
 
 GOALS = (0.90, 0.95)
 FLOOR = 70  # %: what lies below is named at the axis's foot, most nets lie far above
+RUN_HERE = ("published", "torch_bytes", "exact", style.ORANGE, "s")
 CAPACITY = {  # what is drawn against bytes: group, bytes, quality, colour, look
     "ours, the eight-bit file": ("ours", "int8_bytes", "int8", style.BLUE, "o"),
     "the same, 8 views": ("ours", "int8_bytes", "views8", style.GREEN, "v"),
-    "published nets, run here": (
-        "published",
-        "torch_bytes",
-        "exact",
-        style.ORANGE,
-        "s",
-    ),
+    "published nets, run here": RUN_HERE,
 }
 
 

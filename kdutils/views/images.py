@@ -139,14 +139,14 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
     distilled with, the commonest first.
     """
 
-    def said(group: pd.DataFrame) -> dict:
+    def beside(group: pd.DataFrame) -> dict:
         cells = "; ".join(group["cell"].value_counts().index)
         return {"control": group["control"].iloc[0], "cells": cells}
 
     by = ["model", "quality", "step", "family", "way", "sparsity", "bits"]
     quantities = {"kept": "test", "drop": "drop", "over_control": "over_control"}
     means = ("val", "drop_val", "weight_bytes", "params", "nonzero", "steps", "order")
-    how = {"p": {"drop": "p"}, "extra": said, "sort": ["model", "order"]}
+    how = {"p": {"drop": "p"}, "extra": beside, "sort": ["model", "order"]}
     return holm(summarise(rows, by, quantities, means, **how), "model")
 
 
@@ -231,11 +231,8 @@ def discovered(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.reindex(columns=list({**dict.fromkeys(rows), **dict.fromkeys(FOUND)}))
     for name, other in {"more": "ari_kmeans", "over_classes": "ari_class"}.items():
         rows[name] = pd.to_numeric(rows["ari"]) - pd.to_numeric(rows[other])
-
-    def size(group: pd.DataFrame) -> dict:
-        return {"subclasses": int(group["subclasses"].iloc[0])}
-
-    return summarise(rows, ["way"], FOUND, p={"more": "p"}, extra=size)
+    how = {"extra": lambda group: {"subclasses": int(group["subclasses"].iloc[0])}}
+    return summarise(rows, ["way"], FOUND, p={"more": "p"}, **how)
 
 
 def contingency(rows: pd.DataFrame) -> pd.DataFrame:
@@ -253,5 +250,4 @@ def contingency(rows: pd.DataFrame) -> pd.DataFrame:
         whole = cells.groupby("truth")["count"].transform("sum").clip(lower=1)
         told = {**key, "seed": middle["seed"].iloc[0], "ari": middle["ari"].iloc[0]}
         lines.append(cells.assign(**told, share=cells["count"] / whole))
-    frame = pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
-    return ordered(frame, [*SETTING, "way"]) if lines else frame
+    return ordered(pd.concat(lines), [*SETTING, "way"]) if lines else pd.DataFrame()

@@ -138,11 +138,8 @@ def surface(
     """
     rows = rows.reset_index(drop=True)
     rows = rows.assign(chosen=rows.index.isin(picked(rows, by, column).index))
-
-    def chosen(group: pd.DataFrame) -> dict:
-        return {"chosen": int(group["chosen"].sum())}
-
-    return holm(summarise(rows, [*by, *cell], *what, extra=chosen, **how), *by[:1])
+    how["extra"] = lambda group: {"chosen": int(group["chosen"].sum())}
+    return holm(summarise(rows, [*by, *cell], *what, **how), *by[:1])
 
 
 def favourite(rows: pd.DataFrame, cell: list[str]) -> dict:

@@ -77,12 +77,9 @@ def ramp(rows: pd.DataFrame) -> pd.DataFrame:
     shift: in spreads; alarm: share of the time with one; lost: AUC against the same
     devices without drift; reading: the one that drifts, for each seed.
     """
-
-    def reading(group: pd.DataFrame) -> dict:
-        return {"reading": ", ".join(group["reading"])}
-
     rows, means = rows[rows["part"] == "ramp"], ["shift", "alarm", "auc"]
-    return summarise(rows, ["devices"], ["lost"], means, extra=reading, sort=())
+    how = {"extra": lambda group: {"reading": ", ".join(group["reading"])}, "sort": ()}
+    return summarise(rows, ["devices"], ["lost"], means, **how)
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
