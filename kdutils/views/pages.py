@@ -24,17 +24,20 @@ def write(report: Path) -> list[Path]:
     from jinja2 import Environment, FileSystemLoader
 
     convert, notebooks = converter(), {}
-    for path in executed(report):
-        notebooks[path.stem] = json.loads(path.read_text("utf-8"))
+    for path in sorted(report.glob("notebooks/*.ipynb")):
+        if "." not in path.stem:  # neither half of one nor a failed one
+            notebooks[path.stem] = json.loads(path.read_text("utf-8"))
     titles = {stem: heading(book) or stem for stem, book in notebooks.items()}
     sweeps = explorer.collect(report / "tables")
     stems = [*titles, *([EXPLORER] if sweeps["surfaces"] else [])]
     folder = FileSystemLoader(TEMPLATE)
     known = Environment(autoescape=True, trim_blocks=True, loader=folder)
     style = (TEMPLATE / "style.css").read_text("utf-8")
-    shared = {"style": style, "stems": stems, "titles": titles, "again": _again(report)}
-    shared["report"] = called(report)
-    pages = []
+    name, pages = called(report), []
+    shared = {"style": style, "stems": stems, "titles": titles, "report": name}
+    shared["again"] = f"PROFILE={name}"  # what make is told, beside the stage
+    if name.startswith("csv-"):
+        shared["again"] = f"DATA={name[4:]}.csv TARGET=…"
 
     def page(stem: str, title: str, template: str = "page.html", **own: object) -> None:
         own |= {"stem": stem, "title": title, **shared}
@@ -48,16 +51,8 @@ def write(report: Path) -> list[Path]:
         page(EXPLORER, "Explorer: α and T", body=explorer.body(sweeps))
     else:
         (report / f"{EXPLORER}.html").unlink(missing_ok=True)
-    page(
-        "index", f"Report: {called(report)}", "report.html", **index(report, notebooks)
-    )
+    page("index", f"Report: {name}", "report.html", **index(report, notebooks))
     return pages
-
-
-def executed(report: Path) -> list[Path]:
-    """The executed notebooks of a report; neither parts nor failed ones."""
-    every = (report / "notebooks").glob("*.ipynb")
-    return sorted(path for path in every if "." not in path.stem)
 
 
 def linked(body: str, stems: Iterable[str]) -> str:
@@ -170,10 +165,3 @@ def _provenance(report: Path) -> list[str]:
     machines = Counter(", ".join(f"{k} {v}" for k, v in some) for some in about)
     counted = (f"{count:,} runs: {one}." for one, count in sorted(machines.items()))
     return [f"{found}.", *counted]
-
-
-def _again(report: Path) -> str:
-    """What `make` is told, beside the stage, to make a page again."""
-    if called(report).startswith("csv-"):
-        return f"DATA={called(report)[4:]}.csv TARGET=…"
-    return f"PROFILE={called(report)}"

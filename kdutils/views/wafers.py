@@ -194,9 +194,9 @@ FILES = {  # how bytes are counted: the columns of bytes, quality and what choos
 }
 
 
-def official(line: dict | pd.Series) -> bool:
-    """Whether a line is of the real maps of MixedWM38."""
-    return (line["source"], line["kind"]) == ("mixedwm38", "real")
+def official(rows: pd.DataFrame | pd.Series) -> pd.Series | bool:
+    """Whether a row, or each of several, is of the real maps of MixedWM38."""
+    return (rows["source"] == "mixedwm38") & (rows["kind"] == "real")
 
 
 def within(table: pd.DataFrame, limits: dict[str, int]) -> pd.DataFrame:
@@ -246,7 +246,8 @@ def scored(
 def _teachers(rows: pd.DataFrame, told: pd.DataFrame) -> list[pd.DataFrame]:
     told = told[(told["members"] > 1) & (told["simulated"] == 0)]
     told = told.drop(columns="teacher", errors="ignore")
-    every = pd.concat([_real(rows), _real(told.rename(columns={"answers": "teacher"}))])
+    every = pd.concat([rows, told.rename(columns={"answers": "teacher"})])
+    every = every[official(every)]
     if every.empty:
         return []
     keys = every.groupby(["teacher", "views"], sort=False)
@@ -261,7 +262,7 @@ def _teachers(rows: pd.DataFrame, told: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _students(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """Ours and the published students; what the paper leaves open, fidelity chooses."""
-    rows, parts = _real(rows), []
+    rows, parts = rows[official(rows)], []
     limits = {net: PUBLISHED[net][1] for net in SYSTEMS}
     published = rows[rows["group"].isin(["published", "surface"])]
     left = published[["alpha", "beta", *({"epochs"} & set(rows))]]
@@ -290,7 +291,3 @@ def _students(rows: pd.DataFrame) -> list[pd.DataFrame]:
             parts.append(part(mine, system, "accuracy", "int8_exact", what))
             parts.append(part(mine, system, "bytes", "int8_bytes", what))
     return parts
-
-
-def _real(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[(rows["source"] == "mixedwm38") & (rows["kind"] == "real")]
