@@ -139,7 +139,7 @@ STAMP = mkdir -p $(S); { \
     ! -path '*/__pycache__/*' | LC_ALL=C sort | xargs cksum; \
   $(if $(DATA),echo "$$(cksum < $(call q,$(DATA)))" $(REPORT) $(call q,$(options));) } | awk ' \
   { key = $$3; gsub("/", "-", key) } \
-  key ~ /^kdutils-/ { key = key ~ /^kdutils-views-(explorer|index|pages|render|template)/ ? "pages" : "code" } \
+  key ~ /^kdutils-/ { key = key ~ /^kdutils-views-(explorer|pages|render|template)/ ? "pages" : "code" } \
   { now[key] = now[key] $$0 "\n" } \
   END { for (key in now) { \
     stamp = "$(S)/" key; old = ""; \

@@ -64,7 +64,7 @@ def test_a_verdict_moves_with_the_claims_error_and_one_runs(short_by, verdict):
     values = claim - short_by + np.array([-1, -0.5, 0, 0.5, 1]) * 1.3e-3
     rows = pd.DataFrame({"value": values, "seed": range(5), "kind": "", "basis": ""})
     rows = rows.assign(system="mnist-halves/student", metric="accuracy")
-    board = tables.scoreboard(claimed, None, None, rows)
+    board = tables.scoreboard(claimed, None, None, [rows])
     line = board.set_index("system").loc["mnist-halves/student"]
     assert line["ci_high"] - line["ci_low"] == pytest.approx(0.0026, abs=2e-4)
     assert line["verdict"] == verdict

@@ -369,10 +369,8 @@ mhist/teacher,roc_auc,
 def board(**given):
     claimed = pd.read_csv(io.StringIO(CLAIMED)).assign(data="public")
     claimed["test_rows"] = claimed["system"].map({"mnist/student-kd": 10_000})
-    rows = {"teachers": teacher_rows(), "ladder": ladder_rows()} | given
-    frame = tables.scoreboard(
-        claimed, rows["teachers"], rows["ladder"], rows.get("more")
-    )
+    rows = {"teachers": teacher_rows(), "ladder": ladder_rows(), "more": ()} | given
+    frame = tables.scoreboard(claimed, *rows.values())
     return frame.set_index(["system", "metric"])
 
 
@@ -455,7 +453,7 @@ def test_fewer_errors_are_better_and_other_stages_may_answer(errors, verdict):
     more = more.assign(
         system="mnist/student-kd", metric="errors", kind="real", basis=""
     )
-    row = board(more=more).loc[("mnist/student-kd", "errors")]
+    row = board(more=[more]).loc[("mnist/student-kd", "errors")]
     assert (row["verdict"], row["claimed"], row["data"]) == (verdict, 74, "real")
 
 
@@ -467,7 +465,7 @@ def test_a_claim_is_as_exact_as_its_last_digit(claim, verdict):
     rows = pd.DataFrame({"seed": range(5), "kind": "real"})
     rows["test_acc"] = 0.984 + np.arange(5) * 1e-4
     more = scoreboard.part(rows, "a/b", "accuracy", "test_acc", "")
-    (line,) = tables.scoreboard(claimed, None, None, more).to_dict("records")
+    (line,) = tables.scoreboard(claimed, None, None, [more]).to_dict("records")
     assert line["measured"] == pytest.approx(0.9842) and line["verdict"] == verdict
 
 
@@ -481,7 +479,7 @@ def test_what_no_stage_measures_is_not_run_with_its_reason():
     with pytest.raises(ValueError, match=r"not in claimed\.csv"):
         more = {"seed": 0, "value": 1.0, "system": "x/y", "metric": "f1"}
         more |= {"kind": "real"}
-        board(more=pd.DataFrame([more | {"basis": ""}]))
+        board(more=[pd.DataFrame([more | {"basis": ""}])])
 
 
 def test_scoreboard_rounds_by_metric():

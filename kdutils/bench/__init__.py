@@ -35,10 +35,7 @@ def timed(call: Callable, *given) -> Way:
 
 
 def alternated(ways: dict[str, Way], rounds: int, calls: int = 1, meter=float) -> dict:
-    """What each way measured, (rounds, calls, ...), and a meter's increase, (rounds,).
-
-    A first round, which does not count, loads and warms.
-    """
+    """What each way measured, (rounds, calls, ...), a meter's rise; one round warms."""
     took = {name: ([], []) for name in ways}
     for _ in range(rounds + 1):
         for name, way in ways.items():

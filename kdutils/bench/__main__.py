@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as entropy
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdutils import losses, metrics, models, stats, train
@@ -58,19 +58,6 @@ PUBLISHED = {"alpha": 1.0, "mse": 0.5, "threshold": 0.5}
 LOSS = losses.get("mse-bce").using(kind="multilabel", **PUBLISHED)
 RATE = 1e-3
 softmax = partial(torch.softmax, dim=1)
-
-
-class Shuffled(Sampler):
-    """Row numbers in the order that `grid` takes under a seed, epoch after epoch."""
-
-    def __init__(self, n: int, seed: int) -> None:
-        self.n, self.generator = n, torch.Generator().manual_seed(seed)
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(torch.randperm(self.n, generator=self.generator).tolist())
 
 
 class Each(Dataset):
@@ -115,22 +102,26 @@ def MapImages(X: np.ndarray, t: np.ndarray, planes: int) -> Each:
 
 
 def usual(
-    net, data, loss, *, epochs, batch, lr, seed=0, task=IMAGES, augment=0, after=None
-) -> nn.Module:
+    net, data, loss, *, epochs, batch, lr, seed=0, task=IMAGES, augment=0, after=None,
+    optimizer=torch.optim.AdamW,
+) -> nn.Module:  # fmt: skip
     """The net, trained the usual way: AdamW without decay, a cosine to 0.
 
-    data: a Dataset for a DataLoader, or (X, *targets), indexed in memory by the task's
-    batches; loss: (net(x), *targets) -> scalar; after: called after each epoch.
+    data: a Dataset for a DataLoader, in the order that `grid` takes under the seed, or
+    (X, *targets), indexed in memory by the task's batches; loss: (net(x), *targets) ->
+    scalar; after: called after each epoch.
     """
+    order, drawn = [], torch.Generator().manual_seed(seed)
     if isinstance(data, Dataset):
-        order = Shuffled(len(data), seed)
+        order = [*range(len(data))]
         loader = DataLoader(data, batch_size=batch, sampler=order)
     else:
         loader = task.batches(*data, batch=batch, seed=seed, augment=augment)
-    optimizer = torch.optim.AdamW(net.train().parameters(), lr=lr, weight_decay=0.0)
+    optimizer = optimizer(net.train().parameters(), lr=lr, weight_decay=0.0)
     steps = epochs * len(loader)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(epochs):
+        order[:] = torch.randperm(len(order), generator=drawn).tolist()
         for x, *targets in loader:
             value = loss(net(x), *targets)
             optimizer.zero_grad()
@@ -281,9 +272,9 @@ def image_students(
         gap = np.subtract(*right)
         own = {"student": student, "source": source, "bf16": bf16}
         own |= {"accuracy_difference": gap.mean(), "accuracy_sd": gap.std(ddof=1)}
-        rates = [row["per_second"] * len(X) * epochs for row in found]
-        own = [own | {"images_per_second": rate} for rate in rates]
-        return [row | more for row, more in zip(found, own, strict=True)]
+        for row in found:
+            row["images_per_second"] = row["per_second"] * len(X) * epochs
+        return [row | own for row in found]
 
     return [row for student in students for row in of(student)]
 
@@ -424,14 +415,9 @@ def photograph_training(
 
     def loader(name: str) -> None:
         body = models.build(name, 32, 10).body.to(memory_format=torch.contiguous_format)
-        data = DataLoader(Each(change, pictures, y.tolist()), batch, shuffle=True)
-        how = {"lr": 0.01, "momentum": 0.9, "nesterov": True}
-        optimizer = torch.optim.SGD(body.train().parameters(), **how)
-        for x, target in data:
-            value = cross_entropy(body(x), target)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
+        sgd = partial(torch.optim.SGD, momentum=0.9, nesterov=True)
+        how = {"epochs": 1, "batch": batch, "lr": 0.01, "optimizer": sgd}
+        usual(body, Each(change, pictures, y.tolist()), cross_entropy, **how)
 
     def fit(name: str, bf16: bool) -> None:
         sets = PHOTOGRAPHS.views(X, 1, 0, max_shift=4)

@@ -101,10 +101,7 @@ print(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 @contextmanager
 def watching(path: str, folder: str, script: str = "") -> Iterator[tuple]:
-    """A watcher's inbox, its process, its first line; ValueError if there is none.
-
-    script: like SCRIPT, to run in the watcher's place.
-    """
+    """A watcher's (or script's) inbox, process, first line; ValueError without one."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         inbox, outbox = Path(place, "inbox"), Path(place, "outbox")
         inbox.mkdir()
@@ -258,7 +255,7 @@ def disk(folder: str) -> str:
     """The kind of file system that a folder lies on, such as ext4."""
     at = os.path.realpath(folder)
     lines = Path("/proc/mounts").read_text().splitlines()
-    mounts = [line.split()[1:3] for line in lines]
+    mounts = (line.split()[1:3] for line in lines)
     over = [pair for pair in mounts if f"{at}/".startswith(pair[0].rstrip("/") + "/")]
     return max(over, key=lambda pair: len(pair[0]))[1]
 
@@ -311,15 +308,13 @@ def start(path: str, folder: str, *, starts: int = 10) -> list[dict]:
         codes = {"numpy bundle": PLAIN.format(path=path)}
         codes["torch eager"] = TORCH.format(path=weights, d=d, h=h)
         way = {name: partial(began, name, code) for name, code in codes.items()}
-        took = {
-            name: both[0][:, 0] for name, both in bench.alternated(way, starts).items()
-        }
-    seconds = {name: of[:, 0] for name, of in took.items()}
+        both = bench.alternated(way, starts)
+    took = {name: of[:, 0].T for name, (of, _) in both.items()}
     return [
-        {"way": name, "peak_mb": np.median(took[name][:, 1]), "starts": starts}
-        | bench.mean("seconds", of)
-        | bench.mean("times", seconds["torch eager"] / of)
-        for name, of in seconds.items()
+        {"way": name, "peak_mb": np.median(peak), "starts": starts}
+        | bench.mean("seconds", seconds)
+        | bench.mean("times", took["torch eager"][0] / seconds)
+        for name, (seconds, peak) in took.items()
     ]
 
 
@@ -417,11 +412,8 @@ def python(*words: str) -> subprocess.Popen:
 
 
 def energy() -> float:
-    """Joules that the processors have taken, as they count; NaN if unreadable.
-
-    The counters begin again at 0 now and then: a median over rounds does not mind.
-    """
-    counters = sorted(RAPL.glob("intel-rapl:?/energy_uj")) if RAPL.exists() else []
+    """Joules that the processors count, from 0 now and then; NaN if unreadable."""
+    counters = RAPL.glob("intel-rapl:?/energy_uj")
     readable = [path for path in counters if os.access(path, os.R_OK)]
     if not readable:
         return float("nan")

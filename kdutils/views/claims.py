@@ -88,7 +88,7 @@ def below(*args: object, **kwargs: object) -> None:
 def check(
     table: pd.DataFrame, what: str, passed: pd.Series, detail: str, on: str = "{source}"
 ) -> None:
-    """One check of software per row of a table; what, detail and on name columns.
+    """One check of software per row; what, detail and on name columns.
 
     Raises ValueError where `passed` does not hold truth values.
     """
@@ -113,10 +113,7 @@ def answer(*sentences: str) -> Paragraph:
 def listed(
     table: pd.DataFrame, text: str, column: str = "gain", unit: str = "AUC"
 ) -> str:
-    """The rows of a table in a sentence: `text` for each, joined by semicolons.
-
-    text may name columns in braces; {it} is the column with its interval and n.
-    """
+    """`text` for each row: columns, and {it} (value, interval, n), in braces."""
     parts = []
     for row in table.to_dict("records"):
         spoken = {k: called(v) if isinstance(v, str) else v for k, v in row.items()}
@@ -137,10 +134,7 @@ def headlines(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def read(name: str = "claims") -> pd.DataFrame:
-    """All claims, or `checks`, every cell a string; empty before the first.
-
-    Those of a notebook at work stand in place of its stage's accepted ones.
-    """
+    """All claims or `checks` as text; of a notebook at work, its own ones."""
     frame = _read(name, paths.tables() / f"{name}.csv")
     for path in sorted(paths.tables().glob(f"{name}.*.part.csv")):
         frame = _merged(frame, _read(name, path), path.name.split(".")[1])
@@ -148,15 +142,12 @@ def read(name: str = "claims") -> pd.DataFrame:
 
 
 def accept(stage: str) -> None:
-    """Let the rows that a notebook made be those of its stage; none made, no change.
-
-    One process at a time: stages may run side by side.
-    """
+    """Let the rows that a notebook made be those of its stage; none made, no change."""
     if not _own("claims", stage).exists():
         return
     folder = os.open(paths.tables(), os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        fcntl.flock(folder, fcntl.LOCK_EX)  # stages may run side by side
         for name in COLUMNS:
             own, path = _own(name, stage), paths.tables() / f"{name}.csv"
             _write(_merged(_read(name, path), _read(name, own), stage), path)

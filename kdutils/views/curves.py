@@ -50,27 +50,24 @@ def stops(lines: pd.DataFrame, tolerance: float) -> pd.DataFrame:
         for way, curve in groups(group[~group["way"].isin([START, CONTROL])], ["way"]):
             line = {**key, **way, "n": int(curve["n"].max())}
             for name, point in _paying(curve, tolerance).items():
-                line[name] = said(point) if point is not None else ""
-                line[f"{name}_bytes"] = np.nan if point is None else point.model_bytes
+                line[name] = said(point) if point else ""
+                line[f"{name}_bytes"] = point.get("model_bytes", np.nan)
                 if name == "shown":
                     line["of_fp32"] = line["shown_bytes"] / whole
-                    for end in ("drop", "drop_low", "drop_high"):
-                        line[end] = np.nan if point is None else point[end]
+                    ends = ("drop", "drop_low", "drop_high")
+                    line |= {end: point.get(end, np.nan) for end in ends}
             found.append(line)
     return pd.DataFrame(found)
 
 
-def said(point: pd.Series) -> str:
+def said(point: dict) -> str:
     """What is left out of a point: `75 %, 32 bits`; bits alone where no weight is."""
     share = f"{100 * point['sparsity']:g} %, " if point["sparsity"] else ""
     return f"{share}{point['bits']:g} bits"
 
 
 def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
-    """Two ways at equal shares taken away: paired AUC, one minus other, and bytes.
-
-    rows: the recipe's; a line per source and share, to which both ways go.
-    """
+    """Two ways at equal shares taken away: paired AUC, one minus other, and bytes."""
     mine, theirs = (rows[rows["way"] == way] for way in (one, other))
     more = delta(mine, theirs, "test_auc", ["sparsity"])
     sizes = mine["model_bytes"] - delta(mine, theirs, "model_bytes", ["sparsity"])
@@ -82,10 +79,10 @@ def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 
 @style.styled
 def curve(lines: pd.DataFrame, ways: list[str], tolerance: float) -> Figure:
-    """Change in AUC, in points, against model bytes (log): a line per way, with band.
+    """Change in AUC of `table` against model bytes (log): a line per way, with band.
 
-    lines: `table`. One panel per source. Full dots: shown within the tolerance (grey);
-    a ring: the smallest point that may be within it, as far as its interval tells.
+    Full dots: shown within the tolerance (grey); a ring: the smallest point that may be
+    within it, as far as its interval tells.
     """
     told = []
     for source, _, group in style.sources(lines):
@@ -169,15 +166,14 @@ def _route(steps: pd.DataFrame) -> list[dict]:
     return [*lines, {"group": "teacher", "step": "teacher", "value": level}]
 
 
-def _paying(curve: pd.DataFrame, tolerance: float) -> dict[str, pd.Series | None]:
-    """The smallest point within the tolerance: shown, and possible."""
-    masks = {
-        "shown": curve["drop_low"] >= -tolerance,
-        "possible": ~(curve["drop_high"] < -tolerance),
-    }
+def _paying(curve: pd.DataFrame, tolerance: float) -> dict[str, dict]:
+    """The smallest point within the tolerance, shown and possible; {} if none is."""
+    points = curve.sort_values("model_bytes", kind="stable")
+    fits = {"shown": points["drop_low"] >= -tolerance}
+    fits["possible"] = ~(points["drop_high"] < -tolerance)
     return {
-        name: curve.loc[curve.loc[mask, "model_bytes"].idxmin()] if mask.any() else None
-        for name, mask in masks.items()
+        name: next(iter(points[mask].to_dict("records")), {})
+        for name, mask in fits.items()
     }
 
 
@@ -192,10 +188,7 @@ def _from(group: pd.DataFrame, way: str) -> pd.DataFrame:
 
 
 def _line(ax: Axes, curve: pd.DataFrame, look: tuple, tolerance: float, row: int):
-    """A way with its band; full dots where a point is shown to pay.
-
-    What the ring stands for is written in the corner, a row per way.
-    """
+    """A way with its band, full dots where it is shown to pay."""
     color, marker = look
     size, drop = curve["model_bytes"], 100 * curve["drop"]
     ax.plot(size, drop, color=color)
@@ -206,7 +199,7 @@ def _line(ax: Axes, curve: pd.DataFrame, look: tuple, tolerance: float, row: int
         ends = 100 * curve["drop_low"], 100 * curve["drop_high"]
         ax.fill_between(size, *ends, color=color, alpha=0.15, lw=0)
     last = _paying(curve, tolerance)["possible"]
-    if last is not None:
+    if last:
         place = (last["model_bytes"], 100 * last["drop"])
         ax.plot(*place, "o", ms=10, mfc="none", color=color)
         text = said(last).removesuffix(" bits").removesuffix(f", {last['bits']:g}")

@@ -32,10 +32,7 @@ NO_LABELS = "No label curve: no number of labels fits into the rows of a split"
 
 @style.styled
 def targets(image: np.ndarray, logits: np.ndarray, temperatures: list[float]) -> Figure:
-    """An image, and the teacher's probabilities of its classes at several temperatures.
-
-    image: (H, W); logits: (K,) of the teacher.
-    """
+    """An image (H, W), and the softened probabilities of a teacher's logits (K,)."""
     best, second = np.argsort(-logits)[:2]
     title = f"The teacher takes this image for a {best}, or else for a {second}"
     size = (1, 1 + len(temperatures), 1.9)
@@ -56,11 +53,7 @@ def targets(image: np.ndarray, logits: np.ndarray, temperatures: list[float]) ->
 
 @style.styled
 def teachers(table: pd.DataFrame) -> Figure:
-    """AUC per model with its interval; a line where the best possible AUC is known.
-
-    table: `tables.teachers`. One panel per source. The title names the best teacher
-    where its interval lies above those of all others.
-    """
+    """AUC per model of `tables.teachers`; dashed: the best that is possible."""
     found, close = [], []
     for *_, group in style.sources(table):
         best = group[group["model"].isin(TEACHERS)].sort_values("auc", ascending=False)
@@ -93,11 +86,7 @@ def teachers(table: pd.DataFrame) -> Figure:
 
 @style.styled
 def insample(table: pd.DataFrame) -> Figure:
-    """What a teacher says of rows it was trained on, against out of fold.
-
-    table: `tables.teachers`. One row of panels per source: share of near-certain
-    targets (p < 0.02 or p > 0.98) and AUC on the training rows.
-    """
+    """Of `tables.teachers`: what each says of its training rows, and out of fold."""
     table = table[table["insample_sure"].notna() & table["oof_sure"].notna()]
     title = "How sure is a teacher of its own training rows, and of rows out of fold?"
     panels = style.sources(table)
@@ -124,10 +113,7 @@ def insample(table: pd.DataFrame) -> Figure:
 
 @style.styled
 def methods(table: pd.DataFrame, unit: style.Unit = style.AUC) -> Figure:
-    """Paired gain over label-only of each method at the cell chosen on validation.
-
-    table: `tables.chosen`, or `images.chosen` with a panel per student.
-    """
+    """Gain of each method of `tables.chosen` or `images.chosen` at its chosen cell."""
     table = table[table["method"] != "label-only"]
     title = style.result("Which methods beat label-only?", table, unit)
     axis, scale = f"gain in {unit.axis}", unit.drawn
@@ -178,10 +164,7 @@ def dots(
 
 @style.styled
 def hinton(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
-    """Test errors per system, each seed a dot, published counts beside them.
-
-    table: `images.hinton` of these rows; systems of omitted digits: see `unseen`.
-    """
+    """Test errors per system of `images.hinton`; rows: a dot per seed."""
     if "omitted" in table:
         table = table[table["omitted"].isna()]
     taught, listed = table["system"] == "student-kd", list(table["system"].unique())
@@ -213,11 +196,7 @@ def hinton(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
 
 @style.styled
 def unseen(table: pd.DataFrame) -> Figure:
-    """Error rates of students that never saw some digits, before and after a bias.
-
-    table: `images.hinton`. One panel per system: on all test images and on those of
-    the omitted digits.
-    """
+    """Error rates of the systems of `images.hinton` that never saw some digits."""
     table = table[table["omitted"].notna()]
     title = "How many errors are left once the logits of digits never shown are raised?"
     figure, axes = style.page(1, len(table), 2.1, title, sharey=True)
@@ -258,19 +237,15 @@ UNSEEN["n_omitted"] += ["published_omitted", "published_best_omitted"]
 
 @style.styled
 def fidelity(table: pd.DataFrame) -> Figure:
-    """Accuracy, agreement with the teacher and calibration per method and student.
-
-    table: `images.chosen`. One row of panels per source.
-    """
+    """Accuracy, agreement with the teacher and calibration, of `images.chosen`."""
     drawn = {"acc": "test accuracy, %", "agreement": "agrees with teacher, %"}
     drawn |= {"ece": "calibration error (ECE), %"}
     listed = list(table["method"].unique())
     found = style.sources(table.drop(columns="student"))
     height = 0.9 + len(found) * (0.6 + 0.25 * len(listed))
     size = (len(found), len(drawn), height)
-    title = (
-        "Is the student that agrees most with its teacher also right, and calibrated?"
-    )
+    title = "Is the student that agrees most with its teacher also right, "
+    title += "and calibrated?"
     figure, axes = style.page(*size, title, sharey="row")
     students = [s for s in STUDENTS if s in set(table["student"])]
     for row, (source, name, _) in zip(axes, found, strict=True):
@@ -298,10 +273,7 @@ def _beside(ax, group, column, scale, name, listed, kind, kinds, gap) -> None:
 
 @style.styled
 def models(table: pd.DataFrame) -> Figure:
-    """Quality of each model and way with its interval; published values beside it.
-
-    table: `images.models`. One panel per source: AUC for the tester, else accuracy.
-    """
+    """AUC of the tester, else accuracy, per model and way of `images.models`."""
     title = []
     for source, _, group in style.sources(table):
         way = "ours" if "ours" in set(group["way"]) else group["way"].iloc[0]
@@ -331,10 +303,9 @@ LINEAR = 2.0  # the axis is linear up to ±2 thousandths, logarithmic beyond
 
 @style.styled
 def ladder(table: pd.DataFrame) -> Figure:
-    """Paired AUC change per compression step against the fp32 student, and its bytes.
+    """Change in AUC per step of `tables.ladder`, and bytes of the first source.
 
-    table: `tables.ladder`. One panel per source; the bytes are those of the first. The
-    axis is linear within ±0.002 AUC (grey) and logarithmic beyond, so that a step
+    The axis is linear within ±0.002 AUC (grey) and logarithmic beyond, so that a step
     of 0.0005 and one of 0.05 are both seen.
     """
     groups = [group.sort_values("order") for *_, group in style.sources(table)]
@@ -378,10 +349,9 @@ FEW = "Does a teacher help where labels are few? Gains over label-only:"
 
 @style.styled
 def label_curve(table: pd.DataFrame, bayes: dict[str, float] | None = None) -> Figure:
-    """AUC against the number of labels: one panel per source and share of wrong labels.
+    """AUC against labels, of `tables.labels`: a panel per source and wrong share.
 
-    table: `tables.labels`; bayes: best possible AUC by source, where it is known.
-    Of an empty table only a title, which says so.
+    bayes: best possible AUC by source, where it is known. Of an empty table a title.
     """
     if table.empty:
         figure, axes = style.page(1, 1, 0.6, NO_LABELS)
@@ -420,10 +390,7 @@ def _arms(ax: Axes, lines: pd.DataFrame, column: str) -> None:
 
 @style.styled
 def few_labels(table: pd.DataFrame) -> Figure:
-    """Test error against the number of labels, both log; one panel per source.
-
-    table: `images.few_labels`.
-    """
+    """Test error against the number of labels of `images.few_labels`, both log."""
     table = table.copy()
     for end, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
         table[f"error{end}"] = 100 * (1 - table[f"acc{other}"]).clip(lower=1e-4)
@@ -447,10 +414,7 @@ DRAWN = {"ece": ("ECE, %", 100), "nll": ("NLL, nats", 1)}
 
 @style.styled
 def calibration(table: pd.DataFrame, method: str = "kd") -> Figure:
-    """ECE and NLL against T at three weights of the teacher, beside label-only.
-
-    table: `images.sweep`. One row of panels per source and student.
-    """
+    """ECE and NLL of `images.sweep` against T, at three α, beside label-only."""
     panels = style.sources(table)
     title = "At which temperature does a student know how sure it may be?"
     height = 0.9 + 1.75 * len(panels)
@@ -615,7 +579,7 @@ CLASSES = {
 
 @style.styled
 def contingency(table: pd.DataFrame, found: pd.DataFrame) -> Figure:
-    """Where the test rows of each hidden group go: one panel per source and way.
+    """Where the test rows of each hidden group go: a panel per source and way.
 
     table: `images.contingency`; found: `images.discovered`. Columns of one class
     stand together, in the order of the groups that they hold.
@@ -671,10 +635,7 @@ def _groups(ax: Axes, group: pd.DataFrame, classes: tuple[str, str]) -> None:
 
 @style.styled
 def pareto(table: pd.DataFrame) -> Figure:
-    """Bytes (log) against quality: student → +KD → +prune → +int8 → 4 bits.
-
-    table: `curves.routes`. One panel per data set and student, each on its own scale.
-    """
+    """Bytes (log) against quality, of `curves.routes`: a panel per data and student."""
     title = "How few bytes keep a student's quality? Mean and 95 % interval"
     table = table.rename(columns={end: f"value_{end}" for end in ("low", "high")})
     panels = list(table.groupby(["source", "model"], sort=False))
@@ -751,16 +712,11 @@ def _beside_route(ax: Axes, line: pd.DataFrame, scale: float) -> None:
 
 GOALS = (0.90, 0.95)
 FLOOR = 70  # %: what lies below is named at the axis's foot, most nets lie far above
+RUN_HERE = ("published", "torch_bytes", "exact", style.ORANGE, "s")
 CAPACITY = {  # what is drawn against bytes: group, bytes, quality, colour, look
     "ours, the eight-bit file": ("ours", "int8_bytes", "int8", style.BLUE, "o"),
     "the same, 8 views": ("ours", "int8_bytes", "views8", style.GREEN, "v"),
-    "published nets, run here": (
-        "published",
-        "torch_bytes",
-        "exact",
-        style.ORANGE,
-        "s",
-    ),
+    "published nets, run here": RUN_HERE,
 }
 
 
@@ -813,10 +769,7 @@ METHODS |= {"qat": style.GREEN, "takd": style.PINK, "kd-longer": style.BLACK}
 
 @style.styled
 def photographs(images: np.ndarray, views: list[np.ndarray]) -> Figure:
-    """Images uint8 in the first row, then a row for each set of views.
-
-    images, views: (n, 3, H, W) of colour, (n, H, W) grey.
-    """
+    """Images uint8 (n, 3, H, W) or (n, H, W) in a row, then a row per set of views."""
     rows = ["images", *(f"set {e}" for e in range(len(views)))]
     title = "Each set shows one view of every image"
     figure, axes = style.page(len(rows), len(images), 0.8 * len(rows), title)
@@ -832,10 +785,9 @@ def photographs(images: np.ndarray, views: list[np.ndarray]) -> Figure:
 
 @style.styled
 def networks(table: pd.DataFrame, of: str = "images") -> Figure:
-    """Bytes of the file (log) against test accuracy: a dot per net and method.
+    """Bytes of the file (log) against test accuracy `of` what: of `networks.table`.
 
-    table: `networks.table`; of: what is classified; dashed: the best net without a
-    file, the teacher.
+    Dashed: the best net without a file, the teacher.
     """
     files = table[table["packed_bytes"].notna()]
     question = "Does a taught file beat one that learnt from labels?"

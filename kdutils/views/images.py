@@ -40,7 +40,7 @@ PUBLISHED = {  # Hinton et al. 2015 (arXiv 1503.02531), section 3: test errors o
 }
 OMITTED = ("errors_omitted", "corrected_errors", "corrected_omitted")
 OMITTED += ("best_errors", "best_omitted")
-CELL = ["alpha", "T", "coefficient"]
+BY, CELL = ["student", "method"], ["alpha", "T", "coefficient"]
 QUALITY = {"acc": "test_acc", "gain": "gain"}
 QUALITY |= {name: name for name in ("agreement", "ece", "nll")}
 AREA = {"auc": "test_auc", "auc_gain": "auc_gain"}  # where there are two classes
@@ -55,22 +55,19 @@ def teachers(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def sweep(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per source, student, method and cell: gain over label-only, per seed.
+    """Per source, student, method and cell: gain over label-only, per seed.
 
     p_holm adjusts for all cells of one source and student, whatever their method.
-    chosen: how many seeds choose the cell, as `chosen` has it.
     """
-    by, means = ["student", "method"], (*MEANS, "gain_val")
     quality = QUALITY | (AREA if "auc_gain" in rows else {})
-    return holm(surface(rows, by, CELL, "val_acc", quality, means), [*SETTING, by[0]])
+    return surface(rows, BY, CELL, "val_acc", quality, (*MEANS, "gain_val"))
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     """Per source, student and method: what test says of cells chosen on validation.
 
     Every seed takes its own cell of the best validation accuracy, the first of equals.
-    alpha, T and coefficient are the most frequent choice, `chosen_in` its share of the
-    seeds;
+    alpha, T and coefficient are the most frequent choice, `chosen_in` its share;
     only_mine and only_base are McNemar's counts against label-only, summed over seeds,
     mcnemar_seeds the number of seeds whose exact test says p < .05. p_holm adjusts for
     the methods of one source and student.
@@ -79,23 +76,20 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     def cell(group: pd.DataFrame) -> dict:
         return favourite(group, CELL) | mcnemar(group)
 
-    by, how = ["student", "method"], {"p": {"gain": "p"}, "extra": cell}
-    best = picked(rows, by, "val_acc")
-    return holm(summarise(best, by, QUALITY, MEANS, **how), [*SETTING, "student"])
+    best = picked(rows, BY, "val_acc")
+    return holm(summarise(best, BY, QUALITY, MEANS, extra=cell), "student")
 
 
-def versus(rows: pd.DataFrame, base: str = "kd") -> pd.DataFrame:
-    """Gain of each method's chosen cells over those of `base`, paired by seed.
+def versus(rows: pd.DataFrame) -> pd.DataFrame:
+    """Gain of each method's chosen cells over kd's, paired by seed.
 
-    One line per source, student and other method; p_holm adjusts for the methods of one
-    source and student.
+    p_holm adjusts for the methods of one source and student.
     """
-    by = ["student", "method"]
-    best = picked(rows, by, "val_acc")
-    mine, theirs = best[best["method"] != base], best[best["method"] == base]
-    mine = mine.assign(gain=delta(mine, theirs, "test_acc", by[:1]))
-    frame = summarise(mine, by, ["gain"], ("val_acc",), p={"gain": "p"})
-    return holm(frame.assign(over=base), [*SETTING, "student"])
+    best = picked(rows, BY, "val_acc")
+    mine, theirs = best[best["method"] != "kd"], best[best["method"] == "kd"]
+    mine = mine.assign(gain=delta(mine, theirs, "test_acc", ["student"]))
+    frame = summarise(mine, BY, ["gain"], ["val_acc"])
+    return holm(frame.assign(over="kd"), "student")
 
 
 def hinton(rows: pd.DataFrame) -> pd.DataFrame:
@@ -127,13 +121,12 @@ def hinton(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def few_labels(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per source, arm and number of labels; the gain is over label-only.
+    """Per source, arm and number of labels; the gain over label-only is paired.
 
-    It is paired: same seed, same labelled rows. p_holm adjusts for all of one source.
+    Pairs share seed and labelled rows. p_holm adjusts for all of one source.
     """
     quantities, means = {"acc": "test_acc", "gain": "gain"}, ("errors", "n_test")
-    frame = summarise(rows, ["arm", "labels"], quantities, means, p={"gain": "p"})
-    return holm(frame, SETTING)
+    return holm(summarise(rows, ["arm", "labels"], quantities, means))
 
 
 def ladder(rows: pd.DataFrame) -> pd.DataFrame:
@@ -146,23 +139,19 @@ def ladder(rows: pd.DataFrame) -> pd.DataFrame:
     distilled with, the commonest first.
     """
 
-    def said(group: pd.DataFrame) -> dict:
+    def beside(group: pd.DataFrame) -> dict:
         cells = "; ".join(group["cell"].value_counts().index)
         return {"control": group["control"].iloc[0], "cells": cells}
 
     by = ["model", "quality", "step", "family", "way", "sparsity", "bits"]
     quantities = {"kept": "test", "drop": "drop", "over_control": "over_control"}
     means = ("val", "drop_val", "weight_bytes", "params", "nonzero", "steps", "order")
-    how = {"p": {"drop": "p"}, "extra": said, "sort": ["model", "order"]}
-    frame = summarise(rows, by, quantities, means, **how)
-    return holm(frame, [*SETTING, "model"])
+    how = {"p": {"drop": "p"}, "extra": beside, "sort": ["model", "order"]}
+    return holm(summarise(rows, by, quantities, means, **how), "model")
 
 
 def overlap(first: int, second: int, n: int) -> tuple[bool, str]:
-    """Whether the 95 % intervals of two error counts of n overlap, and a sentence.
-
-    Each count by itself: what a reader knows who has not the images behind them.
-    """
+    """Whether the 95 % intervals of two error counts of n overlap, and a sentence."""
     a, b = binomial(first, n), binomial(second, n)
     sentence = (
         f"{first} errors of {n:,}: [{a[0]:.0f}, {a[1]:.0f}]; "
@@ -242,11 +231,8 @@ def discovered(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.reindex(columns=list({**dict.fromkeys(rows), **dict.fromkeys(FOUND)}))
     for name, other in {"more": "ari_kmeans", "over_classes": "ari_class"}.items():
         rows[name] = pd.to_numeric(rows["ari"]) - pd.to_numeric(rows[other])
-
-    def size(group: pd.DataFrame) -> dict:
-        return {"subclasses": int(group["subclasses"].iloc[0])}
-
-    return summarise(rows, ["way"], FOUND, p={"more": "p"}, extra=size)
+    how = {"extra": lambda group: {"subclasses": int(group["subclasses"].iloc[0])}}
+    return summarise(rows, ["way"], FOUND, p={"more": "p"}, **how)
 
 
 def contingency(rows: pd.DataFrame) -> pd.DataFrame:
@@ -264,5 +250,4 @@ def contingency(rows: pd.DataFrame) -> pd.DataFrame:
         whole = cells.groupby("truth")["count"].transform("sum").clip(lower=1)
         told = {**key, "seed": middle["seed"].iloc[0], "ari": middle["ari"].iloc[0]}
         lines.append(cells.assign(**told, share=cells["count"] / whole))
-    frame = pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
-    return ordered(frame, [*SETTING, "way"]) if lines else frame
+    return ordered(pd.concat(lines), [*SETTING, "way"]) if lines else pd.DataFrame()

@@ -6,19 +6,13 @@ of the same kind, and McNemar's counts of other images.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
-from kdutils.views.images import AREA, CELL, MEANS, mcnemar
+from kdutils.views.images import AREA, BY, CELL, MEANS, mcnemar
 from kdutils.views.scoreboard import part
-from kdutils.views.summary import (
-    SETTING,
-    contrast,
-    delta,
-    favourite,
-    holm,
-    picked,
-    summarise,
-)
+from kdutils.views.summary import contrast, delta, favourite, holm, picked, summarise
 
 SIZES = ("params", "float_bytes", "packed_bytes", "packed_bits", "epochs")
 SWEPT = ("label-only", "label-smoothing", "kd")  # methods of a heatmap
@@ -53,9 +47,8 @@ def swept(rows: pd.DataFrame) -> pd.DataFrame:
 
 def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     """Paired accuracy of one method minus another's, each at its chosen cell."""
-    best = picked(rows, ["student", "method"], "val_acc")
     names = ["method", one, other, "test_acc", ["student"]]
-    found = contrast(best, *names)
+    found = contrast(picked(rows, BY, "val_acc"), *names)
     return found.rename(columns=lambda c: c.replace("difference", "gain"))
 
 
@@ -68,26 +61,22 @@ def steps(rows: pd.DataFrame, methods: list[str], other: str = "kd") -> pd.DataF
 def scored(
     rows: pd.DataFrame | None,
     system: str,
-    others: pd.DataFrame | None = None,
-    names: tuple[str, ...] = ("teacher", "student-kd"),
-    again: dict[str, str] | None = None,
-) -> pd.DataFrame | None:
-    """What a stage says to a system's claims, after `others`: `more` of `scoreboard`.
+    names: Iterable[str] = ("teacher", "student-kd"),
+) -> list[pd.DataFrame]:
+    """What a stage measured of a system's claims `names`: `more` of `scoreboard`.
 
     The teacher is the net that learnt from labels, student-kd the net that was taught,
     each the one of the best mean validation accuracy; student is the net of student-kd
-    without a teacher. Real data alone count; names: those that are claimed; again:
-    more claims, each answered as one of the names.
+    without a teacher. Real data alone count.
     """
-    parts = [] if others is None else [others]
     if rows is None or not (rows["kind"] == "real").all():
-        return others
-    best = picked(rows, ["student", "method"], "val_acc")
+        return []
+    best = picked(rows, BY, "val_acc")
     taught = best["method"] == "kd"
     own = best[taught].groupby("student")["val_acc"].mean().idxmax()
     alone = (best["student"] == own) & (best["method"] == "label-only")
-    answers = {"teacher": ~taught, "student": alone, "student-kd": taught}
-    for claim, name in (dict(zip(names, names, strict=True)) | (again or {})).items():
+    answers, parts = {"teacher": ~taught, "student": alone, "student-kd": taught}, []
+    for name in names:
         some = best[answers[name]]
         named = some["student"] + ", " + some["method"]
         found = some[named == some.groupby(named)["val_acc"].mean().idxmax()]
@@ -96,23 +85,22 @@ def scored(
         basis += f"{first['params']:,} weights, {first['epochs']} epochs"
         if isinstance(begun := first.get("weights"), str) and begun:
             basis += f", begun with those of {begun}"
-        parts.append(part(found, f"{system}/{claim}", "accuracy", "test_acc", basis))
-    return pd.concat(parts, ignore_index=True)
+        parts.append(part(found, f"{system}/{name}", "accuracy", "test_acc", basis))
+    return parts
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per net and method, each seed at its cell of the best validation.
 
-    acc, and auc where there are two classes, are of the net in float; packed is the
-    accuracy of the file that ships, cost its paired difference from acc. p_holm adjusts
-    for the methods of one net.
+    acc and auc are of the net in float; packed is the accuracy of the file that ships,
+    cost its paired difference from acc. p_holm adjusts for the methods of one net.
     """
 
     def cell(group: pd.DataFrame) -> dict:
         line = favourite(group, CELL) | {"net": group["net"].iloc[0]}
         return line | (mcnemar(group) if "only_mine" in group else {})
 
-    best = picked(rows, ["student", "method"], "val_acc")
+    best = picked(rows, BY, "val_acc")
     quality = {"acc": "test_acc", "gain": "gain"}
     quality |= AREA if "auc_gain" in best else {}
     quality |= {"f1": "f1", "f1_gain": "f1_gain"} if "f1" in best else {}
@@ -121,13 +109,12 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         quality |= {"packed": "packed_acc", "cost": "cost"}
     means = (*MORE, *SIZES, *(m for m in MEANS if m != "kl"))
     means = [name for name in means if name in best]
-    how = {"p": {"gain": "p"}, "extra": cell, "sort": ["params", "method"]}
-    frame = summarise(best, ["student", "method"], quality, means, **how)
-    return holm(frame, [*SETTING, "student"])
+    how = {"extra": cell, "sort": ["params", "method"]}
+    return holm(summarise(best, BY, quality, means, **how), "student")
 
 
 def widths(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per net and bit width, of rows of `bit_widths`; cost as in `table`."""
     quality = {"packed": "packed_acc", "cost": "cost"}
     means = ["packed_bytes", "packed_val_acc"]
-    return summarise(rows, ["student", "method", "packed_bits"], quality, means)
+    return summarise(rows, [*BY, "packed_bits"], quality, means)

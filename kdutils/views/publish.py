@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kdutils import paths, ranges
-from kdutils.views import pages, sums
-from kdutils.views.index import ANSWER
+from kdutils.views import claims, pages, sums
+from kdutils.views.pages import ANSWER
 from kdutils.views.render import INJECTED
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -61,10 +61,7 @@ def check(notebook: Path, yaml_file: Path, given: Iterable[str] = ()) -> None:
 
 
 def impossible(key: str, value: object, default: object) -> str | None:
-    """What is expected of a parameter, where its type or a number in it cannot be.
-
-    Its type is that of the notebook's default; null and an empty default fit any.
-    """
+    """What is expected where a parameter's type or number cannot be; null fits any."""
     kinds = KINDS.get(type(default)), KINDS.get(type(value), "another type")
     if None not in (default, value) and default != "" and kinds[0] != kinds[1]:
         return kinds[0]
@@ -133,7 +130,11 @@ def normalise(notebook: dict) -> dict:
     answer = [cell for cell in notebook["cells"] if cell.get("id") == ANSWER]
     rest = [cell for cell in notebook["cells"] if cell.get("id") != ANSWER]
     notebook["cells"] = [*rest[:1], *answer, *rest[1:]]
-    return _plain(notebook)
+    here = json.dumps(str(Path.cwd()), ensure_ascii=False).strip('"')
+    text = json.dumps(notebook, ensure_ascii=False)
+    text = text.replace(here + "/", "").replace(here, ".")
+    text = text.replace("reports/verify-", "reports/")
+    return json.loads(re.sub(r" at 0x[0-9a-f]+", "", text))
 
 
 def _outputs(outputs: list[dict]) -> list[dict]:
@@ -149,25 +150,8 @@ def _outputs(outputs: list[dict]) -> list[dict]:
     return kept
 
 
-def _plain(value):
-    """The same value, its text without addresses, checkout and `verify-` folders."""
-    if isinstance(value, str):
-        here = str(Path.cwd())
-        value = value.replace(here + "/", "").replace(here, ".")
-        value = value.replace("reports/verify-", "reports/")
-        return re.sub(r" at 0x[0-9a-f]+", "", value)
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
 def failure(notebook: dict) -> str | None:
-    """In one sentence, what stopped a notebook, and the id of the cell where.
-
-    What is wrong with a user's table has its place in the table, and no cell.
-    """
+    """In one sentence, what stopped a notebook; unless a table did, in which cell."""
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
@@ -179,20 +163,8 @@ def failure(notebook: dict) -> str | None:
     return None
 
 
-def keep_failed(part: Path, failed: Path) -> str | None:
-    """Keep a stopped notebook under its failed name; a sentence of what stopped it."""
-    if not part.exists():
-        return None
-    part.replace(failed)
-    print(f"{failed} holds what ran before it stopped", file=sys.stderr)
-    return failure(json.loads(failed.read_text("utf-8")))
-
-
 def copy(report: Path, scratch: Path) -> None:
-    """Let `scratch` start from a report: its tables and its runs as they are now.
-
-    Finished runs, never written again, are linked; those of the scratch report stay.
-    """
+    """Let `scratch` start from a report's tables and runs; finished ones are linked."""
     for folder in ("tables", "ledger"):
         shutil.rmtree(scratch / folder, ignore_errors=True)
         if (report / folder).exists():
@@ -230,14 +202,14 @@ def run(argv: list[str]) -> int:
             text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False)
             paths.write(Path(target), f"{text}\n".encode())
             Path(source).unlink()
-            from kdutils.views import claims  # with pandas, which others do not need
-
             claims.accept(Path(target).stem)
         case ["error", part, failed]:
-            from kdutils.views import claims
-
             claims.refuse(Path(part).name.split(".")[0])
-            sentence = keep_failed(Path(part), Path(failed))
+            if not Path(part).exists():
+                return 1
+            Path(part).replace(failed)
+            print(f"{failed} holds what ran before it stopped", file=sys.stderr)
+            sentence = failure(json.loads(Path(failed).read_text("utf-8")))
             if sentence is None:
                 return 1
             print(sentence, file=sys.stderr)

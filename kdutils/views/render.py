@@ -28,7 +28,8 @@ def markdown(source: str) -> str:
             return scrolled(f"<table>\n{text}</table>\n", "Table")
 
         def heading(self, text: str, level: int, **attrs) -> str:
-            return f'<h{level} id="{slug(text)}">{text}</h{level}>\n'
+            words = re.findall(r"\w+", re.sub(r"<[^>]+>", "", text).lower())
+            return f'<h{level} id="{"-".join(words)}">{text}</h{level}>\n'
 
     renderer = Renderer(escape=False, exclude_anchor_links=True)
     return MarkdownWithMath(renderer=renderer).render(source)
@@ -67,23 +68,9 @@ def converter() -> Callable[[dict], str]:
         node = nbformat.reads(json.dumps({**notebook, "cells": kept}), as_version=4)
         body, _ = exporter.from_notebook_node(node)
         body = body.replace('hl-ipython3"><pre>', 'hl-ipython3"><pre tabindex="0">')
-        return re.sub(r"\n{3,}", "\n\n", enlarged(body)).strip()
+        return re.sub(r"\n{3,}", "\n\n", body).strip()
 
     return convert
-
-
-def enlarged(body: str) -> str:
-    """A page on which a click on a figure shows it full size, without a script."""
-    count = iter(range(1, body.count("<figure>") + 1))
-
-    def link(match: re.Match) -> str:
-        id = f"figure-{next(count)}"
-        return (
-            f'<div id="at-{id}"><figure id="{id}"><a href="#{id}" title="Full size">'
-            f'{match[1]}</a><a class="close" href="#at-{id}">Close</a></figure></div>'
-        )
-
-    return re.sub(r"<figure>(.*?)</figure>", link, body, flags=re.S)
 
 
 def mathml(tex: str, display: str = "inline") -> str:
@@ -97,11 +84,6 @@ def mathml(tex: str, display: str = "inline") -> str:
     if "\\" in found:
         raise ValueError(f"no MathML for the formula ${tex.strip()}$: write it simpler")
     return found
-
-
-def slug(heading: str) -> str:
-    """The anchor of a heading: its words, lower case, joined by hyphens."""
-    return "-".join(re.findall(r"\w+", re.sub(r"<[^>]+>", "", heading).lower()))
 
 
 def is_claims(text: str) -> bool:
@@ -123,7 +105,8 @@ def bare_html(text: str) -> str:
         for column in zip_longest(*rows):
             cells = [cell for cell in column if cell]
             inside = [c.get_text() for c in cells if not c.find_parent("thead")]
-            if any(map(is_words, inside)):
+            words = (re.sub("NaN|nan", "", text) for text in inside)
+            if any(re.search(r"[^\W\d_]{2}", text) for text in words):
                 long = ["long"] * (max(map(len, inside)) > 20)
                 for cell in cells:
                     cell["class"] = [*cell.get("class", []), "text", *long]
@@ -132,8 +115,3 @@ def bare_html(text: str) -> str:
     for head in soup.find_all("th"):
         head.name = "th" if head.get_text(strip=True) else "td"
     return scrolled(str(soup), "Table")
-
-
-def is_words(text: str) -> bool:
-    """Whether a cell says something other than a number, an interval or nothing."""
-    return bool(re.search(r"[^\W\d_]{2}", text.replace("NaN", "").replace("nan", "")))

@@ -4,13 +4,13 @@ A claim's row holds our best within the claim's bytes and data, of the kind that
 claim names; the recipe as published has a row of its own, `<system>/as-published`, if
 it is another one. The tester's published data are confidential, so its rows are of the
 simulator, and of a part of the table that it may be (HIGGS), and an AUC is a share
-there: of the best teacher's AUC, seed by seed; beside it stand the AUCs, and the share
-of what lies above chance. Quality and bytes of a
-system come from the same student: of the steps that may answer (OURS) and fit, the
-best on validation AUC.
+there: of the best teacher's AUC, seed by seed. Quality and bytes of a system come from
+the same student.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -53,12 +53,12 @@ def scoreboard(
     claimed: pd.DataFrame,
     teachers_rows: pd.DataFrame | None,
     ladder_rows: pd.DataFrame | None,
-    more: pd.DataFrame | None = None,
+    more: Iterable[pd.DataFrame] = (),
     profile: str = "paper",
 ) -> pd.DataFrame:
     """One line per row of claimed.csv, and per published recipe that was repeated.
 
-    more: values of other stages, a row per seed, as `part` makes them. A claim is one
+    more: what other stages measured, as `part` makes it of rows. A claim is one
     run, so it is compared with one run of ours: run_low and run_high are the prediction
     interval of a run, widened by the sampling error of the claim's own `test_rows`.
     Verdicts: `beaten` where all of it is better than the claim; else `reproduced` where
@@ -69,7 +69,7 @@ def scoreboard(
     """
     both = teachers_rows, ladder_rows
     found = [one for name in TESTERS for one in tester(name, claimed, *both)]
-    found += [] if more is None else [more]
+    found += more
     found = pd.concat(found) if found else pd.DataFrame(columns=["system", "metric"])
     ledger = profile == "paper"  # whose runs are committed
     again = "make row SYSTEM={}" if ledger else "make report FRESH=1"
@@ -108,7 +108,8 @@ def _judged(row: dict, rows: pd.DataFrame) -> dict:
     first, values = rows.iloc[0], rows["value"].astype(float)
     shared = "share_of" in rows and pd.notna(first["share_of"])
     error = 0.0 if shared else _error(metric, row)
-    exact = 0.0 if shared or metric in LESS_IS_MORE else _half_digit(claim)
+    published = len(repr(float(claim)).partition(".")[2])  # decimals
+    exact = 0.0 if shared or metric in LESS_IS_MORE else 0.5 * 10.0**-published
     margin = SAME_SHARE if shared else max(error, exact)
     claim = claim / first["share_of"] if shared else claim
     rho = first.get("rho", 0.0)
@@ -149,11 +150,6 @@ def _error(metric: str, row: dict) -> float:
         return 0.0
     share, unit = (row["claimed"] / n, n) if metric == "errors" else (row["claimed"], 1)
     return stats.Z * unit * float(np.sqrt(share * (1 - share) / n))
-
-
-def _half_digit(claim: float) -> float:
-    """Half a unit of the last digit with which a number is published."""
-    return 0.5 * 10.0 ** -len(repr(float(claim)).partition(".")[2])
 
 
 def _span(seeds: list[int]) -> str:
@@ -239,7 +235,7 @@ def _best(system: str, ladder: pd.DataFrame, limit: float) -> tuple | None:
 def part(
     rows: pd.DataFrame, system: str, metric: str, column: str, basis: str
 ) -> pd.DataFrame:
-    """A column of rows as values of a system, one part of `more` of `scoreboard`."""
+    """A column of rows as values of a system's metric: one of `scoreboard`'s `more`."""
     line = {"system": system, "metric": metric, "basis": basis}
     kept = [name for name in ("run", "seed", "kind", "rho") if name in rows]
     return rows[kept].assign(value=rows[column], **line)
@@ -247,12 +243,12 @@ def part(
 
 def images(
     hinton: pd.DataFrame | None, subclass: pd.DataFrame | None
-) -> pd.DataFrame | None:
-    """What stages 03 and 04 say to claims on MNIST: `more` of `scoreboard`.
+) -> list[pd.DataFrame]:
+    """What stages 03 and 04 measured of claims on MNIST: `more` of `scoreboard`.
 
     hinton, subclass: rows of the recipes of those names, or None. Only rows of the real
-    data on all official test images count; None where there are none. The test images
-    have no say in which system or way answers: that is fixed in IMAGES and HALVES.
+    data on all official test images count. The test images have no say in which system
+    or way answers: that is fixed in IMAGES and HALVES.
     """
     wanted = []
     for claim, systems in IMAGES.items():
@@ -270,4 +266,4 @@ def images(
             basis = ", ".join(f"{key} {value!r}" for key, value in which.items())
             basis += f", on {OFFICIAL:,} test images"
             parts.append(part(rows, system, metric, column, basis))
-    return pd.concat(parts) if sum(map(len, parts)) else None
+    return [one for one in parts if len(one)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator
 from PIL import Image
 
 from kdutils import paths
@@ -84,15 +84,9 @@ def described(figure: Figure) -> str:
     return " ".join(text.replace("?.", "?").split())
 
 
-@contextmanager
-def look() -> Iterator[None]:
-    """The study's matplotlibrc and nothing of the user's."""
-    with mpl.rc_context():
-        mpl.rc_file(Path(__file__).with_name("matplotlibrc"))
-        yield
-
-
-styled = look()  # a decorator: the function draws in the study's look
+# The study's matplotlibrc and nothing of the user's; as decorator of what draws.
+look = partial(mpl.rc_context, fname=Path(__file__).with_name("matplotlibrc"))
+styled = look()
 
 
 def render(figure: Figure, kind: str) -> bytes:
@@ -305,31 +299,21 @@ def log(axis: Axis, write: Callable[[float], str], at: Iterable | None = None) -
     locator = LogLocator(subs=(1, 2, 5)) if at is None else FixedLocator(at)
     axis.set_major_locator(locator)
     axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
-    axis.set_minor_locator(NullLocator())
-
-
-def short(value: float) -> str:
-    """Bytes on an axis: `500`, `20 k`, `5 M`."""
-    for unit, name in ((1e6, " M"), (1e3, " k")):
-        if value >= unit:
-            return f"{value / unit:g}{name}"
-    return f"{value:g}"
+    axis.set_minor_locator(FixedLocator([]))
 
 
 def bytes_x(ax: Axes, label: str, at: Iterable | None = None) -> None:
-    """A log x axis of bytes, with ticks `at` values or as `log` has them, on a grid."""
+    """A log x axis of bytes (`500`, `20 k`, `5 M`), ticks as `log` has them, a grid."""
     ax.set_xscale("log")
-    log(ax.xaxis, short, at)
+    log(ax.xaxis, EngFormatter(), at)
     ax.set_xlabel(label)
     ax.grid()
 
 
 def log_x(ax: Axes, values: pd.Series, write: str) -> None:
     """A log x axis with a tick at each of the values, and no other."""
-    ticks = sorted(values.dropna().unique())
     ax.set_xscale("log")
-    ax.set_xticks(ticks, [write.format(tick) for tick in ticks])
-    ax.minorticks_off()
+    log(ax.xaxis, write.format, sorted(values.dropna().unique()))
     ax.grid(axis="y")
 
 

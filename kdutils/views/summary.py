@@ -34,19 +34,20 @@ def summarise(
     """One line per source, kind and value of `by`, in the order of `sort` (or of `by`).
 
     quantities, means: names of columns, or {name in the table: column of the rows}; a
-    mean has no interval. p: {quantity: column for the p that its mean is 0}; extra:
-    what else a group's rows give the line. sort=(): as the rows come.
+    mean has no interval. p: {quantity: column for the p that its mean is 0}, by default
+    of `gain`; extra: what else a group's rows give the line. sort=(): as the rows come.
     """
-    by, lines, p = [*SETTING, *by], [], p or {}
+    by, lines, p = [*SETTING, *by], [], {"gain": "p"} if p is None else p
+    quantities = _named(quantities)
     if rows.empty:
         columns = []
-        for name in _named(quantities):
+        for name in quantities:
             columns += [f"{name}{end}" for end in ("", "_sd", "_low", "_high")]
             columns += [p[name]] if name in p else []
         return pd.DataFrame(columns=[*by, *columns, "n", *means])
     for key, group in groups(rows, by):
         line, counts = dict(key), [0]
-        for name, column in _named(quantities).items():
+        for name, column in quantities.items():
             line |= spread(group, name, column, p.get(name))
             counts.append(line.pop("n"))
         line |= {"n": max(counts), **average(group, means)}
@@ -122,10 +123,7 @@ def delta(
 
 
 def picked(rows: pd.DataFrame, by: Iterable[str], column: str) -> pd.DataFrame:
-    """The row of the best column, the first of equals, per source, by, seed and fold.
-
-    A choice on validation rows, so that no test row has a say.
-    """
+    """The row of the best validation `column`, the first of equals, per by and seed."""
     rows = rows.reset_index(drop=True)
     keys = [*SETTING, *by, "seed", *({"fold"} & set(rows))]
     return rows.loc[rows.groupby(keys, sort=False)[column].idxmax()]
@@ -134,14 +132,14 @@ def picked(rows: pd.DataFrame, by: Iterable[str], column: str) -> pd.DataFrame:
 def surface(
     rows: pd.DataFrame, by: list[str], cell: list[str], column: str, *what, **how
 ) -> pd.DataFrame:
-    """`summarise` by `by` and cell; `chosen`: how many seeds and folds `picked` it."""
+    """`summarise` by `by` and cell; `chosen`: how many seeds and folds `picked` it.
+
+    p_holm adjusts for all cells of one source and first of `by`.
+    """
     rows = rows.reset_index(drop=True)
     rows = rows.assign(chosen=rows.index.isin(picked(rows, by, column).index))
-
-    def chosen(group: pd.DataFrame) -> dict:
-        return {"chosen": int(group["chosen"].sum())}
-
-    return summarise(rows, [*by, *cell], *what, p={"gain": "p"}, extra=chosen, **how)
+    how["extra"] = lambda group: {"chosen": int(group["chosen"].sum())}
+    return holm(summarise(rows, [*by, *cell], *what, **how), *by[:1])
 
 
 def favourite(rows: pd.DataFrame, cell: list[str]) -> dict:
@@ -171,10 +169,7 @@ def contrast(
     value: str = "test_auc",
     by: Iterable[str] = (),
 ) -> pd.DataFrame:
-    """Paired difference of a value, one minus other of a column, per source and `by`.
-
-    A source in which no seed has both is left out.
-    """
+    """Paired difference of a value, one minus other of a column, where both are."""
     mine, theirs = (rows[rows[column] == which] for which in (one, other))
     found = delta(mine, theirs, value, by)
     paired = mine.assign(difference=found)[found.notna()]
@@ -199,9 +194,10 @@ def extremes(
     return rows.groupby([*SETTING, *by], sort=False).agg(**how).reset_index()
 
 
-def holm(frame: pd.DataFrame, family: list[str]) -> pd.DataFrame:
-    """The frame with p_holm behind p: adjusted for all lines of one family."""
-    adjusted = frame.groupby(family, sort=False)["p"].transform(stats.holm)
+def holm(frame: pd.DataFrame, *family: str) -> pd.DataFrame:
+    """The frame with p_holm behind p: adjusted for lines of one source and family."""
+    lines = frame.groupby([*SETTING, *family], sort=False)
+    adjusted = lines["p"].transform(stats.holm)
     frame = frame.drop(columns="p_holm", errors="ignore")
     frame.insert(frame.columns.get_loc("p") + 1, "p_holm", adjusted)
     return frame

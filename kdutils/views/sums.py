@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import re
 from collections import Counter
@@ -79,21 +78,20 @@ def compare(first: Path, again: Path) -> tuple[bool, list[str]]:
 def differences(one: Path, two: Path) -> list[str]:
     """Up to ten differing rows of two CSVs, or cells of two notebooks; else nothing."""
     if one.suffix == ".csv":
-        return _differing_rows(rows(one), rows(two))
+        first, second = rows(one), rows(two)
+        pairs = enumerate(zip_longest(first, second))
+        lines = [
+            f"  {sign} row {place}: {','.join(row)}"
+            for place, pair in pairs
+            for sign, row in zip("-+", pair, strict=True)
+            if row and pair[0] != pair[1]
+        ]
+        return [*_cut(lines, 2 * SHOWN, "lines"), *largest(first, second)]
     if one.suffix == ".ipynb":
         first, second = cells(one), cells(two)
         found = [id for id in {**first, **second} if first.get(id) != second.get(id)]
         return _cut([f"  cell {id}" for id in found], SHOWN, "cells")
     return []
-
-
-def _differing_rows(one: list[list[str]], two: list[list[str]]) -> list[str]:
-    lines = []
-    for place, (a, b) in enumerate(zip_longest(one, two)):
-        if a != b:
-            pair = {"-": a, "+": b}.items()
-            lines += [f"  {s} row {place}: {','.join(r)}" for s, r in pair if r]
-    return [*_cut(lines, 2 * SHOWN, "lines"), *largest(one, two)]
 
 
 def _cut(lines: list[str], most: int, what: str) -> list[str]:
@@ -160,10 +158,7 @@ def fill(text: str, reports: Path) -> str:
 
 
 def markdown(path: Path, columns: list[str], keys: list[str] | None = None) -> str:
-    """A CSV as a Markdown table; fractions to four digits, columns of numbers right.
-
-    keys: the rows to show, in this order, each by its first column shown.
-    """
+    """A CSV as a Markdown table: fractions to four digits; keys: the rows to show."""
     header, *body = rows(path)
     if unknown := [name for name in columns if name not in header]:
         raise ValueError(f"README.md asks for {', '.join(unknown)}, which {path} lacks")
@@ -173,12 +168,9 @@ def markdown(path: Path, columns: list[str], keys: list[str] | None = None) -> s
             raise ValueError(f"README.md asks for {min(missing)}, not a row of {path}")
         body = [row for key in keys for row in body if row[places[0]] == key]
     right = [all(number(row[at] or "0") is not None for row in body) for at in places]
-    out = io.StringIO()
-    print("|", " | ".join(header[at] for at in places), "|", file=out)
-    print("|", " | ".join("---:" if to else "---" for to in right), "|", file=out)
-    for row in body:
-        print("|", " | ".join(short(row[at]) for at in places), "|", file=out)
-    return out.getvalue()
+    lines = [[header[at] for at in places], ["---:" if to else "---" for to in right]]
+    lines += [[short(row[at]) for at in places] for row in body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def short(text: str) -> str:

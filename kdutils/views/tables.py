@@ -1,6 +1,5 @@
 """tables: rows of the tabular recipes in, tidy tables out (`summary` says how).
 
-An interval of auc is of all seeds and folds; `interval` says where it is DeLong's.
 And how any table is printed: rounded once, as CSV or as plain HTML.
 """
 
@@ -20,7 +19,6 @@ from kdutils.views.names import decimals
 # ruff: noqa: F401 (what notebooks find here too)
 from kdutils.views.scoreboard import scoreboard
 from kdutils.views.summary import (
-    SETTING,
     contrast,
     delta,
     extremes,
@@ -64,8 +62,7 @@ def sweep(rows: pd.DataFrame) -> pd.DataFrame:
     chosen: how many seeds and folds choose the cell, as `chosen` has it.
     """
     cell = ["alpha", "T", *({"smoothing"} & set(rows))]
-    frame = surface(rows, ["method"], cell, "val_auc", QUALITY, MEANS)
-    return holm(frame, [*SETTING, "method"])
+    return surface(rows, ["method"], cell, "val_auc", QUALITY, MEANS)
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
@@ -76,9 +73,8 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     folds. p_holm adjusts for the methods of one source.
     """
     best = picked(rows, ["method"], "val_auc")
-    extra = functools.partial(favourite, cell=["alpha", "T"])
-    how = {"p": {"gain": "p"}, "extra": extra}
-    return holm(summarise(best, ["method"], QUALITY, MEANS, **how), SETTING)
+    cell = functools.partial(favourite, cell=["alpha", "T"])
+    return holm(summarise(best, ["method"], QUALITY, MEANS, extra=cell))
 
 
 def labels(rows: pd.DataFrame) -> pd.DataFrame:
@@ -91,8 +87,7 @@ def labels(rows: pd.DataFrame) -> pd.DataFrame:
         base = rows[rows["arm"] == "label-only"]
         gain = delta(rows, base, "test_auc", ["noise", "labels"])
         rows = rows.assign(gain=gain)
-    auc = {"auc": "test_auc", "gain": "gain"}
-    return summarise(rows, ["noise", "arm", "labels"], auc, p={"gain": "p"})
+    return summarise(rows, ["noise", "arm", "labels"], QUALITY)
 
 
 def literal(rows: pd.DataFrame) -> pd.DataFrame:
@@ -105,9 +100,8 @@ def literal(rows: pd.DataFrame) -> pd.DataFrame:
         base = rows[rows["student"] == "literal"]
         told = rows["val_auc"] - rows["test_auc"]
         rows = rows.assign(gain=delta(rows, base, "test_auc"), told=told)
-    what = {"auc": "test_auc", "gain": "gain", "told": "told"}
     means = ("highest_target", "epochs", "teacher_auc")
-    return summarise(rows, ["student"], what, means, p={"gain": "p"}, sort=())
+    return summarise(rows, ["student"], QUALITY | {"told": "told"}, means, sort=())
 
 
 def ladder(rows: pd.DataFrame) -> pd.DataFrame:
@@ -157,13 +151,15 @@ def text(frame: pd.DataFrame) -> pd.DataFrame:
     of their runs that are lists or mappings stay in the ledger.
     """
     more = 2 if "run" in frame else 0
-    frame = frame.loc[:, [not _nested(frame[column]) for column in frame]]
-    metric = frame["metric"] if "metric" in frame else [None] * len(frame)
+    nested = [c for c in frame if frame[c].map(type).isin([list, dict]).any()]
     found = {}
-    for column in frame:
-        both = zip(frame[column], metric, strict=True)
-        kinds = ((value, _kind(column, m)) for value, m in both)
-        found[column] = [_cell(value, decimals(kind, more)) for value, kind in kinds]
+    for column in frame.drop(columns=nested):
+        kinds = [column] * len(frame)
+        if column in JUDGED and "metric" in frame:
+            counts = column == "claimed"  # a claimed number of errors is whole
+            kinds = ["n" if counts and m == "errors" else m for m in frame["metric"]]
+        both = zip(frame[column], kinds, strict=True)
+        found[column] = [_cell(value, decimals(kind, more)) for value, kind in both]
     return pd.DataFrame(found, dtype=object)
 
 
@@ -181,10 +177,7 @@ class Plain:
 
 
 def show(frame: pd.DataFrame, columns: Iterable[str] | None = None) -> Plain:
-    """The table for a notebook: q as `mean ± sd (n)`, its interval as `[low, high]`.
-
-    columns: quantities and other columns to keep, in this order; default all.
-    """
+    """A table, or columns of it: `mean ± sd (n)`, intervals as `[low, high]`."""
     cells, shown = text(frame), pd.DataFrame(index=frame.index)
     keep = [*columns] if columns is not None else [*cells]
     parts = {f"{c}_{end}" for c in cells for end in ("sd", "low", "high")} & set(cells)
@@ -201,24 +194,9 @@ def show(frame: pd.DataFrame, columns: Iterable[str] | None = None) -> Plain:
     return Plain(shown)
 
 
-def _kind(column: str, metric: str | None) -> str | None:
-    """The column by which a cell is rounded: a claimed count is whole."""
-    if column not in JUDGED:
-        return column
-    return "n" if (column, metric) == ("claimed", "errors") else metric
-
-
-def _nested(cells: pd.Series) -> bool:
-    """Whether a column holds lists or mappings."""
-    return cells.dtype == object and cells.map(type).isin([list, dict]).any()
-
-
 def _cell(value: object, digits: int | None) -> str:
-    if value is None or value is pd.NA or value != value:
+    if pd.isna(value):
         return ""
     if isinstance(value, (bool, np.bool_, Integral)) or not isinstance(value, Real):
         return str(value)
-    if digits is None:
-        return f"{value:g}"
-    number = f"{value:.{digits}f}"
-    return number.lstrip("-") if not number.strip("-0.") else number
+    return f"{value:g}" if digits is None else f"{value:z.{digits}f}"

@@ -120,10 +120,9 @@ def against(
         gain = delta(mine, theirs, column, ["model"])
         mine = mine.assign(gain=gain, over=base)
         mine, by = mine[mine["gain"].notna()], ["model", "group", "over"]
-        both = {"value": column, "gain": "gain"}
-        lines.append(summarise(mine, by, both, p={"gain": "p"}, sort=()))
+        lines.append(summarise(mine, by, {"value": column, "gain": "gain"}, sort=()))
     lines = [line for line in lines if len(line)] or lines[:1]
-    return holm(pd.concat(lines, ignore_index=True), SETTING)
+    return holm(pd.concat(lines, ignore_index=True))
 
 
 def surface(rows: pd.DataFrame, base: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -138,8 +137,7 @@ def surface(rows: pd.DataFrame, base: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     what, by = {"exact": "test_exact", "gain": "gain"}, ["model"]
     what["val_fidelity"] = best = "val_fidelity"
     cells = summary.surface(mine, by, ["alpha", "beta"], best, what, sort=())
-    net = summarise(picked(mine, by, best), by, what, p={"gain": "p"}, sort=())
-    return holm(cells, [*SETTING, "model"]), net
+    return cells, summarise(picked(mine, by, best), by, what, sort=())
 
 
 def patterns(rows: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
@@ -196,9 +194,9 @@ FILES = {  # how bytes are counted: the columns of bytes, quality and what choos
 }
 
 
-def official(line: dict | pd.Series) -> bool:
-    """Whether a line is of the real maps of MixedWM38."""
-    return (line["source"], line["kind"]) == ("mixedwm38", "real")
+def official(rows: pd.DataFrame | pd.Series) -> pd.Series | bool:
+    """Whether a row, or each of several, is of the real maps of MixedWM38."""
+    return (rows["source"] == "mixedwm38") & (rows["kind"] == "real")
 
 
 def within(table: pd.DataFrame, limits: dict[str, int]) -> pd.DataFrame:
@@ -228,10 +226,7 @@ def within(table: pd.DataFrame, limits: dict[str, int]) -> pd.DataFrame:
 def fitting(
     table: pd.DataFrame, size: str, limit: int, limits: dict[str, int]
 ) -> pd.DataFrame:
-    """The lines within a limit of bytes; of those, the ones above the next smaller one.
-
-    So that a student answers the claim of its own size, where there is such a student.
-    """
+    """The lines within a limit of bytes; if some are, those above the next smaller."""
     least = max((other for other in limits.values() if other < limit), default=0)
     fits = table[table[size] <= limit]
     return fits[fits[size] > least] if (fits[size] > least).any() else fits
@@ -241,23 +236,18 @@ def scored(
     teachers: pd.DataFrame | None,
     told: pd.DataFrame | None,
     students: pd.DataFrame | None,
-    others: pd.DataFrame | None = None,
-) -> pd.DataFrame | None:
-    """What stage 05 says to the claims, after `others`: `more` of `scoreboard`.
-
-    Tidy rows of teachers, answers and students, or None; None where nothing is said.
-    """
-    parts = [] if others is None else [others]
-    if teachers is not None:
-        parts += [*_teachers(teachers, told), *_students(students)]
-    parts = [part for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else None
+) -> list[pd.DataFrame]:
+    """What stage 05 measured of claims: `more` of `scoreboard`; tidy rows, or None."""
+    if teachers is None:
+        return []
+    return [*_teachers(teachers, told), *_students(students)]
 
 
 def _teachers(rows: pd.DataFrame, told: pd.DataFrame) -> list[pd.DataFrame]:
     told = told[(told["members"] > 1) & (told["simulated"] == 0)]
     told = told.drop(columns="teacher", errors="ignore")
-    every = pd.concat([_real(rows), _real(told.rename(columns={"answers": "teacher"}))])
+    every = pd.concat([rows, told.rename(columns={"answers": "teacher"})])
+    every = every[official(every)]
     if every.empty:
         return []
     keys = every.groupby(["teacher", "views"], sort=False)
@@ -272,7 +262,7 @@ def _teachers(rows: pd.DataFrame, told: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _students(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """Ours and the published students; what the paper leaves open, fidelity chooses."""
-    rows, parts = _real(rows), []
+    rows, parts = rows[official(rows)], []
     limits = {net: PUBLISHED[net][1] for net in SYSTEMS}
     published = rows[rows["group"].isin(["published", "surface"])]
     left = published[["alpha", "beta", *({"epochs"} & set(rows))]]
@@ -301,7 +291,3 @@ def _students(rows: pd.DataFrame) -> list[pd.DataFrame]:
             parts.append(part(mine, system, "accuracy", "int8_exact", what))
             parts.append(part(mine, system, "bytes", "int8_bytes", what))
     return parts
-
-
-def _real(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[(rows["source"] == "mixedwm38") & (rows["kind"] == "real")]

@@ -57,7 +57,7 @@ def outliers(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def noticed(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per source and reading: shifts of 1 sd, those noticed, after how many.
+    """Per source and reading: shifts of 1 sd, those noticed, after how many devices.
 
     alarms: in so many devices without drift, the same in every line of a source.
     """
@@ -77,12 +77,9 @@ def ramp(rows: pd.DataFrame) -> pd.DataFrame:
     shift: in spreads; alarm: share of the time with one; lost: AUC against the same
     devices without drift; reading: the one that drifts, for each seed.
     """
-
-    def reading(group: pd.DataFrame) -> dict:
-        return {"reading": ", ".join(group["reading"])}
-
     rows, means = rows[rows["part"] == "ramp"], ["shift", "alarm", "auc"]
-    return summarise(rows, ["devices"], ["lost"], means, extra=reading, sort=())
+    how = {"extra": lambda group: {"reading": ", ".join(group["reading"])}, "sort": ()}
+    return summarise(rows, ["devices"], ["lost"], means, **how)
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
@@ -92,10 +89,7 @@ def whole(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def latest(what: str) -> pd.DataFrame | None:
-    """The newest measured/<what>-*.csv of the profile's report; None without one.
-
-    A second run of a report reads the first one's: times are never made again.
-    """
+    """The newest measured/<what>-*.csv of the profile's own report, or None."""
     folder = paths.reports(paths.profile()) / "measured"
     found = [pd.read_csv(path) for path in sorted(folder.glob(f"{what}-*.csv"))]
     return max(found, key=lambda frame: str(frame["date"].max()), default=None)
@@ -103,10 +97,7 @@ def latest(what: str) -> pd.DataFrame | None:
 
 @style.styled
 def fates(table: pd.DataFrame) -> Figure:
-    """What became of each lot and appended row: one bar a fate, a panel a source.
-
-    table: `lots`.
-    """
+    """What became of each lot and appended row of `lots`: one bar a fate."""
     most = table.groupby("source")["lots"].sum().max()
     bad = int(table[[*BAD]].to_numpy().sum())
     kills = int(whole(table)["kills"].sum())
@@ -138,10 +129,7 @@ def fates(table: pd.DataFrame) -> Figure:
 
 @style.styled
 def parts(table: pd.DataFrame) -> Figure:
-    """Median and 99th percentile of each part of a lot's way, in ms.
-
-    table: measured/edge-latency-*.csv; which processor it is of, is in the note.
-    """
+    """Median and 99th percentile, ms, of a lot's parts: measured/edge-latency-*.csv."""
     by, first = table.set_index("part"), table.iloc[0]
     there = set(by.index) - {"above"}  # a difference of percentiles is none itself
     steps = {part: look for part, look in NAMES["part"].items() if part in there}
