@@ -180,6 +180,7 @@ def test_sentences_have_their_rows(tmp_path, monkeypatch, capsys):
     (rows,) = measured(words, tmp_path, monkeypatch, capsys).values()
     assert [row["way"] for row in rows] == ["torch", "numpy", "onnxruntime"]
     assert rows[0]["times"] == 1 and all(row["p50_ms"] > 0 for row in rows)
+    assert all(row["energy_uj"] > 0 and row["energy"] for row in rows)
 
 
 def test_an_exported_net_of_sentences_has_the_same_logits():

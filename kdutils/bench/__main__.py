@@ -33,7 +33,17 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdutils import losses, metrics, models, stats, train
-from kdutils.bench import clock, cpu, device, keep, latency, mean, taken, tester_rows
+from kdutils.bench import (
+    clock,
+    cpu,
+    device,
+    keep,
+    latency,
+    mean,
+    taken,
+    tester_rows,
+    timed,
+)
 from kdutils.compress import convert
 from kdutils.data import Rows, images
 from kdutils.data import tables as readers
@@ -479,10 +489,11 @@ def photograph_latency(
 
 def beside_torch(ways: dict[str, Callable], rounds: int, calls: int, **how):
     """A row of latencies for each way, with `how`; `times` is torch's over its own."""
+    own = {name: timed(way) for name, way in ways.items()}
     with torch.inference_mode():
-        took = taken(ways, rounds, calls)
-    rows = latency(took, "ms", times="torch").items()
-    return [{**how, "way": way, **row, "rounds": rounds} for way, row in rows]
+        measured = {"rounds": rounds, "calls": calls, "watts": device.WATTS}
+        rows = device.metered(own, "ms", **measured, times="torch")
+    return [{**how, "way": way, **row, "rounds": rounds} for way, row in rows.items()]
 
 
 def sentence_latency(

@@ -34,6 +34,7 @@ QUIET = 10.0  # seconds without a verdict
 SHOWN = re.compile(r'verdict "([^"]+)".* ms \((.*)\)$')
 RAPL = Path("/sys/class/powercap")
 FIRST = "numpy int8, bundle"
+WATTS = 15.0  # of a processor that does not count its joules: stated, not measured
 REPEATED = 100  # C answers faster than a clock: so many calls are timed at once
 TIMED = """
 #include "student.h"
@@ -275,26 +276,42 @@ def shipped() -> str:
     raise ValueError(f"no bundle in {paths.ship()}: run make 06_prune_quantize first")
 
 
-def answers(path, folder: str, *, rounds=10, calls=200, watts=15.0) -> list[dict]:
+def answers(path, folder: str, *, rounds=10, calls=200, watts=WATTS) -> list[dict]:
     """Microseconds for one device: the student in numpy, torch, ONNX and C; XGBoost.
     Baseline (`times`): the numpy bundle, which reads raw readings.
-
-    energy: microjoules a call, of the processor's own counter (RAPL) where it may be
-    read; otherwise the time times `watts`, which ranks nothing that time does not.
     """
     with tempfile.TemporaryDirectory(dir=folder) as place:
         found = ways(path, Path(place))
-        own = {name: way for name, (_, way) in found.items()}
-        both = bench.alternated(own, rounds, calls, energy)
-    took, rows = {name: seconds for name, (seconds, _) in both.items()}, []
-    for name, row in bench.latency(took, "us", times=FIRST).items():
+        own, how = {name: way for name, (_, way) in found.items()}, (rounds, calls)
+        rows = metered(own, "us", *how, watts=watts, times=FIRST)
+    how = {"rounds": rounds, "calls": calls}
+    return [{"way": k, "reads": found[k][0], **row, **how} for k, row in rows.items()]
+
+
+def metered(
+    ways: dict[str, Way],
+    unit: str,
+    rounds: int,
+    calls: int,
+    *,
+    watts=WATTS,
+    **baselines,
+) -> dict[str, dict]:
+    """The `bench.latency` of each way, and the microjoules that one call takes.
+
+    Those are of the processor's own counter (RAPL) where it may be read; otherwise the
+    time times `watts`, which ranks nothing that time does not. `energy` says which.
+    """
+    both = bench.alternated(ways, rounds, calls, energy)
+    took = {name: seconds for name, (seconds, _) in both.items()}
+    found = bench.latency(took, unit, **baselines)
+    for name, row in found.items():
         joule, known = np.median(both[name][1]) / calls, "measured, RAPL"
         if np.isnan(joule):
             joule = np.median(took[name]) * watts
             known = f"estimated, {watts:g} W stated"
-        row = {"way": name, "reads": found[name][0], **row, "energy_uj": 1e6 * joule}
-        rows.append(row | {"energy": known, "rounds": rounds, "calls": calls})
-    return rows
+        row |= {"energy_uj": 1e6 * joule, "energy": known}
+    return found
 
 
 def start(path: str, folder: str, *, starts: int = 10) -> list[dict]:
