@@ -212,8 +212,9 @@ def unseen(table: pd.DataFrame) -> Figure:
             drawn = (share * line.select_dtypes("number")).clip(share / 2, 100)
             for column, (color, _, *face) in zip(columns, looks.values(), strict=False):
                 style.dots(ax, drawn, column, [y], 1, color, *face)
-            for column in {*columns[len(looks) :]} & {*drawn}:
-                style.published(ax, drawn[column], y + 0.22)
+            for column in columns[len(looks) :]:
+                if column in drawn:
+                    style.published(ax, drawn[column], y + 0.22)
         first = line.iloc[0]
         source = f"{called(first['source'])} ({first['kind']} data), n = {first['n']}"
         ax.set_title(f"{first['system']}: {source}")
@@ -763,9 +764,6 @@ def capacity(table: pd.DataFrame) -> Figure:
 
 # --- colour images -----------------------------------------------------------------
 
-METHODS = {"label-only": style.GREY, "label-smoothing": style.ORANGE, "kd": style.BLUE}
-METHODS |= {"qat": style.GREEN, "takd": style.PINK, "kd-longer": style.BLACK}
-
 
 @style.styled
 def photographs(images: np.ndarray, views: list[np.ndarray]) -> Figure:
@@ -796,7 +794,7 @@ def networks(table: pd.DataFrame, of: str = "images") -> Figure:
     figure, axes = style.page(1, 1, 3.6, title)
     ax, looks = axes[0, 0], {}
     for method, group in files.groupby("method", sort=False):
-        color = METHODS.get(method, style.PINK)
+        color = NAMES["method"][method].color
         looks[called(method)] = (color, "o")
         style.dots(ax, group, "packed", group["packed_bytes"], 100, color, upright=True)
     line = table[table["packed_bytes"].isna()].nlargest(1, "val_acc").iloc[0]
