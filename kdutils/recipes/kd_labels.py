@@ -135,11 +135,11 @@ def _teach(source, fold: folds.Fold, rest, made, *, seed: int, device: str) -> d
     """The ensemble's logits: out of fold on labelled rows, plain on all others."""
     members = []
     for name in MEMBERS:
-        settings, group = teachers.candidates(name, 1, seed)[0], fold.split.train.group
+        settings = teachers.candidates(name, 1, seed)[0]
         how = {"epochs": source["epochs"][name], "seed": seed, "device": device}
         model = teachers.fit(name, settings, *fold.taught, **how)
-        own = name, settings, fold, group, source["oof_folds"]
-        oof = teachers_recipe.out_of_fold(*own, **how)
+        given = name, settings, fold, source["oof_folds"]
+        oof = teachers_recipe.out_of_fold(*given, **how)
         rows = {"rest": rest, "made": made, "test": fold.gaps["test"]}
         logits = {key: model.logits(X) for key, X in rows.items() if len(X)}
         members.append({"oof": oof, **logits})
@@ -151,7 +151,7 @@ def _teach(source, fold: folds.Fold, rest, made, *, seed: int, device: str) -> d
 def _student(config, fold: folds.Fold, oof: np.ndarray, extra) -> np.ndarray:
     """Test logits of the student whose cell has the best validation AUC."""
     X, y, targets = fold.X["train"], fold.y["train"], oof
-    cells = [grid.Cell("hard", 0.0, 1.0)]
+    cells = [grid.Cell()]
     if extra is not None:
         X = np.concatenate([X, extra[0]])
         y = np.concatenate([y, np.full(len(extra[0]), np.nan, np.float32)])
@@ -159,6 +159,6 @@ def _student(config, fold: folds.Fold, oof: np.ndarray, extra) -> np.ndarray:
         pairs = product(config["alphas"], config["temperatures"])
         cells = [grid.Cell("kd", alpha, T) for alpha, T in pairs]
     fitted = kd_tabular.fit(config, fold, (X, y, targets), cells)
-    chosen = fitted.arrays(0, int(np.argmax(fitted.val_auc[0])))
-    stacked = {key: value[None] for key, value in chosen.items()}
-    return kd_tabular.logits(fold.X["test"], stacked)[0]
+    best = [int(np.argmax(fitted.val_auc[0]))]
+    chosen = {key: weights[0][best] for key, weights in fitted.weights.items()}
+    return kd_tabular.logits(fold.X["test"], chosen)[0]
