@@ -16,7 +16,7 @@ import numpy as np
 
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
-from kdutils.recipes.tasks import IMAGES, paired
+from kdutils.recipes.tasks import paired
 from kdutils.store.config import Count, Natural, Positive, Share, following
 from kdutils.train import students
 from kdutils.train.students import Cell
@@ -81,8 +81,7 @@ def compute(config: dict, run) -> dict:
     for name, system in systems(config).items():
         how = run.training(name)
         work = partial(student, config, system, parts, teacher["views"], **how)
-        stored = run.step(name, work)
-        outputs[name] = stored["test"]
+        outputs[name] = run.step(name, work)["test"]
     for name, logits in outputs.items():
         base = BASES.get(name)
         row = {"system": name, "base": base, **shared}
@@ -102,9 +101,8 @@ def student(config: dict, system: dict, parts, views: np.ndarray, **how) -> dict
     """
     X, y, still = parts.train.X, parts.train.y, views[len(views) // 2]
     keep = ~np.isin(y, system.get("omit", []))
-    named = "perceptron", {"widths": config["widths"]}
-    net = IMAGES.build(*named, config["seed"], X.shape[1], views.shape[2])
-    how |= {key: config[key] for key in ("batch", "lr", "seed", "bf16")}
+    net = net_teachers.perceptron(config, parts, config["widths"])
+    how |= net_teachers.fitting(config)
     how |= {"epochs": system["epochs"], "max_shift": system.get("max_shift", 0)}
     how["view_targets"] = views[:, keep] if system.get("same") else None
     given = X[keep], y[keep], {"teacher": still[keep]}, system["cell"]
