@@ -89,7 +89,7 @@ def tested(split: Split, **how) -> tuple[list[dict], dict[str, np.ndarray]]:
     row = {"part": "test", "n_train": len(split.train) + len(split.val)}
     row |= {"kind": split.kind, "bytes": len(student.file), **student.cell}
     for name in ("student", "teacher", "taught", "alone"):
-        row[f"{name}_auc"] = float(metrics.auc(y, found[name]))
+        row[f"{name}_auc"] = metrics.auc(y, found[name])
     rows = [row | confused(y, found["share"])]
     for cost in COSTS:
         called = found["student"] > distilled.fail_above(cost)
@@ -109,9 +109,9 @@ def tested(split: Split, **how) -> tuple[list[dict], dict[str, np.ndarray]]:
 def confused(y: np.ndarray, called: np.ndarray) -> dict:
     """Escapes and overkill of verdicts, and of how many rows."""
     fails = y == 1
-    counts = {"n_test": y, "fails": y[fails], "escapes": y[fails & ~called]}
-    counts["overkill"] = y[~fails & called]
-    return {name: len(rows) for name, rows in counts.items()}
+    row = {"n_test": len(y), "fails": int(fails.sum())}
+    row["escapes"] = int((fails & ~called).sum())
+    return row | {"overkill": int((~fails & called).sum())}
 
 
 def shipped(
@@ -140,17 +140,11 @@ def shipped(
     row |= {"teacher_auc": metrics.auc(y, teacher), **confused(y, called)}
     pairs = {"gain": (taught, alone), "to_teacher": (own, teacher)}
     for name, (a, b) in pairs.items():
-        test = stats.delong_test(y, a, b)
-        ends = [test.value, test.low, test.high]
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+        value, low, high, _ = stats.delong_test(y, a, b)
+        row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    for name, end in row.items():  # an interval may have no end
+        if isinstance(end, float | np.floating):
+            row[name] = float(end) if np.isfinite(end) else None
     rows = [row | {"rows": len(parts.train) + len(parts.val)}]
     rows += [{"part": "race", **cell} for cell in student.race]
-    rows += [{"part": "size", **size} for size in student.sizes]
-    return [{k: _plain(v) for k, v in one.items()} for one in rows]
-
-
-def _plain(value):
-    """Numbers as Python has them; None for one that is not finite."""
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value
+    return rows + [{"part": "size", **size} for size in student.sizes]

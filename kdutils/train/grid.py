@@ -90,8 +90,10 @@ def fit(
         gradient = _gradient([cells[c] for c in block])
         for s, seed in enumerate(seeds):
             at = (s, block)
-            net = _stack(weights, at)
-            gate = _stack(gates, at).parameters if init else []
+            net = Stack({k: a[at] for k, a in weights.items()})
+            gate = (
+                Stack({k: a[at] for k, a in gates.items()}).parameters if init else []
+            )
             optimizer = torch.optim.AdamW(net.parameters, **adam)
             given = net, optimizer, gradient, gate, train, val
             val_auc[at], best_epoch[at] = _train(*given, seed=seed, **how)
@@ -193,10 +195,6 @@ def _first_weights(d: int, hidden: int, seeds: Sequence[int]) -> dict[str, np.nd
             torch.manual_seed(seed)
             found.append(models.Student(d, hidden).arrays())
     return {k: np.stack([own[k] for own in found])[:, None] for k in AXES}
-
-
-def _stack(arrays: dict[str, np.ndarray], at) -> Stack:
-    return Stack({k: a[at] for k, a in arrays.items()})
 
 
 def _float(values) -> Tensor:
