@@ -17,12 +17,13 @@ import numpy as np
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import paired
-from kdutils.store.config import Count, Positive, Share, following
+from kdutils.store.config import Count, Positive, Share
 from kdutils.train import students
 from kdutils.train.students import Cell
 
 LABELLED = {"label-only": None, "distilled": "own", "all-knowing": "full"}
 EVERY = {"distilled+unlabelled": "own", "all-knowing+unlabelled": "full"}
+plan = partial(net_teachers.plan_students, "train")  # no validation image was seen
 digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
@@ -37,12 +38,6 @@ class Config(net_teachers.Students):
     teacher_steps: Count
     alpha: Share
     T: Positive
-
-
-def plan(teacher_rows, **settings) -> list[dict]:
-    """One config per teacher that saw no validation image."""
-    some = teacher_rows[teacher_rows["rows"] == "train"]
-    return following(some, "teacher", **settings)
 
 
 def compute(config: dict, run) -> dict:

@@ -17,12 +17,13 @@ import numpy as np
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import paired
-from kdutils.store.config import Count, Natural, Positive, Share, following
+from kdutils.store.config import Count, Natural, Positive, Share
 from kdutils.train import students
 from kdutils.train.students import Cell
 
 OMITTED = {"omit-3": [3], "only-7-8": [0, 1, 2, 3, 4, 5, 6, 9]}
 BIASES = np.arange(0, 25, 0.1)
+plan = partial(net_teachers.plan_students, "all")
 digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
@@ -38,12 +39,6 @@ class Config(net_teachers.Students):
     consistent_alpha: Share
     consistent_T: Positive
     max_shift: Natural
-
-
-def plan(teacher_rows, **settings) -> list[dict]:
-    """One config per teacher that was trained on every image."""
-    every = teacher_rows[teacher_rows["rows"] == "all"]
-    return following(every, "teacher", **settings)
 
 
 def systems(config: dict) -> dict[str, dict]:

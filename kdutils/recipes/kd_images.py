@@ -22,7 +22,7 @@ import torch
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import IMAGES, Sizes, paired
-from kdutils.store.config import Count, NotNegative, Positive, Share, following
+from kdutils.store.config import Count, NotNegative, Positive, Share
 from kdutils.train import students
 from kdutils.train.students import Cell
 
@@ -58,10 +58,9 @@ def plan(teacher_rows, *, students: dict[str, dict], **settings) -> list[dict]:
 
     students: name -> {sizes, lr, epochs}; `settings` are those of `cells`.
     """
-    some = teacher_rows[teacher_rows["rows"] == "train"]
     return [
         {**one, "student": student, **own}
-        for one in following(some, "teacher", **settings)
+        for one in net_teachers.plan_students("train", teacher_rows, **settings)
         for student, own in students.items()
     ]
 

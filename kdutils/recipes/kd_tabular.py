@@ -27,6 +27,7 @@ MODEL = ("W1", "b1", "w2", "b2")
 BASE = {"method": "label-only", "alpha": 0.0, "T": 1.0}
 SYNTHETIC = ("kd-synthetic", "logit-std-synthetic")
 PUBLISHED = {"method": "published", "alpha": 0.6, "T": 4.0}  # without T^2, in sample
+plan = partial(following, key="teacher")  # (rows of `teachers`, **rest of a `Config`)
 digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
@@ -51,11 +52,6 @@ class Config(Training):
     other_alphas: list[Share]
     other_temperatures: list[Positive]
     smoothing: Share
-
-
-def plan(teacher_rows, **settings) -> list[dict]:
-    """One config per teacher run; `settings` are those of `cells` and `train`."""
-    return following(teacher_rows, "teacher", **settings)
 
 
 def cells(config: dict) -> list[dict]:
@@ -121,16 +117,11 @@ def special(method: str) -> str:
 def material(kind: str, fold: folds.Fold, targets: dict) -> tuple[np.ndarray, ...]:
     """Rows (n, k), verdicts (n,), NaN if unlabelled, and teacher logits of a kind."""
     X, y = fold.X["train"], fold.y["train"]
-    if kind == "insample":
-        return X, y, targets["insample"]
     if kind != "synthetic":
-        return X, y, targets["oof"]
+        return X, y, targets[kind or "oof"]
     unlabelled = np.full(len(targets["made"]), np.nan, np.float32)
-    return (
-        np.concatenate([X, targets["X_made"]]),
-        np.concatenate([y, unlabelled]),
-        np.concatenate([targets["oof"], targets["made"]]),
-    )
+    pairs = (X, targets["X_made"]), (y, unlabelled), (targets["oof"], targets["made"])
+    return tuple(map(np.concatenate, pairs))
 
 
 def fitting(config: dict, rows: int) -> dict:

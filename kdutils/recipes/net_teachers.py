@@ -27,7 +27,15 @@ from kdutils.compress import convert
 from kdutils.data import Split, wafers
 from kdutils.recipes import tasks
 from kdutils.recipes.tasks import IMAGES, PARTS, WAFERS, Site, Sizes
-from kdutils.store.config import Count, Natural, NotNegative, Positive, Share, Taught
+from kdutils.store.config import (
+    Count,
+    Natural,
+    NotNegative,
+    Positive,
+    Share,
+    Taught,
+    following,
+)
 from kdutils.train.fit import MaxNorm
 
 
@@ -85,6 +93,14 @@ class Students(Taught):
     batch: Count
     lr: Positive
     bf16: bool
+
+
+def plan_students(seen: str, teacher_rows, **settings) -> list[dict]:
+    """One config per teacher that saw these `rows` of the images: 'all' or 'train'.
+
+    settings: what else the config of a recipe holds that follows.
+    """
+    return following(teacher_rows[teacher_rows["rows"] == seen], "teacher", **settings)
 
 
 def fitting(config: dict) -> dict:

@@ -152,10 +152,9 @@ def descend(config: dict, id: str, sweep, fold: folds.Fold, targets: dict) -> di
         kept[f"{number}-bundle"] = np.frombuffer(file, np.uint8)
         size = compress.size(student)
         model = bundle.model_bytes(student, fold.prepare) if file else np.nan
-        moved = [neighbours.moved(student, neighbours.bounded, threshold)]
-        moved.append(neighbours.plain(step.name))
         numbers = metrics.auc(fold.y["val"], val), *size, model, len(file) or np.nan
-        kept[f"{number}-numbers"] = np.array([*numbers, *moved])
+        moved = neighbours.moved(student, neighbours.bounded, threshold)
+        kept[f"{number}-numbers"] = np.array([*numbers, moved, neighbours.plain(step)])
     return kept
 
 
@@ -253,11 +252,11 @@ class Neighbours:
     def _standardised(self, raw: np.ndarray) -> np.ndarray:
         return np.nan_to_num((raw - self.mean) / self.sd).astype(np.float32)
 
-    def plain(self, step: str) -> float:
+    def plain(self, step: Step) -> float:
         """`moved` with plainly standardised readings; NaN for steps not tried so."""
-        if step not in self.students:
+        if (student := self.students.get(step.name)) is None:
             return np.nan
-        return self.moved(self.students[step], self._standardised, self.threshold)
+        return self.moved(student, self._standardised, self.threshold)
 
     def moved(self, student, scale, threshold: float) -> float:
         """Mean share of neighbours' verdicts moved; scale: of raw readings (n, d).

@@ -151,7 +151,9 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     best, when = np.full(C, -1.0), np.zeros(C, np.int64)
     kept = [p.clone() for p in net.parameters]
-    _keep_memory()
+    # A block given back has the C library keep what is freed, up to twice as much; else
+    # glibc returns each step's megabytes and pays for their pages again.
+    torch.empty(31 * 2**20, dtype=torch.uint8)
     for epoch in range(1, epochs + 1):
         order = torch.randperm(n, generator=generator)
         for x, y, t in zip(*(a[order].split(batch) for a in train), strict=True):
@@ -176,15 +178,6 @@ def _train(
     for p, old in zip(net.parameters, kept, strict=True):
         p.copy_(old)
     return best, when
-
-
-def _keep_memory() -> None:
-    """Have the C library keep what is freed, up to twice the block given back here.
-
-    Else glibc returns each step's megabytes and pays for their pages again.
-    """
-    block = torch.empty(31 * 2**20, dtype=torch.uint8)
-    del block
 
 
 def _first_weights(d: int, hidden: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
