@@ -73,13 +73,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self,
-        teacher=None,
-        *,
-        max_bytes=None,
-        escape_cost=1.0,
-        effort=1,
-        random_state=0,
+        self, teacher=None, *, max_bytes=None, escape_cost=1.0, effort=1, random_state=0
     ):
         self.teacher = teacher
         self.max_bytes = max_bytes
@@ -125,22 +119,21 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
 
     def _given(self, X, classes, groups):
         """The teacher's logits of rows, as `distilled.learn` takes them, or None."""
-        if self.teacher is None:
+        if (teacher := self.teacher) is None:
             return None
 
         def predict(rows: np.ndarray) -> np.ndarray:
             return _logits(teacher.predict_proba(rows))
 
         try:
-            check_is_fitted(self.teacher)
+            check_is_fitted(teacher)
+            return lambda part: predict(part.X), predict
         except NotFittedError:
             teacher = clone(self.teacher).fit(X, classes)
             cut = StratifiedGroupKFold(3, shuffle=True, random_state=self.random_state)
             how = {"groups": groups, "cv": cut, "method": "predict_proba"}
             unseen = _logits(cross_val_predict(self.teacher, X, classes, **how))
             return lambda part: unseen[part.row], predict
-        teacher = self.teacher
-        return lambda part: predict(part.X), predict
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -214,16 +207,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--target", required=True, help="its column of verdicts")
     for name, what in OPTIONS.items():
         parser.add_argument(f"--{name}", default="", help=what)
-    parser.add_argument(
-        "--max-bytes", type=int, default=0, help="the most that the file may have"
-    )
-    parser.add_argument(
-        "--escape-cost",
-        type=float,
-        default=0.0,
-        help="of a fail that passes, where a pass that fails costs 1; default: as many "
-        "fails as there are",
-    )
+    cost = "of a fail that passes, where a pass that fails costs 1; default: as many "
+    cost += "fails as there are"
+    most = "the most that the file may have"
+    parser.add_argument("--max-bytes", type=int, default=0, help=most)
+    parser.add_argument("--escape-cost", type=float, default=0.0, help=cost)
     parser.add_argument("--budget", type=float, default=10.0, help="minutes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--out", type=Path, help="default: TABLE.safetensors")
@@ -245,23 +233,19 @@ def _distil(args: argparse.Namespace) -> int:
     print(*notes, sep="\n", file=sys.stderr)
     splits = list(tables.splits("csv", seed=args.seed, **options))
     workers, shape = joblib.cpu_count(), table.X.shape
-    effort = distilled.affordable(
-        *shape, 60 * args.budget, splits=len(splits), workers=workers
-    )
-    wait = distilled.seconds(effort, *shape, splits=len(splits), workers=workers)
+    machine = {"splits": len(splits), "workers": workers}
+    effort = distilled.affordable(*shape, 60 * args.budget, **machine)
+    wait = distilled.seconds(effort, *shape, **machine)
     print(f"effort {effort} of 0 to 3: about {wait / 60:.0f} min", file=sys.stderr)
     how = {"effort": distilled.EFFORTS[effort], "seed": args.seed}
     how["max_bytes"] = args.max_bytes
-    start, found, rows = time.monotonic(), [], []
+    start, found = time.monotonic(), []
     jobs = joblib.Parallel(n_jobs=workers, return_as="generator")
-    for own, arrays in jobs(joblib.delayed(_tested)(split, how) for split in splits):
-        found, rows = [*found, arrays], rows + own
-        left = wait - (time.monotonic() - start)
-        print(
-            f"split {len(found)} of {len(splits)}: AUC {own[0]['student_auc']:.3f}, "
-            f"{max(left, 0) / 60:.1f} min left",
-            file=sys.stderr,
-        )
+    for rows, arrays in jobs(joblib.delayed(_tested)(split, how) for split in splits):
+        found.append(arrays)
+        left = max(wait - (time.monotonic() - start), 0)
+        said = f"split {len(found)} of {len(splits)}: AUC {rows[0]['student_auc']:.3f}"
+        print(f"{said}, {left / 60:.1f} min left", file=sys.stderr)
     name = Path(args.table).stem
     final = own_table.shipped(splits[0], found, args.escape_cost, id=name, **how)
     return _say(final[0], args)

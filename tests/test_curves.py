@@ -45,7 +45,7 @@ def rows(apart):
     )
     sweep = runs.open(kd_tabular, second["run"].iloc[0])
     cell = kd_tabular.best_cell(sweep, 0, ["kd"])
-    fp32 = kd_tabular.student(sweep, 0, sweep.config, cell)
+    fp32 = kd_tabular.student(sweep, 0, cell)
     fold = next(folds.folds(config))
     score = compress.logits(fp32, fold.X["test"])
     return found.assign(known=metrics.auc(fold.y["test"], score))

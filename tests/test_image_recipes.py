@@ -221,7 +221,9 @@ def test_what_each_system_is_shown(monkeypatch):
 
     monkeypatch.setattr(students, "fit_one", listen)
     for name, system in hinton.systems(HINTON).items():
-        found = hinton.student({**HINTON, "seed": 0}, system, parts, views)
+        found = hinton.student(
+            {**HINTON, "seed": 0, "source": "digits"}, system, parts, views
+        )
         assert ("train" in found) == (name in hinton.OMITTED) and "test" in found
         keep = ~np.isin(y, hinton.OMITTED.get(name, []))
         assert np.array_equal(seen[name].y, y[keep])
@@ -353,7 +355,8 @@ def test_few_labels_have_every_arm_and_label_only_is_the_zero(rows):
 
 
 def test_a_label_that_is_not_known_is_never_read():
-    config, taught = {**FEW, "seed": 0}, net_teachers.plan_images(**TEACHER)[1]
+    config = {**FEW, "seed": 0, "source": "digits"}
+    taught = net_teachers.plan_images(**TEACHER)[1]
     parts = IMAGES.load(taught)
     full = np.random.default_rng(1).random((len(parts.train), 10)).astype(np.float16)
     first = np.random.default_rng(2).permutation(len(parts.train))[:50]

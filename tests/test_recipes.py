@@ -86,8 +86,7 @@ def test_out_of_fold_rows_were_not_seen(monkeypatch):
     monkeypatch.setattr(
         teachers.teachers, "fit", lambda name, settings, rows, *a, **k: Memory(rows)
     )
-    group = fold.split.train.group
-    known = teachers.out_of_fold("mlp", {}, fold, group, 3, epochs=1, seed=0)
+    known = teachers.out_of_fold("mlp", {}, fold, 3, epochs=1, seed=0)
     assert known.shape == fold.y["train"].shape
     assert not known.any()
 
@@ -191,14 +190,14 @@ def test_the_student_that_is_compressed_is_the_chosen_cell(chain):
     _, second, third = chain
     cell = {"method": "kd-synthetic", "alpha": 0.9, "T": 2.0}
     run = runs.open(kd_tabular, second["run"].iloc[0])
-    arrays = kd_tabular.student(run, 0, run.config, cell)
+    arrays = kd_tabular.student(run, 0, cell)
     fold = next(folds.folds(config()))
     auc = metrics.auc(fold.y["test"], compress.logits(arrays, fold.X["test"]))
     chosen = second.query("method == 'kd-synthetic'").iloc[0]
     assert auc == pytest.approx(chosen["test_auc"], abs=1e-6)
     assert third.iloc[0]["test_auc"] == pytest.approx(auc, abs=1e-6)
     with pytest.raises(ValueError, match="no cell"):
-        kd_tabular.student(run, 0, run.config, {**cell, "alpha": 0.123})
+        kd_tabular.student(run, 0, {**cell, "alpha": 0.123})
 
 
 def test_the_ladder_has_every_step_and_honest_sizes(chain):

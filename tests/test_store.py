@@ -159,8 +159,8 @@ def test_the_ledger_rebuilds_rows_without_computing(toy, tmp_path, monkeypatch):
 
 def test_the_ledger_is_read_once(toy, monkeypatch):
     monkeypatch.setenv("KD_REPORT", "paper")
-    lines, read = ledger.lines, []
-    monkeypatch.setattr(ledger, "lines", lambda stage: read.append(1) or lines(stage))
+    every, read = ledger.every, []
+    monkeypatch.setattr(ledger, "every", lambda stage: read.append(1) or every(stage))
     for _ in range(2):
         runs.map(STAGE, toy, [{"seed": 1}], workers=1)
     assert len(read) == 2
@@ -174,7 +174,7 @@ def test_fresh_ignores_the_ledger(toy, tmp_path, monkeypatch):
     assert len(ledger.read(STAGE)) == 1
     monkeypatch.setenv("KD_FRESH", f"01_teachers {STAGE}")
     assert ledger.read(STAGE) == {}
-    assert len(ledger.lines(STAGE)) == 1
+    assert len(ledger.every(STAGE)) == 1
 
 
 def test_a_row_of_the_scoreboard_is_computed_again_and_compared(

@@ -17,7 +17,7 @@ def rows():
     return X[:500], y[:500], X[500:700], y[500:700], X[700:], y[700:]
 
 
-@pytest.mark.parametrize("name", teachers.NAMES)
+@pytest.mark.parametrize("name", teachers.SPACE)
 def test_each_teacher_learns_below_1024_rows(rows, name):
     """TabNet's default drop_last=True and batch 1,024 would train nothing here."""
     X, y, val_X, val_y, test_X, test_y = rows

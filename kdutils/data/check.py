@@ -58,10 +58,8 @@ def command(given: dict[str, str]) -> str:
 
 def look(given: dict[str, str]) -> tuple[Rows | None, list[Finding]]:
     """The rows, None if a fault stops them; and every fault, the divisions' too."""
-    path, *rest = given.values()
-    keys = list(WORDS.values())[1:]
     try:
-        rows, found = usertable.examine(path, **dict(zip(keys, rest, strict=True)))
+        rows, found = usertable.examine(**{WORDS[key]: given[key] for key in WORDS})
     except TableError as problem:
         return None, [Finding(str(problem))]
     if rows is None:
@@ -105,10 +103,8 @@ def table(found: list[Finding]) -> str:
         by_hand = "edit the file" if one.stops and one.lines and not one.mend else ""
         names = ", ".join(one.columns[:3])
         names += f" and {len(one.columns) - 3} more" if len(one.columns) > 3 else ""
-        kind = "stops" if one.stops else "warns"
-        count = f"{one.count:,}"
-        option = one.option() or by_hand
-        lines.append((kind, one.place(), names, one.what, count, option))
+        told = "stops" if one.stops else "warns", one.place(), names, one.what
+        lines.append((*told, f"{one.count:,}", one.option() or by_hand))
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
     return "\n".join(
         "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()

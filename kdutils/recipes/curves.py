@@ -106,14 +106,14 @@ def compute(config: dict, run) -> dict:
 
 def descend(config: dict, sweep, fold: folds.Fold, targets: dict) -> dict:
     """test: logits (points, n); numbers: (points, 4), in the order of NUMBERS."""
-    tabular = ladder.Tabular(config, sweep, fold, targets)
-    test, numbers = [], []
+    tabular = ladder.distilled(config, sweep, fold, targets)
+    test, numbers, val = [], [], (fold.X["val"], fold.y["val"])
     start = {FP32: tabular.fp32}
     for step, arrays in ladder.climb(steps(config), start, tabular.rung):
-        student = tabular.calibrated(tabular.quantized(step, arrays))
-        val = metrics.auc(fold.y["val"], compress.logits(student, fold.X["val"]))
+        student = ladder.calibrated(tabular.quantized(step, arrays), *val)
+        auc = metrics.auc(fold.y["val"], compress.logits(student, fold.X["val"]))
         size = compress.size(student)
         held = bundle.model_bytes(student, fold.prepare)
-        numbers.append([val, held, size.params, size.nonzero])
+        numbers.append([auc, held, size.params, size.nonzero])
         test.append(compress.logits(student, fold.X["test"]))
     return {"test": np.stack(test), "numbers": np.array(numbers)}

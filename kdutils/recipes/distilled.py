@@ -13,16 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from kdutils import losses, metrics
+from kdutils import metrics
 from kdutils.compress import prune, quantize
 from kdutils.data import Part, Split
 from kdutils.data.simulate import synthetic
 from kdutils.deploy.prepare import Prepare
+from kdutils.deploy.runtime import Int8
 from kdutils.recipes import folds, kd_tabular, ladder, prune_quantize
-from kdutils.train import grid, teachers
+from kdutils.train import teachers
 
 UNITS = (64, 32, 16, 8, 4)  # hidden units of the students that race for the file
 TOLERANCE = 0.002  # of validation AUC that a smaller file may lose
@@ -43,15 +43,7 @@ GRID = {
 
 @dataclass(frozen=True)
 class Effort:
-    """What one search spends.
-
-    rows: the most that a teacher learns from, a stratified sample if there are more;
-    tuning: the most on which its settings are compared; tries: settings of each
-    teacher; passes: the most passes of a net, 20 trees each; parts: of out-of-fold
-    logits; made: synthetic rows that the teacher labels; rounds: of the race, (steps,
-    cells in it); fine: steps after units or bits are taken away; seconds: measured for
-    one search, of any table, of a thousand rows of a teacher, and of a thousand rows.
-    """
+    """What one search spends; each field is a row of `SPENT`."""
 
     rows: int
     tuning: int
@@ -64,52 +56,29 @@ class Effort:
     seconds: tuple[float, float, float]
 
 
-EFFORTS = (
-    Effort(
-        5_000,
-        5_000,
+SPENT = (
+    (5_000, 20_000, 60_000, 400_000),  # rows that a teacher learns from, at most
+    (5_000, 5_000, 10_000, 60_000),  # rows on which its settings are compared, at most
+    (  # settings of each teacher that are tried
         {"xgboost": 1},
-        15,
-        2,
-        0,
-        ((150, 64), (600, 3)),
-        120,
-        (3, 0.4, 0.12),
-    ),
-    Effort(
-        20_000,
-        5_000,
         {"xgboost": 3, "mlp": 1},
-        40,
-        3,
-        8_000,
-        ((500, 80), (1500, 12), (4000, 3)),
-        500,
-        (8, 1.4, 0.25),
-    ),
-    Effort(
-        60_000,
-        10_000,
         {"xgboost": 4, "mlp": 2},
-        40,
-        3,
-        16_000,
-        ((500, 80), (1500, 16), (4000, 4)),
-        1000,
-        (14, 1.7, 0.3),
-    ),
-    Effort(
-        400_000,
-        60_000,
         {"xgboost": 8, "mlp": 4, "tabnet": 2},
-        100,
-        3,
-        24_000,
-        ((4000, 80),),
-        2000,
-        (35, 12, 0.5),
     ),
+    (15, 40, 40, 100),  # passes of a net, at most; 20 trees each
+    (2, 3, 3, 3),  # parts for out-of-fold logits
+    (0, 8_000, 16_000, 24_000),  # synthetic rows that the teacher labels
+    (  # the race: steps, and cells in it, round by round
+        ((150, 64), (600, 3)),
+        ((500, 80), (1500, 12), (4000, 3)),
+        ((500, 80), (1500, 16), (4000, 4)),
+        ((4000, 80),),
+    ),
+    (120, 500, 1000, 2000),  # steps after units or bits are taken away
+    # seconds of any table, of a thousand rows of a teacher, and of a thousand rows
+    ((3, 0.4, 0.12), (8, 1.4, 0.25), (14, 1.7, 0.3), (35, 12, 0.5)),
 )
+EFFORTS = tuple(Effort(*column) for column in zip(*SPENT, strict=True))
 
 
 def seconds(effort: int, rows: int, columns: int, *, splits: int, workers: int):
@@ -118,6 +87,11 @@ def seconds(effort: int, rows: int, columns: int, *, splits: int, workers: int):
     fixed, taught, each = how.seconds
     one = fixed + wide * (taught * min(rows, how.rows) + each * min(rows, MOST)) / 1000
     return one * (math.ceil(splits / workers) + 1)
+
+
+def fail_above(escape_cost: float) -> float:
+    """The calibrated logit from which on it is cheaper to fail a row: -log(cost)."""
+    return -math.log(escape_cost)
 
 
 def affordable(rows: int, columns: int, budget: float, **machine) -> int:
@@ -164,8 +138,8 @@ def learn(
     """A student of the training and the validation rows; no test row is looked at.
 
     max_bytes: the most that its file may have, 0 for any; escape_cost: what a fail that
-    passes costs, where a pass that fails costs 1: a row fails where its calibrated
-    logit is above -log(cost); 0: as large a share of rows fails as really failed;
+    passes costs, where a pass that fails costs 1, see `fail_above`; 0: as large a share
+    of rows fails as really failed;
     teacher: None for trees and nets that are tuned here, or two functions: a part ->
     its logits (n,), of a model that did not see them; rows as read -> logits.
     ValueError where no file is that small.
@@ -178,21 +152,22 @@ def learn(
     targets = {"oof": t["train"], "made": t["made"], "X_made": made[:, fold.narrow]}
     race, cell, float32 = _race(fold, targets, effort, seed)
 
-    search = _Rows(fold, targets, cell, effort, seed)
-    sizes, students = _sizes(search, float32, max_bytes, id)
+    steps = {**GRID, "looks": 20, "seed": seed, "steps": effort.fine, "lr": 0.001}
+    search = ladder.Tabular(fold, targets, cell, steps, 0.0005, float32)
+    sizes, students = _sizes(search, max_bytes, id)
     units = _smallest(sizes)["units"]
     z = students[units].logits(fold.X["val"])
     calibration, share = ladder.platt(z, fold.y["val"]), fold.y["train"].mean()
 
     whole = _whole(fold)
     targets["oof"] = np.concatenate([t["train"], t["val"]])
-    again = _Rows(whole, targets, cell, effort, seed, validated=False)
-    alone = [one for one in race if one["method"] == "label-only"][-1]
-    taught, alone = (again.fit(one, epochs=one["epochs"]) for one in (cell, alone))
+    label_only = [one for one in race if one["method"] == "label-only"][-1]
+    taught, alone = (_again(whole, targets, one, seed) for one in (cell, label_only))
+    again = ladder.Tabular(whole, targets, cell, steps, 0.0005, taught, validated=False)
     for count in (count for count in UNITS if count <= units):
-        final = ladder.rescaled(again.smaller(taught, count), *calibration)
+        final = ladder.rescaled(_smaller(again, count), *calibration)
         z = prune.logits(final, whole.X["train"])
-        at = -math.log(escape_cost) if escape_cost else np.quantile(z, 1 - share)
+        at = fail_above(escape_cost) if escape_cost else np.quantile(z, 1 - share)
         file = prune_quantize.packed(final, whole, float(at), id)
         if not max_bytes or len(file) <= max_bytes:
             break
@@ -230,7 +205,8 @@ def _teacher(fold, made, given, effort, seed) -> tuple[dict, dict, object]:
         labels, predict = given
         t = {name: labels(getattr(fold.split, name)) for name in ("train", "val")}
         t["made"] = np.empty(0, np.float32)  # it reads rows as they are, not prepared
-        return {"teacher": "yours", **_auc(y["val"], t["val"])}, t, predict
+        facts = {"teacher": "yours"}
+        return facts | {"teacher_val_auc": metrics.auc(y["val"], t["val"])}, t, predict
     found, how = [], {"epochs": effort.passes, "seed": seed}
 
     def fitted(name: str, settings: list[dict], rows: np.ndarray, most: int):
@@ -257,16 +233,13 @@ def _teacher(fold, made, given, effort, seed) -> tuple[dict, dict, object]:
     t.setdefault("made", np.empty(0, np.float32))
     facts = {"teacher": " + ".join(effort.tries)}
     facts["teacher_bytes"] = sum(best.bytes for best, _ in found)
+    facts["teacher_val_auc"] = metrics.auc(y["val"], t["val"])
 
     def predict(rows: np.ndarray) -> np.ndarray:
         gaps = folds.with_gaps(fold.wide, rows)
         return rule([best.logits(gaps) for best, _ in found])
 
-    return facts | _auc(y["val"], t["val"]), t, predict
-
-
-def _auc(y: np.ndarray, z: np.ndarray) -> dict:
-    return {"teacher_val_auc": float(metrics.auc(y, z))}
+    return facts, t, predict
 
 
 def _cut(fold: folds.Fold, parts: int, seed: int) -> list[tuple]:
@@ -295,104 +268,65 @@ def _race(fold, targets, effort, seed) -> tuple[list[dict], dict, dict]:
     methods += ["kd-synthetic"] if len(targets["made"]) else []
     cells = [dict(c) for c in kd_tabular.cells(GRID) if c["method"] in methods]
     cells = cells[:1] + cells[1 :: math.ceil(len(cells) / effort.rounds[0][1])]
-    race, arrays = [], {}
+    race = []
     for number, (steps, most) in enumerate(effort.rounds):
-        kept = (
-            cells[:1]
-            + sorted(cells[1:], key=lambda c: -c.get("val_auc", 0))[: most - 1]
-        )
+        best_first = sorted(cells[1:], key=lambda c: -c.get("val_auc", 0))
+        kept = cells[:1] + best_first[: most - 1]
         cells = [cell for cell in cells if cell in kept]
         settings = {**GRID, "steps": steps, "looks": 20, "seed": seed}
-        for kind in dict.fromkeys(kd_tabular.special(c["method"]) for c in cells):
-            own = [c for c in cells if kd_tabular.special(c["method"]) == kind]
-            fitted = _fitted(fold, targets, own, settings)
-            for i, cell in enumerate(own):
-                cell["val_auc"] = float(fitted.val_auc[0, i])
-                cell["epochs"] = int(fitted.best_epoch[0, i])
-                race.append({**cell, "round": number, "steps": steps})
-                arrays[id(cell)] = fitted.arrays(0, i)
-    best = max(cells, key=lambda cell: cell["val_auc"])
-    return race, dict(best), arrays[id(best)]
+        found = kd_tabular.train(settings, fold, targets, cells)
+        for i, cell in enumerate(cells):
+            cell["val_auc"] = float(found["val"][i])
+            cell["epochs"] = int(found["epochs"][i])
+            race.append({**cell, "round": number, "steps": steps})
+    best = max(range(len(cells)), key=lambda i: cells[i]["val_auc"])
+    return race, cells[best], kd_tabular.picked(found, best)
 
 
-def _fitted(fold, targets, cells, settings, **more) -> grid.Grid:
-    """Cells of one kind, trained at once."""
-    kind = kd_tabular.special(cells[0]["method"])
-    rows = kd_tabular.material(kind, fold, targets)
-    every = [kd_tabular.as_cell(cell, settings) for cell in cells]
-    return kd_tabular.fit(settings, fold, rows, every, **more)
+def _again(whole, targets, cell: dict, seed: int) -> dict:
+    """The float32 student of a cell of the race on all rows, for as many epochs."""
+    settings = {**GRID, "looks": 1, "steps": 1, "seed": seed}
+    how = {"epochs": cell["epochs"], "eval_every": ladder.NEVER}
+    return kd_tabular.picked(
+        kd_tabular.train(settings, whole, targets, [cell], **how), 0
+    )
 
 
-class _Rows:
-    """Rows of a fold, and how a student of a cell is trained on them.
-
-    validated: whether the best epoch is kept, else the last.
-    """
-
-    def __init__(self, fold, targets, cell, effort, seed, validated=True) -> None:
-        self.fold, self.targets, self.cell, self.seed = fold, targets, cell, seed
-        self.effort, self.validated = effort, validated
-
-    def fit(self, cell: dict, *, steps: int = 1, **more) -> dict:
-        """The float32 student of a cell; more: of `grid.fit`, such as epochs."""
-        settings = {**GRID, "steps": steps, "looks": 20, "seed": self.seed}
-        if not self.validated:
-            more["eval_every"] = 1 << 30
-        return _fitted(self.fold, self.targets, [cell], settings, **more).arrays(0, 0)
-
-    def smaller(self, arrays: dict, units: int):
-        """The student with so many units in int8, fine-tuned after each of the two."""
-        fine = self.effort.fine
-        if units < len(arrays["w2"]):
-            init = prune.fewer_units(arrays, units)
-            more = {"init": init, "hidden": units, "lr": 0.001}
-            arrays = self.fit(self.cell, steps=fine, **more)
-        kind = kd_tabular.special(self.cell["method"])
-        X, y, t = (
-            torch.as_tensor(a)
-            for a in kd_tabular.material(kind, self.fold, self.targets)
-        )
-        cell = kd_tabular.as_cell(self.cell, GRID)
-        distil, given = losses.get(cell.method, "binary"), cell.settings("binary")
-        val_X, val_y = self.fold.X["val"], self.fold.y["val"]
-        return quantize.qat(
-            arrays,
-            X.numpy(),
-            lambda z, rows: distil(z, t[rows], y[rows], kind="binary", **given),
-            epochs=max(1, round(fine / math.ceil(len(y) / GRID["batch"]))),
-            lr=0.0005,
-            batch=GRID["batch"],
-            seed=self.seed,
-            validate=(lambda student: metrics.auc(val_y, student.logits(val_X)))
-            if self.validated
-            else None,
-        )
+def _smaller(student: ladder.Tabular, units: int) -> Int8:
+    """The student with so many units in int8, fine-tuned after each of the two."""
+    arrays = student.fp32
+    if units < len(arrays["w2"]):
+        arrays = student.float(prune.fewer_units(arrays, units))
+    return student.int8(arrays)
 
 
-def _sizes(rows: _Rows, float32: dict, max_bytes: int, id: str) -> tuple[list, dict]:
+def _sizes(
+    search: ladder.Tabular, max_bytes: int, id: str
+) -> tuple[list[dict], dict[int, Int8]]:
     """A row per file that is small enough, largest first, and the students by units.
 
     It ends with the first that has lost too much.
     """
     found, students, least = [], {}, 0
-    y, X = rows.fold.y["val"], rows.fold.X["val"]
+    fold, fp32 = search.fold, search.fp32
+    y, X = fold.y["val"], fold.X["val"]
     for units in UNITS:
         if max_bytes:  # what cannot fit is not trained
-            first = {key: a[:units] for key, a in float32.items() if key != "b2"}
-            bare = quantize.static({**first, "b2": float32["b2"]}, X[:1000])
-            least = len(prune_quantize.packed(bare, rows.fold, 0.0, id))
+            first = {key: a[:units] for key, a in fp32.items() if key != "b2"}
+            bare = quantize.static({**first, "b2": fp32["b2"]}, X[:1000])
+            least = len(prune_quantize.packed(bare, fold, 0.0, id))
             if least > max_bytes:
                 continue
-        student = rows.smaller(float32, units)
-        line = {"units": units, "val_auc": float(metrics.auc(y, student.logits(X)))}
-        line["bytes"] = len(prune_quantize.packed(student, rows.fold, 0.0, id))
+        student = _smaller(search, units)
+        line = {"units": units, "val_auc": metrics.auc(y, student.logits(X))}
+        line["bytes"] = len(prune_quantize.packed(student, fold, 0.0, id))
         if not max_bytes or line["bytes"] <= max_bytes:
             students[units] = student
             found.append(line)
             if line is not _smallest(found):
                 break
     if not found:
-        raise _too_large(max_bytes, least, rows.fold)
+        raise _too_large(max_bytes, least, fold)
     return found, students
 
 
@@ -409,19 +343,14 @@ def _smallest(sizes: list[dict]) -> dict:
 
 def _whole(fold: folds.Fold) -> folds.Fold:
     """The same fold, all of its rows training rows; the columns and scales stay."""
-    both = joined(fold.split.train, fold.split.val)
-
-    def together(a: dict) -> dict:
-        return {**a, "train": np.concatenate([a["train"], a["val"]])}
-
-    arrays = {key: together(getattr(fold, key)) for key in ("gaps", "X", "y")}
+    both, arrays = joined(fold.split.train, fold.split.val), {}
+    for key in ("gaps", "X", "y"):
+        own = getattr(fold, key)
+        arrays[key] = own | {"train": np.concatenate([own["train"], own["val"]])}
     return replace(fold, split=replace(fold.split, train=both), **arrays)
 
 
 def joined(a: Part, b: Part) -> Part:
     """The rows of both."""
-    every = (
-        np.concatenate([getattr(a, k), getattr(b, k)])
-        for k in ("X", "y", "group", "row")
-    )
-    return Part(*every)
+    pairs = ((getattr(a, k), getattr(b, k)) for k in ("X", "y", "group", "row"))
+    return Part(*map(np.concatenate, pairs))

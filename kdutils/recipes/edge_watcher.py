@@ -24,7 +24,7 @@ import numpy as np
 from kdutils import metrics
 from kdutils.data.simulate import tester
 from kdutils.deploy import drift
-from kdutils.edge import model, reader, simulate, torture
+from kdutils.edge import model, simulate, torture
 from kdutils.store.config import Count, Natural
 
 GARBAGE, CRASH = 0.09, 0.01  # shares of lots
@@ -32,6 +32,7 @@ COUNTS = ("lots", "judged", "refused", "right", "lost", "doubled", "wrong", "dev
 UNITS = 1000.0  # a reading in mV instead of V
 STEADY, TRIALS, WITHIN = 500, 10, 500  # lots without drift; shifts; devices of each
 RAMP, BLOCK, FURTHEST = 40_000, 4_000, 3.0  # devices; a row's; spreads at the end
+VERDICTS = ("pass", "fail")
 CELLS = {"no number": "NaN", "infinite": "inf", "too large": "1e400", "empty": ""}
 
 
@@ -85,10 +86,10 @@ def compute(config: dict, run) -> dict:
         if played.returncode:
             said = played.stderr.strip().splitlines() or ["no reason given"]
             raise RuntimeError(f"the shift of {config['source']} ended: {said[-1]}")
-        rows = json.loads(played.stdout)
-        rows += outliers(model.load(file), config["seed"], Path(folder))
+        rows, student = json.loads(played.stdout), model.load(file)
+        rows += outliers(student, config["seed"], Path(folder))
         if config["source"] == "tester":
-            rows += drifts(model.load(file), config["seed"])
+            rows += drifts(student, config["seed"])
     return {"rows": [{"kind": "simulated", **row} for row in rows]}
 
 
@@ -110,11 +111,9 @@ def written(student, rng: np.random.Generator, config: dict) -> list[simulate.Lo
     """The lots of a shift in their order: one row, many rows, one row, ..."""
     options = {name: default for name, _, default, _ in simulate.OPTIONS}
     options |= {"garbage": GARBAGE, "crash": CRASH}
-    sizes = (1, config["rows"])
-    return [
-        simulate.one(student, rng, i, options | {"rows": sizes[i % 2]})
-        for i in range(config["lots"])
-    ]
+    sizes = [{"rows": 1}, {"rows": config["rows"]}]
+    number = range(config["lots"])
+    return [simulate.one(student, rng, i, options | sizes[i % 2]) for i in number]
 
 
 def counted(student, lots, outbox: Path, folder: Path) -> list[dict]:
@@ -169,11 +168,10 @@ def appended(student, line, inbox: Path, outbox: Path, folder: Path) -> dict:
     refused = [row for row in found if row[3] == "refused"]
     judged = [row for row in found if row[3] != "refused"]
     right = sum("expected a finite decimal number" in row[-1] for row in refused)
-    wrong = sum(row[1:4] != true.get(row[1]) for row in judged)
-    counts = (
-        len(line.ids), len(judged), len(refused), right, (wanted - ids).total(),
-        (ids - wanted).total(), wrong + len(refused) - right, len(judged) - wrong,
-    )  # fmt: skip
+    good = sum(row[1:4] == true.get(row[1]) for row in judged)
+    counts = [len(line.ids), len(judged), len(refused), right]
+    counts += [(wanted - ids).total(), (ids - wanted).total()]
+    counts += [len(found) - good - right, good]
     row = dict(zip(COUNTS, counts, strict=True))
     return {"part": "growing", "fault": "rows", **row}
 
@@ -197,9 +195,11 @@ def outliers(student: model.Model, seed: int, folder: Path) -> list[dict]:
         said = torture.judge(student, lot, folder / "outlier")
         row = {"part": "outlier", "fault": case, "cell": text}
         row["column"] = student.features[column]
-        row["int8"] = "fail" if student.judge(X)[1][0] else "pass"
+        row["int8"] = VERDICTS[bool(student.judge(X)[1][0])]
         row["xgboost"] = booster(X)
-        row["watcher"] = verdict(said)
+        row["watcher"] = (
+            "refused" if said.wrong is not None else VERDICTS[said.fails > 0]
+        )
         rows.append(row | {"reason": str(said.wrong or "")})
     return rows
 
@@ -228,14 +228,9 @@ def boosted(student: model.Model, rng, *, rows: int = 4000, trees: int = 100):
             score = booster.inplace_predict(X)[0]
         except (ValueError, xgboost.core.XGBoostError):
             return "refused"
-        return "fail" if score > student.bundle.threshold else "pass"
+        return VERDICTS[bool(score > student.bundle.threshold)]
 
     return say
-
-
-def verdict(lot: reader.Lot) -> str:
-    """pass or fail of a lot of one row, or refused."""
-    return "refused" if lot.wrong is not None else "fail" if lot.fails else "pass"
 
 
 def drifts(student: model.Model, seed: int) -> list[dict]:
@@ -253,9 +248,8 @@ def drifts(student: model.Model, seed: int) -> list[dict]:
     names = [tester.ph.NAMES.index(name) for name in student.features]
     X = X[:, names].astype(np.float32)
     spread, before = np.nanstd(X, axis=0), drift.WINDOW
-    found = alarms(student, X)
-    row = {"part": "steady", "devices": len(X)}
-    rows = [row | {"alarms": int(found[0] + (found[1:] & ~found[:-1]).sum())}]
+    found = np.diff(alarms(student, X).astype(int), prepend=0)
+    rows = [{"part": "steady", "devices": len(X), "alarms": int((found > 0).sum())}]
     for j, name in enumerate(student.features):
         after = []
         for sign in TRIALS // 2 * (-1, 1):
@@ -277,7 +271,7 @@ def drifts(student: model.Model, seed: int) -> list[dict]:
     seen = np.repeat(alarms(student, ramp), drift.STEP)
     for start in range(0, RAMP, BLOCK):
         part = slice(start, start + BLOCK)
-        steady, auc = (float(metrics.auc(failed[part], s[part])) for s in scores)
+        steady, auc = (metrics.auc(failed[part], s[part]) for s in scores)
         row = {"part": "ramp", "reading": student.features[worst]}
         row |= {"devices": start + BLOCK, "shift": float(shift[part].mean())}
         row |= {"alarm": float(seen[part].mean()), "auc": auc, "lost": steady - auc}

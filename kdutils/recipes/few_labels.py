@@ -16,13 +16,14 @@ import numpy as np
 
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
-from kdutils.recipes.tasks import IMAGES, paired
-from kdutils.store.config import Count, Positive, Share, following
+from kdutils.recipes.tasks import paired
+from kdutils.store.config import Count, Positive, Share
 from kdutils.train import students
 from kdutils.train.students import Cell
 
 LABELLED = {"label-only": None, "distilled": "own", "all-knowing": "full"}
 EVERY = {"distilled+unlabelled": "own", "all-knowing+unlabelled": "full"}
+plan = partial(net_teachers.plan_students, "train")  # no validation image was seen
 digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
@@ -37,12 +38,6 @@ class Config(net_teachers.Students):
     teacher_steps: Count
     alpha: Share
     T: Positive
-
-
-def plan(teacher_rows, **settings) -> list[dict]:
-    """One config per teacher that saw no validation image."""
-    some = teacher_rows[teacher_rows["rows"] == "train"]
-    return following(some, "teacher", **settings)
 
 
 def compute(config: dict, run) -> dict:
@@ -86,25 +81,17 @@ def arms(
     known[first] = y[first]
     found = {"teacher": models.predict(teacher, parts.test.X)}
     for names, rows in ((LABELLED, first), (EVERY, np.arange(len(X)))):
-        named = "perceptron", {"widths": config["widths"]}
-        net = IMAGES.build(*named, seed, X.shape[1], full.shape[1])
-        cells = [cell(target, config) for target in names.values()]
+        net = net_teachers.perceptron(config, parts, config["widths"])
         told = {name: logits[rows] for name, logits in targets.items()}
-        how = {key: config[key] for key in ("batch", "lr", "seed", "bf16")}
-        how["epochs"] = epochs(config["steps"], len(rows), config)
+        kd = partial(Cell, "kd", config["alpha"], config["T"])
+        cells = [kd(target=name) if name else Cell() for name in names.values()]
+        how = {"epochs": epochs(config["steps"], len(rows), config)}
         how |= training(f"students-{len(first)}-of-{len(rows)}")
-        given = X[rows], known[rows], told, cells
-        weights = students.fit_stacked(net, *given, **how)
+        how |= net_teachers.fitting(config)
+        weights = students.fit_stacked(net, X[rows], known[rows], told, cells, **how)
         logits = students.predict_stacked(net, weights, parts.test.X)
         found |= dict(zip(names, logits, strict=True))
     return found
-
-
-def cell(target: str | None, config: dict) -> Cell:
-    """The label-only cell, or one that reads the logits of `target`."""
-    if target is None:
-        return Cell()
-    return Cell("kd", config["alpha"], config["T"], target=target)
 
 
 def epochs(steps: int, rows: int, config: dict) -> int:

@@ -50,13 +50,22 @@ def arguments(config: dict) -> dict:
     return {"source": source, **options}
 
 
+def digest(config: dict) -> str:
+    """The data digest of a config's source."""
+    return tables.digest(**arguments(config))
+
+
+def splits(config: dict) -> Iterator[Split]:
+    """Each split of {source, options, seed}."""
+    return tables.splits(seed=config["seed"], **arguments(config))
+
+
 def folds(config: dict) -> Iterator[Fold]:
-    """Each split of {source, options, seed}, prepared for teachers and for students.
+    """Each split, prepared for teachers and for students.
 
     Teachers get at most `teacher_features` columns, students `features` of them.
     """
-    splits = tables.splits(seed=config["seed"], **arguments(config))
-    for number, split in enumerate(splits):
+    for number, split in enumerate(splits(config)):
         yield prepared(number, split, config)
 
 
@@ -65,13 +74,17 @@ def prepared(number: int, split: Split, config: dict) -> Fold:
     fitted = (split.train.X, split.train.y, split.features)
     narrow = Prepare.fit(*fitted, config["features"])
     wide = Prepare.fit(*fitted, max(config["teacher_features"], config["features"]))
-    X, gaps, y = {}, {}, {}
-    for name in PARTS:
-        part = getattr(split, name)
-        X[name], gaps[name] = narrow.transform(part.X), with_gaps(wide, part.X)
-        y[name] = part.y
-    places = np.flatnonzero(np.isin(wide.columns, narrow.columns))
-    return Fold(number, split, narrow, wide, places, gaps, X, y)
+    parts = {name: getattr(split, name) for name in PARTS}
+    return Fold(
+        number,
+        split,
+        narrow,
+        wide,
+        narrow=np.flatnonzero(np.isin(wide.columns, narrow.columns)),
+        gaps={name: with_gaps(wide, part.X) for name, part in parts.items()},
+        X={name: narrow.transform(part.X) for name, part in parts.items()},
+        y={name: part.y for name, part in parts.items()},
+    )
 
 
 def with_gaps(prepare: Prepare, X: np.ndarray) -> np.ndarray:
@@ -114,7 +127,7 @@ def rows(shared: dict, y: list[np.ndarray], logits: list[np.ndarray]) -> list[di
     pooled["ece"] = metrics.ece(verdicts, scores)
     pooled["brier"] = metrics.brier(verdicts, scores)
     return [
-        {**shared, **pooled, "fold": number, "test_auc": float(metrics.auc(*pair))}
+        {**shared, **pooled, "fold": number, "test_auc": metrics.auc(*pair)}
         for number, pair in enumerate(zip(y, logits, strict=True))
     ]
 
@@ -128,11 +141,9 @@ def compare(name: str, mine: list[dict], base: list[dict], *delong: list) -> Non
     """
     found = {}
     if delong and mine[0]["fixed"]:
-        tested = stats.delong_test(*(np.concatenate(part) for part in delong))
-        ends = [float(v) for v in (tested.low, tested.high, tested.p)]
-        ends = ends if np.isfinite(ends).all() else [None] * 3
+        tested = stats.delong_test(*map(np.concatenate, delong))
+        ends = tested[1:] if np.isfinite(tested).all() else [None] * 3
         names = (f"{name}_{end}" for end in ("low", "high", "p"))
         found = dict(zip(names, ends, strict=True))
-    deltas = [a["test_auc"] - b["test_auc"] for a, b in zip(mine, base, strict=True)]
-    for row, value in zip(mine, deltas, strict=True):
-        row |= {name: value, **found}
+    for row, other in zip(mine, base, strict=True):
+        row |= {name: row["test_auc"] - other["test_auc"], **found}

@@ -16,13 +16,14 @@ import numpy as np
 
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
-from kdutils.recipes.tasks import IMAGES, paired
-from kdutils.store.config import Count, Natural, Positive, Share, following
+from kdutils.recipes.tasks import paired
+from kdutils.store.config import Count, Natural, Positive, Share
 from kdutils.train import students
 from kdutils.train.students import Cell
 
 OMITTED = {"omit-3": [3], "only-7-8": [0, 1, 2, 3, 4, 5, 6, 9]}
 BIASES = np.arange(0, 25, 0.1)
+plan = partial(net_teachers.plan_students, "all")
 digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
@@ -38,12 +39,6 @@ class Config(net_teachers.Students):
     consistent_alpha: Share
     consistent_T: Positive
     max_shift: Natural
-
-
-def plan(teacher_rows, **settings) -> list[dict]:
-    """One config per teacher that was trained on every image."""
-    every = teacher_rows[teacher_rows["rows"] == "all"]
-    return following(every, "teacher", **settings)
 
 
 def systems(config: dict) -> dict[str, dict]:
@@ -81,8 +76,7 @@ def compute(config: dict, run) -> dict:
     for name, system in systems(config).items():
         how = run.training(name)
         work = partial(student, config, system, parts, teacher["views"], **how)
-        stored = run.step(name, work)
-        outputs[name] = stored["test"]
+        outputs[name] = run.step(name, work)["test"]
     for name, logits in outputs.items():
         base = BASES.get(name)
         row = {"system": name, "base": base, **shared}
@@ -102,9 +96,8 @@ def student(config: dict, system: dict, parts, views: np.ndarray, **how) -> dict
     """
     X, y, still = parts.train.X, parts.train.y, views[len(views) // 2]
     keep = ~np.isin(y, system.get("omit", []))
-    named = "perceptron", {"widths": config["widths"]}
-    net = IMAGES.build(*named, config["seed"], X.shape[1], views.shape[2])
-    how |= {key: config[key] for key in ("batch", "lr", "seed", "bf16")}
+    net = net_teachers.perceptron(config, parts, config["widths"])
+    how |= net_teachers.fitting(config)
     how |= {"epochs": system["epochs"], "max_shift": system.get("max_shift", 0)}
     how["view_targets"] = views[:, keep] if system.get("same") else None
     given = X[keep], y[keep], {"teacher": still[keep]}, system["cell"]

@@ -22,11 +22,12 @@ import torch
 from kdutils import metrics, models
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import IMAGES, Sizes, paired
-from kdutils.store.config import Count, NotNegative, Positive, Share, following
+from kdutils.store.config import Count, NotNegative, Positive, Share
 from kdutils.train import students
 from kdutils.train.students import Cell
 
 STUDENTS = {"mlp": "perceptron", "cnn": "convolutional"}
+SHOWN = ("val", "test")
 digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
@@ -57,10 +58,9 @@ def plan(teacher_rows, *, students: dict[str, dict], **settings) -> list[dict]:
 
     students: name -> {sizes, lr, epochs}; `settings` are those of `cells`.
     """
-    some = teacher_rows[teacher_rows["rows"] == "train"]
     return [
         {**one, "student": student, **own}
-        for one in following(some, "teacher", **settings)
+        for one in net_teachers.plan_students("train", teacher_rows, **settings)
         for student, own in students.items()
     ]
 
@@ -97,8 +97,7 @@ def compute(config: dict, run) -> dict:
     targets = {"teacher": teacher["views"][0]}
     for name, train in (("assistant", assistant), ("self", alone)):
         work = partial(train, config, parts, targets, **run.training(name))
-        stored = run.step(name, lambda work=work: {"logits": work()})
-        targets[name] = stored["logits"]
+        targets[name] = run.step(name, work)["logits"]
     logits = outputs(config, run, parts, targets, source)
     rows, base = [], logits["test"][0]
     for number, (method, cell) in enumerate(every(config)):
@@ -114,34 +113,31 @@ def compute(config: dict, run) -> dict:
     return {"rows": rows}
 
 
-def untrained(config: dict, parts, name: str = "") -> torch.nn.Module:
-    """The student, or its assistant, with the initial weights of the seed."""
+def untrained(config: dict, parts) -> torch.nn.Module:
+    """The student with the initial weights of the seed."""
     named = STUDENTS[config["student"]], config["sizes"]
-    if name:
-        named = "perceptron", {"widths": config["assistant_widths"]}
     side, classes = parts.train.X.shape[1], IMAGES.outputs(config)
     return IMAGES.build(*named, config["seed"], side, classes)
 
 
 def fitting(config: dict) -> dict:
     """The settings that every student of a run shares."""
-    return {key: config[key] for key in ("epochs", "batch", "lr", "seed", "bf16")}
+    return net_teachers.fitting(config) | {"epochs": config["epochs"]}
 
 
-def assistant(config: dict, parts, targets: dict, **training) -> np.ndarray:
-    """What a net of middle size, taught by the teacher, says of training images."""
+def assistant(config: dict, parts, targets: dict, **training) -> dict:
+    """Logits of training images by a net of middle size that the teacher taught."""
     cell = Cell("kd", config["assistant_alpha"], config["assistant_T"])
-    net, X, y = untrained(config, parts, "assistant"), parts.train.X, parts.train.y
+    net = net_teachers.perceptron(config, parts, config["assistant_widths"])
     how = fitting(config) | {"lr": config["assistant_lr"]} | training
-    return models.predict(students.fit_one(net, X, y, targets, cell, **how), X)
+    students.fit_one(net, parts.train.X, parts.train.y, targets, cell, **how)
+    return {"logits": models.predict(net, parts.train.X)}
 
 
-def alone(config: dict, parts, targets: dict, **training) -> np.ndarray:
-    """What the label-only student says of them, to be its successor's teacher."""
-    net, X, y = untrained(config, parts), parts.train.X, parts.train.y
-    how = fitting(config) | training
-    weights = students.fit_stacked(net, X, y, targets, [Cell()], **how)
-    return students.predict_stacked(net, weights, X)[0]
+def alone(config: dict, parts, targets: dict, **training) -> dict:
+    """Logits of them by the label-only student, to be its successor's teacher."""
+    own = config, parts, targets, [Cell()]
+    return {"logits": together(*own, shown=["train"], **training)["train"][0]}
 
 
 def outputs(config: dict, run, parts, targets: dict, source) -> dict:
@@ -159,23 +155,25 @@ def outputs(config: dict, run, parts, targets: dict, source) -> dict:
         found.append(run.step(name, work))
     work = partial(with_hints, *own, hinted, source, run.training)
     found.append(run.step("hinted", work))
-    return {k: np.concatenate([one[k] for one in found]) for k in ("val", "test")}
+    return {k: np.concatenate([one[k] for one in found]) for k in SHOWN}
 
 
-def together(config: dict, parts, targets: dict, some: list[Cell], **training) -> dict:
-    """Logits of cells that train side by side."""
-    net, X, y = untrained(config, parts), parts.train.X, parts.train.y
+def together(
+    config: dict, parts, targets: dict, some: list[Cell], shown=SHOWN, **training
+) -> dict:
+    """Logits of cells that train side by side, by part of those shown."""
+    net, given = untrained(config, parts), (parts.train.X, parts.train.y, targets)
     how = fitting(config) | training
-    weights = students.fit_stacked(net, X, y, targets, some, **how)
-    shown = {"val": parts.val.X, "test": parts.test.X}
-    return {k: students.predict_stacked(net, weights, X) for k, X in shown.items()}
+    weights = students.fit_stacked(net, *given, some, **how)
+    predict = partial(students.predict_stacked, net, weights)
+    return {name: predict(getattr(parts, name).X) for name in shown}
 
 
 def with_hints(
     config: dict, parts, targets: dict, some: list[Cell], source, training
 ) -> dict:
     """Logits of cells that read the teacher's last hidden layer too, one by one."""
-    X, y, found = parts.train.X, parts.train.y, {"val": [], "test": []}
+    X, y, found = parts.train.X, parts.train.y, {name: [] for name in SHOWN}
     large = net_teachers.trained(source)
     features = models.predict(large, X, features=True).astype(np.float16)
     for number, cell in enumerate(some):

@@ -99,9 +99,8 @@ def _stratified(y: np.ndarray, size: int, rng) -> np.ndarray | None:
     wanted = max(FEWEST_FAILS, round(size * len(fails) / len(y)))
     if size > len(y) or wanted > len(fails) or size - wanted > len(passes):
         return None
-    failing = rng.choice(fails, wanted, False)
-    passing = rng.choice(passes, size - wanted, False)
-    return rng.permutation(np.concatenate((failing, passing)))
+    counts = (fails, wanted), (passes, size - wanted)
+    return rng.permutation(np.concatenate([rng.choice(*c, False) for c in counts]))
 
 
 def arms(
@@ -135,11 +134,11 @@ def _teach(source, fold: folds.Fold, rest, made, *, seed: int, device: str) -> d
     """The ensemble's logits: out of fold on labelled rows, plain on all others."""
     members = []
     for name in MEMBERS:
-        settings, group = teachers.candidates(name, 1, seed)[0], fold.split.train.group
+        settings = teachers.candidates(name, 1, seed)[0]
         how = {"epochs": source["epochs"][name], "seed": seed, "device": device}
         model = teachers.fit(name, settings, *fold.taught, **how)
-        own = name, settings, fold, group, source["oof_folds"]
-        oof = teachers_recipe.out_of_fold(*own, **how)
+        given = name, settings, fold, source["oof_folds"]
+        oof = teachers_recipe.out_of_fold(*given, **how)
         rows = {"rest": rest, "made": made, "test": fold.gaps["test"]}
         logits = {key: model.logits(X) for key, X in rows.items() if len(X)}
         members.append({"oof": oof, **logits})
@@ -150,15 +149,13 @@ def _teach(source, fold: folds.Fold, rest, made, *, seed: int, device: str) -> d
 
 def _student(config, fold: folds.Fold, oof: np.ndarray, extra) -> np.ndarray:
     """Test logits of the student whose cell has the best validation AUC."""
-    X, y, targets = fold.X["train"], fold.y["train"], oof
-    cells = [grid.Cell("hard", 0.0, 1.0)]
+    kind, targets, cells = "", {"oof": oof}, [grid.Cell()]
     if extra is not None:
-        X = np.concatenate([X, extra[0]])
-        y = np.concatenate([y, np.full(len(extra[0]), np.nan, np.float32)])
-        targets = np.concatenate([oof, extra[1]])
+        kind, targets = "synthetic", {"oof": oof, "X_made": extra[0], "made": extra[1]}
         pairs = product(config["alphas"], config["temperatures"])
         cells = [grid.Cell("kd", alpha, T) for alpha, T in pairs]
-    fitted = kd_tabular.fit(config, fold, (X, y, targets), cells)
-    chosen = fitted.arrays(0, int(np.argmax(fitted.val_auc[0])))
-    stacked = {key: value[None] for key, value in chosen.items()}
-    return kd_tabular.logits(fold.X["test"], stacked)[0]
+    rows = kd_tabular.material(kind, fold, targets)
+    fitted = kd_tabular.fit(config, fold, rows, cells)
+    best = [int(np.argmax(fitted.val_auc[0]))]
+    chosen = {key: weights[0][best] for key, weights in fitted.weights.items()}
+    return kd_tabular.logits(fold.X["test"], chosen)[0]

@@ -10,9 +10,9 @@ too.
 
 from __future__ import annotations
 
-import functools
-import itertools
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby, product
 from operator import itemgetter
 
 import numpy as np
@@ -27,6 +27,7 @@ MODEL = ("W1", "b1", "w2", "b2")
 BASE = {"method": "label-only", "alpha": 0.0, "T": 1.0}
 SYNTHETIC = ("kd-synthetic", "logit-std-synthetic")
 PUBLISHED = {"method": "published", "alpha": 0.6, "T": 4.0}  # without T^2, in sample
+plan = partial(following, key="teacher")  # (rows of `teachers`, **rest of a `Config`)
 digest = itemgetter("teacher")  # the data are the teacher's: its id names them
 
 
@@ -53,11 +54,6 @@ class Config(Training):
     smoothing: Share
 
 
-def plan(teacher_rows, **settings) -> list[dict]:
-    """One config per teacher run; `settings` are those of `cells` and `train`."""
-    return following(teacher_rows, "teacher", **settings)
-
-
 def cells(config: dict) -> list[dict]:
     """Every cell of the grid as {method, alpha, T}; the label-only student is first."""
     others = config["other_alphas"], config["other_temperatures"]
@@ -66,8 +62,7 @@ def cells(config: dict) -> list[dict]:
     swept |= dict.fromkeys(("logit-std", "ttm", "kd-insample", *SYNTHETIC), others)
     found = [BASE, {**BASE, "method": "label-smoothing"}]
     for method, axes in swept.items():
-        pairs = itertools.product(*axes)
-        found += [{"method": method, "alpha": a, "T": t} for a, t in pairs]
+        found += [{"method": method, "alpha": a, "T": t} for a, t in product(*axes)]
         found += [PUBLISHED] if method == "kd-insample" else []
     return found
 
@@ -79,20 +74,28 @@ def targets(source, fold: folds.Fold) -> dict[str, np.ndarray]:
     return {**found, "X_made": made[:, fold.narrow]}
 
 
-def train(config: dict, fold: folds.Fold, targets: dict, chosen: list[dict]) -> dict:
+def train(
+    config: dict, fold: folds.Fold, targets: dict, chosen: list[dict], **own
+) -> dict:
     """Students of the chosen cells in one fold: stacked arrays (cells, ...).
 
     targets: the teacher's logits 'oof' and 'insample' (n_train,), and 'made' on the
-    synthetic rows 'X_made'. `chosen` in the order of `cells`.
+    synthetic rows 'X_made'. `chosen` in the order of `cells`. own: as for `fit`.
+    Beside the weights `val` and `epochs`, the best validation AUC and its epoch.
     """
     parts = []
-    kinds = itertools.groupby(chosen, key=lambda cell: special(cell["method"]))
-    for kind, methods in kinds:
-        own = [as_cell(cell, config) for cell in methods]
-        fitted = fit(config, fold, material(kind, fold, targets), own)
+    for kind, some in groupby(chosen, key=lambda cell: special(cell["method"])):
+        cells = [as_cell(cell, config) for cell in some]
+        fitted = fit(config, fold, material(kind, fold, targets), cells, **own)
         weights = {key: fitted.weights[key][0] for key in MODEL}
-        parts.append(weights | {"val": fitted.val_auc[0]})
+        found = {"val": fitted.val_auc[0], "epochs": fitted.best_epoch[0]}
+        parts.append(weights | found)
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def picked(stacked: dict, index: int) -> dict[str, np.ndarray]:
+    """The weights of one student of those that `train` gives."""
+    return {key: stacked[key][index] for key in MODEL}
 
 
 def fit(config: dict, fold: folds.Fold, rows: tuple, cells: list, **own) -> grid.Grid:
@@ -114,16 +117,11 @@ def special(method: str) -> str:
 def material(kind: str, fold: folds.Fold, targets: dict) -> tuple[np.ndarray, ...]:
     """Rows (n, k), verdicts (n,), NaN if unlabelled, and teacher logits of a kind."""
     X, y = fold.X["train"], fold.y["train"]
-    if kind == "insample":
-        return X, y, targets["insample"]
     if kind != "synthetic":
-        return X, y, targets["oof"]
+        return X, y, targets[kind or "oof"]
     unlabelled = np.full(len(targets["made"]), np.nan, np.float32)
-    return (
-        np.concatenate([X, targets["X_made"]]),
-        np.concatenate([y, unlabelled]),
-        np.concatenate([targets["oof"], targets["made"]]),
-    )
+    pairs = (X, targets["X_made"]), (y, unlabelled), (targets["oof"], targets["made"])
+    return tuple(map(np.concatenate, pairs))
 
 
 def fitting(config: dict, rows: int) -> dict:
@@ -150,14 +148,12 @@ def as_cell(cell: dict, config: dict) -> grid.Cell:
     return grid.Cell(method.removesuffix(f"-{special(method)}"), alpha, T)
 
 
-def student(run, number: int, config: dict, cell: dict) -> dict[str, np.ndarray]:
+def student(run, number: int, cell: dict) -> dict[str, np.ndarray]:
     """The weights of one cell's student in one fold of a finished run."""
-    stored = run.arrays(f"fold{number}")
-    wanted = [list(one.values()) for one in cells(config)]
-    values = [cell["method"], cell["alpha"], cell["T"]]
-    if values not in wanted:
-        raise ValueError(f"no cell {values} (method, alpha, T) in run {run.id}")
-    return {key: stored[key][wanted.index(values)] for key in MODEL}
+    every = cells(run.config)
+    if cell not in every:
+        raise ValueError(f"no cell {cell} in run {run.id}")
+    return picked(run.arrays(f"fold{number}"), every.index(cell))
 
 
 def best_cell(run, number: int, methods: list[str]) -> dict:
@@ -188,7 +184,7 @@ def compute(config: dict, run) -> dict:
     teacher = [targets(source, fold) for fold in every]
     val, test = [], []
     for fold, own in zip(every, teacher, strict=True):
-        work = functools.partial(train, config, fold, own, wanted)
+        work = partial(train, config, fold, own, wanted)
         arrays = run.step(f"fold{fold.number}", work)
         val.append(arrays["val"])
         test.append(logits(fold.X["test"], arrays))

@@ -25,6 +25,7 @@ from kdutils.recipes.folds import Fold, folds
 from kdutils.store.config import Count, Positive, Taught
 
 FP32 = "student fp32"
+NEVER = 1 << 30  # epochs from one validation to the next
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,23 @@ class Tuning(Taught):
     qat_lr: Positive
 
 
+@dataclass
 class Tabular:
     """A fold's distilled student, and the steps that can be taken from it.
 
-    Fine-tuning goes on with the rows and the loss that it was distilled with.
+    Fine-tuning goes on with the rows and the loss of the cell {method, alpha, T} that
+    the student was distilled by, for so many `steps` of the settings, which are those
+    of `kd_tabular.fit`. targets: the teacher's, as of `kd_tabular.train`; fp32: the
+    student; validated: whether the best epoch is kept, else the last.
     """
 
-    def __init__(self, config: dict, sweep, fold: Fold, targets: dict) -> None:
-        self.fold, self.seed, self.qat_lr = fold, config["seed"], config["qat_lr"]
-        chosen = kd_tabular.best_cell(sweep, fold.number, config["methods"])
-        self.fp32 = kd_tabular.student(sweep, fold.number, sweep.config, chosen)
-        self.cell = kd_tabular.as_cell(chosen, sweep.config)
-        kind = kd_tabular.special(chosen["method"])
-        self.X, self.y, self.teacher = kd_tabular.material(kind, fold, targets)
-        own = {key: config[key] for key in ("steps", "lr", "seed")}
-        self.settings = sweep.config | own
+    fold: Fold
+    targets: dict
+    cell: dict
+    settings: dict
+    qat_lr: float
+    fp32: dict
+    validated: bool = True
 
     def rung(self, step: Step, arrays: dict) -> dict:
         """The float32 student of a step from the one that it starts from."""
@@ -114,37 +117,43 @@ class Tabular:
         return make[step.quantizer]()
 
     def float(self, arrays: dict) -> dict:
-        """The best epoch of a float32 fine-tuning; weights that are 0 stay 0."""
+        """The student after a float32 fine-tuning; weights that are 0 stay 0."""
         own = {"init": arrays, "hidden": len(arrays["w2"])}
-        rows, cells = (self.X, self.y, self.teacher), [self.cell]
-        fitted = kd_tabular.fit(self.settings, self.fold, rows, cells, **own)
-        return fitted.arrays(0, 0)
+        own |= {} if self.validated else {"eval_every": NEVER}
+        given = self.settings, self.fold, self.targets, [self.cell]
+        return kd_tabular.picked(kd_tabular.train(*given, **own), 0)
 
-    def int8(self, arrays: dict, *, bits: int) -> Int8:
-        """The best epoch of a quantization-aware fine-tuning; zeros stay zeros."""
-        y, teacher = torch.as_tensor(self.y), torch.as_tensor(self.teacher)
+    def int8(self, arrays: dict, *, bits: int = 8) -> Int8:
+        """The student after a quantization-aware fine-tuning; zeros stay zeros."""
+        kind = kd_tabular.special(self.cell["method"])
+        X, *known = kd_tabular.material(kind, self.fold, self.targets)
+        y, teacher = map(torch.as_tensor, known)
+        cell = kd_tabular.as_cell(self.cell, self.settings)
+        distil, given = losses.get(cell.method, "binary"), cell.settings("binary")
         val_X, val_y = self.fold.X["val"], self.fold.y["val"]
-        distil = losses.get(self.cell.method, "binary")
-        given = self.cell.settings("binary")
 
-        def loss(logits, rows):
-            return distil(logits, teacher[rows], y[rows], kind="binary", **given)
+        def validate(student: Int8) -> float:
+            return metrics.auc(val_y, student.logits(val_X))
 
         return quantize.qat(
             arrays,
-            self.X,
-            loss,
+            X,
+            lambda z, i: distil(z, teacher[i], y[i], kind="binary", **given),
             epochs=kd_tabular.fitting(self.settings, len(y))["epochs"],
             lr=self.qat_lr,
             batch=self.settings["batch"],
-            seed=self.seed,
+            seed=self.settings["seed"],
             bits=bits,
-            validate=lambda student: metrics.auc(val_y, student.logits(val_X)),
+            validate=validate if self.validated else None,
         )
 
-    def calibrated(self, student):
-        """The student calibrated on the fold's validation rows."""
-        return calibrated(student, self.fold.X["val"], self.fold.y["val"])
+
+def distilled(config: dict, sweep, fold: Fold, targets: dict) -> Tabular:
+    """The best student of a sweep in a fold, with a `Tuning`'s settings."""
+    cell = kd_tabular.best_cell(sweep, fold.number, config["methods"])
+    settings = sweep.config | {key: config[key] for key in ("steps", "lr", "seed")}
+    fp32 = kd_tabular.student(sweep, fold.number, cell)
+    return Tabular(fold, targets, cell, settings, config["qat_lr"], fp32)
 
 
 def calibrated(student: dict | Int8, X: np.ndarray, y: np.ndarray) -> dict | Int8:

@@ -10,8 +10,8 @@ has the same initial weights and order of batches; all are scored on fresh test 
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,19 +25,10 @@ from kdutils.store.config import Count, Natural
 from kdutils.train import teachers as trained
 
 TEACHERS = {
-    "xgboost": {
-        "max_depth": 4,
-        "learning_rate": 0.03,
-        "subsample": 0.7,
-        "early_stopping_rounds": 50,
-    },
-    "mlp": {
-        "width": [128, 64],
-        "depth": 2,
-        "dropout": 0.2,
-        "lr": 0.001,
-        "weight_decay": 0.0,
-    },
+    "xgboost": {"max_depth": 4, "learning_rate": 0.03, "subsample": 0.7}
+    | {"early_stopping_rounds": 50},
+    "mlp": {"width": [128, 64], "depth": 2, "dropout": 0.2, "lr": 0.001}
+    | {"weight_decay": 0.0},
     "tabnet": {"n_d": 64, "n_steps": 5, "lr": 2e-2},
 }
 STEPS = ("targets", "tempered", "out of fold", "scale", "patience")
@@ -55,7 +46,7 @@ STUDENTS = {
     "labels alone, scale and patience mended": ("labels", "scale", "patience"),
 }
 ALPHA, T, HIDDEN, BATCH, LR, PATIENCE = 0.6, 4.0, 64, 256, 0.003, 10
-digest = teachers.digest
+digest = folds.digest
 
 
 @dataclass(frozen=True)
@@ -75,43 +66,39 @@ class Config:
 
 def plan(teacher_rows, sources: list[str], *, passes: int, parts: int) -> list[dict]:
     """One config per seed of the sources among the rows of `teachers`."""
-    rows = teacher_rows[teacher_rows["source"].isin(sources)]
-    names = ("source", "options", "seed", "features", "teacher_features")
-    first = rows.drop_duplicates("run").to_dict("records")
+    rows = teacher_rows[teacher_rows["source"].isin(sources)].drop_duplicates("run")
+    names = ["source", "options", "seed", "features", "teacher_features"]
     more = {"passes": passes, "parts": parts}
-    return [{**{name: row[name] for name in names}, **more} for row in first]
+    return [{**row, **more} for row in rows[names].to_dict("records")]
 
 
 def compute(config: dict, run) -> dict:
     """A row per student of the first split: its AUC where it stopped, and on test."""
     fold = next(folds.folds(config))
     scaler = StandardScaler().fit(fold.split.train.X)
-    rows = {name: _scaled(scaler, getattr(fold.split, name).X) for name in folds.PARTS}
-    fold = replace(fold, gaps=rows)
+    z = {part: scaler.transform(getattr(fold.split, part).X) for part in folds.PARTS}
+    gaps = {part: np.nan_to_num(rows).astype(np.float32) for part, rows in z.items()}
+    fold = replace(fold, gaps=gaps)
     logits = run.step("teachers", lambda: taught(config, fold, run.device))
     base = {**folds.facts([fold], config), "teacher_auc": float(logits["auc"])}
-    found = []
-    for name, mended in STUDENTS.items():
-        row = {"student": name, **base, "fold": 0}
-        found.append(row | scored(config, fold, logits, mended))
-    return {"rows": found}
-
-
-def _scaled(scaler: StandardScaler, X: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(scaler.transform(X)).astype(np.float32)
+    rows = [
+        {"student": name, **base, "fold": 0, **scored(config, fold, logits, mended)}
+        for name, mended in STUDENTS.items()
+    ]
+    return {"rows": rows}
 
 
 def taught(config: dict, fold: folds.Fold, device: str) -> dict[str, np.ndarray]:
     """Logits (teachers, n_train) 'insample' and 'oof', and the members' test AUC."""
     how = {"epochs": config["passes"], "seed": config["seed"], "device": device}
-    X, y, group = fold.gaps, fold.y, fold.split.train.group
-    parts, insample, oof, test = config["parts"], [], [], []
+    X, insample, oof, test = fold.gaps, [], [], []
     for name, settings in TEACHERS.items():
         one = trained.fit(name, settings, *fold.taught, **how)
         insample.append(one.logits(X["train"]))
         test.append(one.logits(X["test"]))
-        oof.append(teachers.out_of_fold(name, settings, fold, group, parts, **how))
-    auc = metrics.auc(y["test"], log_expit(np.array(test, float)).mean(0))
+        given = name, settings, fold, config["parts"]
+        oof.append(teachers.out_of_fold(*given, **how))
+    auc = metrics.auc(fold.y["test"], log_expit(np.array(test, float)).mean(0))
     return {"insample": np.array(insample), "oof": np.array(oof), "auc": np.array(auc)}
 
 
@@ -135,7 +122,7 @@ def scored(config: dict, fold: folds.Fold, logits: dict, mended: tuple) -> dict:
         train.Batches(*rows, batch=BATCH, seed=config["seed"]),
         loss,
         epochs=4 * config["passes"],
-        optimizer=functools.partial(torch.optim.Adam, lr=LR),
+        optimizer=partial(torch.optim.Adam, lr=LR),
         schedule=train.constant,
         validate=lambda net: metrics.auc(fold.y["val"], models.predict(net, X["val"])),
         patience=PATIENCE * (5 if "patience" in mended else 1),

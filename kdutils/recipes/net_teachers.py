@@ -27,7 +27,15 @@ from kdutils.compress import convert
 from kdutils.data import Split, wafers
 from kdutils.recipes import tasks
 from kdutils.recipes.tasks import IMAGES, PARTS, WAFERS, Site, Sizes
-from kdutils.store.config import Count, Natural, NotNegative, Positive, Share, Taught
+from kdutils.store.config import (
+    Count,
+    Natural,
+    NotNegative,
+    Positive,
+    Share,
+    Taught,
+    following,
+)
 from kdutils.train.fit import MaxNorm
 
 
@@ -69,10 +77,10 @@ class WaferTraining(Training):
 
 @dataclass(frozen=True)
 class WaferConfig(WaferTraining, Site):
-    """A teacher of wafer maps; simulated: drawn maps that it learns from as well."""
+    """A teacher of wafer maps; simulated: it learns from no drawn maps."""
 
     teacher: str
-    simulated: Natural
+    simulated: Literal[0]
 
 
 Config = ImageConfig | WaferConfig
@@ -85,6 +93,25 @@ class Students(Taught):
     batch: Count
     lr: Positive
     bf16: bool
+
+
+def plan_students(seen: str, teacher_rows, **settings) -> list[dict]:
+    """One config per teacher that saw these `rows` of the images: 'all' or 'train'.
+
+    settings: what else the config of a recipe holds that follows.
+    """
+    return following(teacher_rows[teacher_rows["rows"] == seen], "teacher", **settings)
+
+
+def fitting(config: dict) -> dict:
+    """What `train.students` is told of a config of `Students`."""
+    return {key: config[key] for key in ("batch", "lr", "seed", "bf16")}
+
+
+def perceptron(config: dict, parts: Split, widths: list[int]) -> nn.Module:
+    """An untrained student of images, with the initial weights of the seed."""
+    side, classes = parts.train.X.shape[1], IMAGES.outputs(config)
+    return IMAGES.build("perceptron", {"widths": widths}, config["seed"], side, classes)
 
 
 def plan_images(
@@ -104,8 +131,7 @@ def plan_wafers(*, sites: dict, teachers: dict, **settings) -> list[dict]:
 
     sites: name -> {source, root, maps, options}, where maps come from: maps and options
     are the simulator's, see `data.wafers.split`; teachers: name -> {site, net, sizes,
-    seeds and what else is its own, over `settings`}. simulated: so many drawn maps,
-    whose patterns are known, are learnt from beside the site's own.
+    seeds and what else is its own, over `settings`}.
     """
     configs = []
     for name, own in teachers.items():
@@ -155,22 +181,13 @@ def fit(config: dict, net: nn.Module, batches, loss, **how) -> None:
     AdamW, or descent with momentum under a limit on weights where there is a max_norm.
     how: device and checkpoint of `train.fit`.
     """
-    if "max_norm" in config:
-        own = {"momentum": config["momentum"], "norm": config["max_norm"]}
-        kind = MaxNorm
+    if "decay" in config:
+        optimizer = tasks.adam(config)
     else:
-        own = {"weight_decay": config["decay"], "fused": True}
-        kind = torch.optim.AdamW
-    train.fit(
-        net,
-        batches,
-        loss,
-        epochs=config["epochs"],
-        optimizer=partial(kind, lr=config["lr"], **own),
-        seed=config["seed"],
-        bf16=config["bf16"],
-        **how,
-    )
+        own = {"momentum": config["momentum"], "norm": config["max_norm"]}
+        optimizer = partial(MaxNorm, lr=config["lr"], **own)
+    how |= {key: config[key] for key in ("epochs", "seed", "bf16")}
+    train.fit(net, batches, loss, optimizer=optimizer, **how)
 
 
 def teach(config: dict, X: np.ndarray, y: np.ndarray, **training) -> nn.Module:
@@ -182,23 +199,16 @@ def teach(config: dict, X: np.ndarray, y: np.ndarray, **training) -> nn.Module:
     return net
 
 
-def labelled(config: dict, parts: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Training rows and their labels, with those that the simulator adds."""
-    X, y = parts.train.X, parts.train.y
-    if not config.get("simulated"):
-        return X, y
-    more = WAFERS.drawn(config)
-    return np.concatenate((X, more[0])), np.concatenate((y, more[1]))
-
-
 def compute(config: dict, run) -> dict:
     """Train and keep the logits; a row for images, two for maps: plain and averaged."""
     task = tasks.of(config)
     parts = task.load(config)
     how = run.training("weights")
-    run.step(
-        "weights", lambda: models.arrays(teach(config, *labelled(config, parts), **how))
-    )
+
+    def weights() -> dict[str, np.ndarray]:
+        return models.arrays(teach(config, parts.train.X, parts.train.y, **how))
+
+    run.step("weights", weights)
     rows = image_rows if task is IMAGES else wafer_rows
     return {"rows": rows(config, run, parts, trained(run))}
 

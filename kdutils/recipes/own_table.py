@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kdutils import metrics, stats
-from kdutils.data import Split, tables
+from kdutils.data import Split
 from kdutils.deploy import bundle
 from kdutils.recipes import distilled, folds
 from kdutils.store.config import Natural, NotNegative
 
 COSTS = (1, 2, 5, 10, 20, 50, 100)  # of an escape, in overkills
+digest = folds.digest
 SHUFFLED = 5_000  # test rows on which a reading's part in the student is measured
 
 
@@ -43,9 +44,8 @@ class Config:
 
 def plan(config: dict) -> list[dict]:
     """One config per split; config: source, options, seed, effort and max_bytes."""
-    count = len(list(tables.splits(seed=config["seed"], **folds.arguments(config))))
     own = {"tested": [], "escape_cost": 0.0}
-    return [{**config, **own, "fold": number} for number in range(count)]
+    return [{**config, **own, "fold": i} for i, _ in enumerate(folds.splits(config))]
 
 
 def ship(config: dict, escape_cost: float, rows) -> list[dict]:
@@ -54,15 +54,9 @@ def ship(config: dict, escape_cost: float, rows) -> list[dict]:
     return [{**config, "escape_cost": escape_cost, "fold": 0, "tested": tested}]
 
 
-def digest(config: dict) -> str:
-    """The table's content and how it is read."""
-    return tables.digest(**folds.arguments(config))
-
-
 def compute(config: dict, run) -> dict:
     """Rows of the parts test, cost and reading; or file, race and size."""
-    splits = tables.splits(seed=config["seed"], **folds.arguments(config))
-    split = list(splits)[config["fold"]]
+    split = list(folds.splits(config))[config["fold"]]
     how = {key: config[key] for key in ("seed", "max_bytes")}
     how["effort"] = distilled.EFFORTS[config["effort"]]
     if config["tested"]:
@@ -95,13 +89,11 @@ def tested(split: Split, **how) -> tuple[list[dict], dict[str, np.ndarray]]:
     row = {"part": "test", "n_train": len(split.train) + len(split.val)}
     row |= {"kind": split.kind, "bytes": len(student.file), **student.cell}
     for name in ("student", "teacher", "taught", "alone"):
-        row[f"{name}_auc"] = float(metrics.auc(y, found[name]))
+        row[f"{name}_auc"] = metrics.auc(y, found[name])
     rows = [row | confused(y, found["share"])]
-    called = {cost: found["student"] > -np.log(cost) for cost in COSTS}
-    rows += [
-        {"part": "cost", "cost": cost, **confused(y, fails)}
-        for cost, fails in called.items()
-    ]
+    for cost in COSTS:
+        called = found["student"] > distilled.fail_above(cost)
+        rows.append({"part": "cost", "cost": cost, **confused(y, called)})
     rng = np.random.default_rng(how["seed"])
     some = np.sort(rng.permutation(len(y))[:SHUFFLED])
     if 0 < y[some].mean() < 1:
@@ -117,9 +109,9 @@ def tested(split: Split, **how) -> tuple[list[dict], dict[str, np.ndarray]]:
 def confused(y: np.ndarray, called: np.ndarray) -> dict:
     """Escapes and overkill of verdicts, and of how many rows."""
     fails = y == 1
-    counts = {"n_test": y, "fails": y[fails], "escapes": y[fails & ~called]}
-    counts["overkill"] = y[~fails & called]
-    return {name: len(rows) for name, rows in counts.items()}
+    row = {"n_test": len(y), "fails": int(fails.sum())}
+    row["escapes"] = int((fails & ~called).sum())
+    return row | {"overkill": int((~fails & called).sum())}
 
 
 def shipped(
@@ -139,7 +131,7 @@ def shipped(
     )
     called = np.concatenate([one["share"] for one in found])
     if escape_cost:
-        called = own > -np.log(escape_cost)
+        called = own > distilled.fail_above(escape_cost)
     value, low, high = stats.auc_interval(y, own)
     row = {"part": "file", "kind": split.kind, "file_bytes": len(student.file)}
     row |= {"metric": "AUC", "value": value, "low": low, "high": high, "constant": 0.5}
@@ -148,17 +140,11 @@ def shipped(
     row |= {"teacher_auc": metrics.auc(y, teacher), **confused(y, called)}
     pairs = {"gain": (taught, alone), "to_teacher": (own, teacher)}
     for name, (a, b) in pairs.items():
-        test = stats.delong_test(y, a, b)
-        ends = [test.value, test.low, test.high]
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+        value, low, high, _ = stats.delong_test(y, a, b)
+        row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    for name, end in row.items():  # an interval may have no end
+        if isinstance(end, float | np.floating):
+            row[name] = float(end) if np.isfinite(end) else None
     rows = [row | {"rows": len(parts.train) + len(parts.val)}]
     rows += [{"part": "race", **cell} for cell in student.race]
-    rows += [{"part": "size", **size} for size in student.sizes]
-    return [{k: _plain(v) for k, v in one.items()} for one in rows]
-
-
-def _plain(value):
-    """Numbers as Python has them; None for one that is not finite."""
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value
+    return rows + [{"part": "size", **size} for size in student.sizes]

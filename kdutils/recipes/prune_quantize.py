@@ -8,7 +8,7 @@ epochs. Fine-tuning uses the loss that the student was distilled with.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 
@@ -132,18 +132,18 @@ def descend(config: dict, id: str, sweep, fold: folds.Fold, targets: dict) -> di
     A student that has a bundle is measured as the file that ships, on raw readings.
     Ours and the controls are calibrated, the published ones are as published.
     """
-    kept, tabular = {}, ladder.Tabular(config, sweep, fold, targets)
-    train = fold.split.train
+    kept, tabular = {}, ladder.distilled(config, sweep, fold, targets)
+    train, calibration = fold.split.train, (fold.X["val"], fold.y["val"])
     neighbours = Neighbours(config["seed"], sweep.config, fold, targets)
     lots = drift.known(fold.prepare.pick(train.X), train.group, fold.prepare)
     start = {FP32: tabular.fp32}
     for name, cell in ((ALONE, kd_tabular.BASE), (PUBLISHED, kd_tabular.PUBLISHED)):
-        start[name] = kd_tabular.student(sweep, fold.number, sweep.config, cell)
+        start[name] = kd_tabular.student(sweep, fold.number, cell)
     every = ladder.climb(steps(config), start, tabular.rung)
     for number, (step, arrays) in enumerate(every):
         student = tabular.quantized(step, arrays)
         if step.family != "published":
-            student = tabular.calibrated(student)
+            student = ladder.calibrated(student, *calibration)
         file = packed(student, fold, 0.0, id)
         val, test = (logits(student, file, fold, name) for name in ("val", "test"))
         threshold = float(np.quantile(val, 1 - fold.y["train"].mean()))
@@ -152,9 +152,9 @@ def descend(config: dict, id: str, sweep, fold: folds.Fold, targets: dict) -> di
         kept[f"{number}-bundle"] = np.frombuffer(file, np.uint8)
         size = compress.size(student)
         model = bundle.model_bytes(student, fold.prepare) if file else np.nan
-        moved = neighbours.bounded(student, threshold), neighbours.plain(step.name)
         numbers = metrics.auc(fold.y["val"], val), *size, model, len(file) or np.nan
-        kept[f"{number}-numbers"] = np.array([*numbers, *moved])
+        moved = neighbours.moved(student, neighbours.bounded, threshold)
+        kept[f"{number}-numbers"] = np.array([*numbers, moved, neighbours.plain(step)])
     return kept
 
 
@@ -232,7 +232,8 @@ class Neighbours:
             column = int(rng.integers(raw.shape[1]))
             value = OUT_OF_RANGE * max(1.0, abs(float(np.nanmedian(raw[:, column]))))
             self.batches.append((raw[rows], column, value))
-        self.prepare = fold.prepare
+        columns = np.arange(raw.shape[1])
+        self.bounded = replace(fold.prepare, columns=columns).transform
         train = fold.prepare.pick(fold.split.train.X)
         self.mean, self.sd = np.nanmean(train, axis=0), np.nanstd(train, axis=0)
         rows = self._standardised(train), fold.y["train"], targets["oof"]
@@ -243,7 +244,7 @@ class Neighbours:
         scores = compress.logits(arrays, self._standardised(train))
         self.threshold = float(np.quantile(scores, 1 - fold.y["train"].mean()))
         self.students = {
-            "student fp32": arrays,
+            FP32: arrays,
             "published: dynamic int8": quantize.dynamic(arrays),
             "weight-only int8": quantize.weight_only(arrays),
         }
@@ -251,23 +252,16 @@ class Neighbours:
     def _standardised(self, raw: np.ndarray) -> np.ndarray:
         return np.nan_to_num((raw - self.mean) / self.sd).astype(np.float32)
 
-    def _bounded(self, raw: np.ndarray) -> np.ndarray:
-        columns = np.arange(raw.shape[1])
-        fields = (self.prepare.names, self.prepare.center, self.prepare.scale)
-        return type(self.prepare)(columns, *fields).transform(raw)
-
-    def bounded(self, student, threshold: float) -> float:
-        """Mean share of neighbours' verdicts moved, readings bounded."""
-        return self._moved(student, self._bounded, threshold)
-
-    def plain(self, step: str) -> float:
-        """The same with plainly standardised readings; NaN for steps not tried so."""
-        if step not in self.students:
+    def plain(self, step: Step) -> float:
+        """`moved` with plainly standardised readings; NaN for steps not tried so."""
+        if (student := self.students.get(step.name)) is None:
             return np.nan
-        return self._moved(self.students[step], self._standardised, self.threshold)
+        return self.moved(student, self._standardised, self.threshold)
 
-    def _moved(self, student, scale, threshold: float) -> float:
-        """Dynamic int8 takes its activation scale from the whole batch, so that one
+    def moved(self, student, scale, threshold: float) -> float:
+        """Mean share of neighbours' verdicts moved; scale: of raw readings (n, d).
+
+        Dynamic int8 takes its activation scale from the whole batch, so that one
         outlier coarsens the steps of all rows; other students leave neighbours alone.
         """
         moved = []

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdutils import metrics, stats
-from kdutils.data import tables
 from kdutils.deploy import bundle
 from kdutils.recipes import folds, tasks
 from kdutils.recipes.tasks import WAFERS
@@ -50,10 +49,8 @@ def plan(students: dict[str, bytes], *known) -> list[dict]:
 
 def digest(config: dict) -> str:
     """The data digest of a config's source."""
-    data = config["data"]
-    if "maps" in data:
-        return WAFERS.digest(data)
-    return tables.digest(**folds.arguments(data))
+    of = WAFERS if "maps" in config["data"] else folds
+    return of.digest(config["data"])
 
 
 def compute(config: dict, run) -> dict:
@@ -66,7 +63,7 @@ def compute(config: dict, run) -> dict:
 
 def _readings(student: bundle.Bundle, data: dict) -> dict:
     """AUC, and at the file's threshold: fails that pass, passes that fail."""
-    split = next(tables.splits(seed=data["seed"], **folds.arguments(data)))
+    split = next(folds.splits(data))
     columns = [split.features.index(name) for name in student.features]
     logits, failed = student.score(split.test.X[:, columns]), split.test.y == 1
     value, low, high = stats.auc_interval(split.test.y, logits)

@@ -27,6 +27,8 @@ from kdutils.store.config import Count, Natural, NotNegative, Positive, Share
 CLASSES = 2
 hard = partial(losses.get("hard"), kind="multiclass")
 TEACHERS = ("teacher", "teacher-plain")
+TAUGHT_BY = {"student-subclass": "teacher", "student-kd": "teacher"}
+TAUGHT_BY |= {"student-kd-plain": "teacher-plain"}
 
 
 def _perceptron(*widths: int, **sizes) -> dict:
@@ -81,8 +83,8 @@ def plan(
     validation rows. Raises ValueError where `models` lacks one that another needs.
     """
     for way, how in ways.items():
-        needed = {"teacher", "student-kd"}
-        needed |= {"teacher-plain"} if "student-kd-plain" in how["models"] else set()
+        needed = {"student-kd", "teacher"}
+        needed |= {TAUGHT_BY[one] for one in how["models"] if one in TAUGHT_BY}
         if lacking := sorted(needed - set(how["models"])):
             raise ValueError(
                 f"the models of way '{way}' need {' and '.join(lacking)} as well"
@@ -167,50 +169,37 @@ def compute(config: dict, run) -> dict:
     A row per model (`part` model) and, where the hidden groups are known, one for each
     group and subclass (`part` group): how many test rows of that group fall into it.
     """
-    data = material(config)
-    kept, outputs = {}, {}
+    data, kept = material(config), {}
     for name in sorted(config["models"], key=lambda name: name not in TEACHERS):
-        if name in TEACHERS:
-            work = partial(teacher, config, data, name, **run.training(name))
+        if data.truth or name != "student-truth":
+            learn = teacher if name in TEACHERS else partial(student, kept=kept)
+            work = partial(learn, config, data, name, **run.training(name))
             kept[name] = run.step(name, work)
-            outputs[name] = kept[name]["test"]
-        elif data.truth or name != "student-truth":
-            work = partial(student, config, data, name, kept, **run.training(name))
-            stored = run.step(name, work)
-            outputs[name] = stored["test"]
-    y, logits = data.y["test"], {k: grouped(s, data, k) for k, s in outputs.items()}
-    rows = []
+    logits = {name: grouped(one["test"], data, name) for name, one in kept.items()}
+    y, s, rows = data.y["test"], kept["teacher"]["test"], []
     for name, z in logits.items():
         row = {"part": "model", "model": name, **data.facts}
         row |= metrics.summary(y, z, logits["teacher"])
-        row["test_auc"] = metrics.auc(y, z[:, 1] - z[:, 0])
+        row["test_auc"] = _auc(y, z)
         row["gain"] = row["test_acc"] - metrics.accuracy(y, logits["student-kd"])
         row["auc_gain"] = row["test_auc"] - _auc(y, logits["student-kd"])
         row |= paired(y, z, logits["student-kd"])
         if name == "teacher":
-            row |= found(config, data, outputs["teacher"], kept.get("teacher-plain"))
+            row |= found(config, data, s, kept.get("teacher-plain"))
             shared = {**data.facts, "ari": row["ari"]}
         rows.append(row)
-    counted = groups(config, data, outputs["teacher"])
-    return {"rows": rows + [{**row, **shared} for row in counted]}
+    return {"rows": rows + [{**row, **shared} for row in groups(config, data, s)]}
 
 
 def grouped(s: np.ndarray, data: Material, name: str) -> np.ndarray:
     """Class logits (n, 2) of whatever a model says."""
     s = torch.as_tensor(s)
-    if name == "student-truth":
-        member = np.stack([_share(data, k) for k in range(CLASSES)])
-        mask = torch.as_tensor(member == 0)
-        every = s[:, None].masked_fill(mask, -torch.inf)
-        return every.logsumexp(-1).numpy()
-    return subclass.class_logits(s, CLASSES).numpy()
-
-
-def _share(data: Material, k: int) -> np.ndarray:
-    """Which hidden groups, one for each class, belong to class k."""
-    group = fine(data, "train")
-    own = group[data.y["train"] == k]
-    return np.bincount(own, minlength=int(group.max()) + 1)
+    if name != "student-truth":
+        return subclass.class_logits(s, CLASSES).numpy()
+    group, y = fine(data, "train"), data.y["train"]
+    own = [np.bincount(group[y == k], minlength=s.shape[1]) for k in range(CLASSES)]
+    without = torch.as_tensor(np.stack(own) == 0)  # groups that a class does not have
+    return s[:, None].masked_fill(without, -torch.inf).logsumexp(-1).numpy()
 
 
 def fine(data: Material, part: str) -> np.ndarray:
@@ -242,12 +231,12 @@ def teacher(config: dict, data: Material, name: str, **training) -> dict:
 
 
 def student(config: dict, data: Material, name: str, kept: dict, **training) -> dict:
-    """A student's logits on the test part."""
-    views = {
-        "student-subclass": kept["teacher"]["views"],
-        "student-kd": class_views(kept["teacher"]["views"]),
-        "student-kd-plain": kept.get("teacher-plain", {}).get("views"),
-    }.get(name)
+    """A student's logits on the test part; kept: arrays of the teachers by name."""
+    views = None
+    if name in TAUGHT_BY:
+        views = kept[TAUGHT_BY[name]]["views"]
+    if name == "student-kd":
+        views = subclass.class_logits(torch.as_tensor(views).float(), CLASSES).numpy()
     y, size = data.y["train"], CLASSES if views is None else views.shape[2]
     if name == "student-truth":
         y = fine(data, "train")
@@ -263,11 +252,6 @@ def student(config: dict, data: Material, name: str, kept: dict, **training) -> 
     epochs = config["student_epochs"]
     _fit(config, data, model, name, loss, y, epochs, views, **training)
     return {"test": data.task.predict(model, data.X["test"])}
-
-
-def class_views(views: np.ndarray) -> np.ndarray:
-    """Class logits (V, n, 2) of subclass logits (V, n, S)."""
-    return subclass.class_logits(torch.as_tensor(views).float(), CLASSES).numpy()
 
 
 def found(config: dict, data: Material, s: np.ndarray, plain: dict | None) -> dict:

@@ -8,6 +8,7 @@ training maps and on `simulated` maps, drawn for them: neither needs a label.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from kdutils import metrics
 from kdutils.recipes import net_teachers
 from kdutils.recipes.tasks import PARTS, WAFERS, Site
 from kdutils.store.config import Count, Natural
+
+digest = WAFERS.digest  # of the site's source; the teachers' ids are in the config
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Config(Site):
     teachers: list[str]
     views: Count
     simulated: Natural
-    simulated_views: Count
+    simulated_views: Literal[1]
 
 
 def plan(teachers, *, sites: dict, groups: dict) -> list[dict]:
@@ -33,36 +36,25 @@ def plan(teachers, *, sites: dict, groups: dict) -> list[dict]:
 
     teachers: rows of `net_teachers`; groups: name -> {teacher, site, views, together,
     seeds, simulated}. together: 'one' is the teacher of the seed, the first again
-    after the last, 'others' all but that one, 'all' every one; the mean of their
-    logits is kept. Of the simulated maps `simulated_views` copies are predicted.
+    after the last, 'others' all but that one; the mean of their logits is kept.
     """
     configs = []
     for name, group in groups.items():
         how = {"simulated": 0, "simulated_views": 1, **group}
         seeds, together = how.pop("seeds"), how.pop("together")
+        if together not in ("one", "others"):
+            raise ValueError(f"together is '{together}': expected one or others")
         mine = teachers[teachers["teacher"] == how.pop("teacher")]
         mine = mine.drop_duplicates("run").set_index("seed")["run"]
         for seed in range(seeds):
-            ways = {
-                "one": mine[mine.index == seed % max(1, len(mine))],
-                "others": mine[mine.index != seed],
-                "all": mine,
-            }
-            if together not in ways:
-                raise ValueError(
-                    f"together is '{together}': expected {', '.join(ways)}"
-                )
-            chosen = ways[together]
+            chosen = mine[mine.index != seed]
+            if together == "one":
+                chosen = mine[mine.index == seed % max(1, len(mine))]
             if chosen.empty:
                 raise ValueError(f"answers '{name}' have no teacher for seed {seed}")
             about = {"answers": name, **sites[how["site"]], "seed": seed}
             configs.append({**about, "teachers": sorted(chosen), **how})
     return configs
-
-
-def digest(config: dict) -> str:
-    """The content of the site's source; the teachers' ids are in the config."""
-    return WAFERS.digest(config)
 
 
 def compute(config: dict, run) -> dict:
@@ -94,7 +86,7 @@ def predicted(config: dict, teacher, sets: dict) -> dict[str, np.ndarray]:
     kept = teacher.arrays("answers") if same else {}
     found, net = {}, None
     for name, X in sets.items():
-        views = config["simulated_views" if name == "added" else "views"]
+        views = 1 if name == "added" else config["views"]
         if (key := f"{name}{views}") in kept:
             found[name] = kept[key]
             continue

@@ -14,17 +14,12 @@ import numpy as np
 from kdutils.data import wafers
 from kdutils.recipes.tasks import WAFERS, Site
 
-Config = Site
+Config, digest = Site, WAFERS.digest
 
 
 def plan(sites: dict) -> list[dict]:
     """One config per site: name -> {source, root, maps, options}, for seed 0."""
     return [{"site": name, **where, "seed": 0} for name, where in sites.items()]
-
-
-def digest(config: dict) -> str:
-    """The content of the site's source."""
-    return WAFERS.digest(config)
 
 
 def compute(config: dict, run) -> dict:
@@ -43,11 +38,9 @@ def compute(config: dict, run) -> dict:
         for key in ("within", "dropped"):
             facts[key] = sum(found[key].values())
     how = {"axis": 0, "return_index": True, "return_counts": True}
-    sets, first, count = np.unique(parts.test.y, **how)
-    rows = []
-    for which, place, n in zip(sets, first, count, strict=True):
-        there = [name for name, one in zip(wafers.classes(), which, strict=True) if one]
-        example = base64.b64encode(zlib.compress(parts.test.X[place].tobytes(), 9))
-        row = {"patterns": "+".join(there), "count": int(n)}
+    rows, names = [], np.array(wafers.classes())
+    for there, first, n in zip(*np.unique(parts.test.y, **how), strict=True):
+        example = base64.b64encode(zlib.compress(parts.test.X[first].tobytes(), 9))
+        row = {"patterns": "+".join(names[there == 1]), "count": int(n)}
         rows.append({**facts, **row, "example": example.decode()})
     return {"rows": rows}

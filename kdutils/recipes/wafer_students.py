@@ -68,12 +68,10 @@ def loss(config: dict):
     labels: the labels' weight, the teacher has the rest. alpha and beta are the paper's
     own, of the loss 'mse-bce'; T is that of 'kd'.
     """
-    own = {"mse": "alpha", "threshold": "beta"}
+    how = {"kd": {"T": "T"}, "mse-bce": {"mse": "alpha", "threshold": "beta"}}
+    how = {name: config[key] for name, key in how[config["loss"]].items()}
     method = losses.get(config["loss"], "multilabel")
-    how = {"alpha": 1 - config["labels"]}
-    for name in method.settings["multilabel"][1:]:
-        how[name] = config[own.get(name, name)]
-    return method.using(kind="multilabel", **how)
+    return method.using(kind="multilabel", alpha=1 - config["labels"], **how)
 
 
 def compute(config: dict, run) -> dict:

@@ -23,7 +23,7 @@ def read(stage: str) -> dict[str, dict]:
 
     Empty too for the stages that KD_FRESH names: their records are computed anew.
     """
-    return {} if fresh(stage) else lines(stage)
+    return {} if fresh(stage) else every(stage)
 
 
 def fresh(stage: str) -> bool:
@@ -31,21 +31,22 @@ def fresh(stage: str) -> bool:
     return stage in os.environ.get("KD_FRESH", "").split()
 
 
-def lines(stage: str) -> dict[str, dict]:
-    """Every line of a stage's file by run id."""
-    path = paths.ledger(stage)
-    if not path.exists():
-        return {}
-    found = (json.loads(line) for line in path.read_text().splitlines())
+def every(stage: str = "*") -> dict[str, dict]:
+    """Every line of a stage's file by run id; by default of all stages' files."""
+    files = sorted(paths.ledger("").parent.glob(f"{stage}.jsonl"))
+    found = (json.loads(text) for f in files for text in f.read_text().splitlines())
     return {line["id"]: line for line in found}
 
 
 def find(id: str) -> dict | None:
-    """The line of a run, in whichever stage it is."""
-    for path in sorted(paths.ledger("").parent.glob("*.jsonl")):
-        if line := read(path.stem).get(id):
-            return line
-    return None
+    """The line of a run, in whichever stage it is; None where KD_FRESH names that."""
+    line = every().get(id)
+    return None if line is None or fresh(line["stage"]) else line
+
+
+def refers(config: dict) -> list[str]:
+    """The ids of the runs that a config names."""
+    return re.findall(r"\b[0-9a-f]{12}\b", canonical(config))
 
 
 def keep(stage: str, recipe: str, new: list[dict], old: dict[str, dict]) -> None:
@@ -73,14 +74,6 @@ def machine() -> dict[str, str]:
     return versions
 
 
-def every() -> dict[str, dict]:
-    """Every line of every stage's file by run id."""
-    kept = {}
-    for path in paths.ledger("").parent.glob("*.jsonl"):
-        kept |= lines(path.stem)
-    return kept
-
-
 def seconds(ids: Iterable[str], kept: dict[str, dict] | None = None) -> float:
     """What some runs took, with every run that they need; 0 without a ledger.
 
@@ -93,5 +86,5 @@ def seconds(ids: Iterable[str], kept: dict[str, dict] | None = None) -> float:
         if id in kept and id not in seen:
             seen.add(id)
             total += kept[id]["seconds"]
-            todo += re.findall(r"\b[0-9a-f]{12}\b", canonical(kept[id]["config"]))
+            todo += refers(kept[id]["config"])
     return total

@@ -135,7 +135,7 @@ def map(
     configs = [json.loads(ledger.canonical(config)) for config in configs]
     for config in configs:
         settings.check(recipe.Config, config, _name(recipe))
-    old = ledger.lines(stage)
+    old = ledger.every(stage)
     kept = {} if ledger.fresh(stage) else old
     runs = _found(stage, recipe, configs, kept, ranges.device(device), workers)
     manifest = {"params": _params(stage), "configs": configs}
@@ -146,9 +146,7 @@ def map(
     return _rows(stage, recipe, runs, kept)
 
 
-def collect(
-    stage: str, recipe: ModuleType, *, part: str = "", device: str = "auto"
-) -> pd.DataFrame:
+def collect(stage: str, recipe: ModuleType, *, part: str = "") -> pd.DataFrame:
     """The rows of a stage's last `map` of a recipe: config and record columns, `run`.
 
     What is missing of them is computed again. Raises ValueError where there was no map
@@ -163,8 +161,8 @@ def collect(
             f"{paths.params(stage)} has changed since {stage} ran in "
             f"{paths.reports().name}: run it first"
         )
-    kept, where = ledger.read(stage), ranges.device(device)
-    found = _found(stage, recipe, manifest["configs"], kept, where, None)
+    kept, device = ledger.read(stage), ranges.device("auto")
+    found = _found(stage, recipe, manifest["configs"], kept, device, None)
     return _rows(stage, recipe, found, kept)
 
 
@@ -250,9 +248,8 @@ def _compute(
         pool = joblib.Parallel(**backend, return_as="generator_unordered")
         for count, (label, seconds) in enumerate(pool(jobs), start=1):
             left = (time.perf_counter() - start) / count * (len(todo) - count)
-            told = f"{stage} {count}/{len(todo)} {label} {seconds:.1f} s, "
-            told += f"{left / 60:.1f} min left"
-            print(told, file=sys.stderr, flush=True)
+            told = f"{stage} {count}/{len(todo)} {label} {seconds:.1f} s"
+            print(f"{told}, {left / 60:.1f} min left", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -305,9 +302,8 @@ def _execute(recipe_name: str, run: Run, data: str, program: str) -> tuple[str, 
 
     torch.set_num_threads(1)
     recipe = importlib.import_module(recipe_name)
-    named = {key: run.config[key] for key in run.config if key in NAMES}
-    plain = (key for key in named if not isinstance(named[key], dict))
-    label = " ".join(f"{key}={named[key]}" for key in plain)
+    named = ((key, run.config[key]) for key in run.config if key in NAMES)
+    label = " ".join(f"{k}={value}" for k, value in named if type(value) is not dict)
     start = time.perf_counter()
     with _locked(run.folder), warnings.catch_warnings():
         # what is wrong with a table is shown once, by the notebook that reads it first

@@ -6,9 +6,9 @@ KD_REPORT=paper python -m kdutils.store.schedule
 from __future__ import annotations
 
 import heapq
-import re
 import sys
 from collections import defaultdict, deque
+from graphlib import CycleError, TopologicalSorter
 
 from kdutils import paths
 from kdutils.store import ledger
@@ -27,52 +27,39 @@ def duration(lines: dict[str, dict], workers: int) -> float:
     of each other run side by side. The seconds are as they were measured, on whichever
     machine. Raises ValueError where runs wait for each other.
     """
-    needs = _needs(lines)
-    waits = {id: len(others) for id, others in needs.items()}
-    freed = defaultdict(list)
-    for id, others in needs.items():
-        for other in others:
-            freed[other].append(id)
+    waiting = TopologicalSorter(dict.fromkeys(lines, ()))  # all, in their order
+    for id, others in _needs(lines).items():
+        waiting.add(id, *others)
+    try:
+        waiting.prepare()
+    except CycleError:
+        raise ValueError("some runs wait for each other: no schedule ends") from None
     place = {id: i for i, id in enumerate(lines)}
-    ready = deque(id for id, count in waits.items() if not count)
-    running: list[tuple[float, int, str]] = []
-    now, ended = 0.0, 0
-    while ready or running:
+    ready, running, now = deque(), [], 0.0
+    while waiting.is_active():
+        ready += waiting.get_ready()
         while ready and len(running) < workers:
             id = ready.popleft()
             heapq.heappush(running, (now + lines[id]["seconds"], place[id], id))
         now, _, id = heapq.heappop(running)
-        ended += 1
-        for other in freed[id]:
-            waits[other] -= 1
-            if not waits[other]:
-                ready.append(other)
-    if ended < len(lines):
-        raise ValueError("some runs wait for each other: no schedule ends")
+        waiting.done(id)
     return now
 
 
 def _needs(lines: dict[str, dict]) -> dict[str, set[str]]:
     """The runs that must have ended before each run starts."""
-    maps, stages = defaultdict(set), defaultdict(set)
-    for id, line in lines.items():
-        maps[line["stage"], line["recipe"]].add(id)
-        stages[line["stage"]].add(id)
-    refers, whole = {}, defaultdict(set)
-    for id, line in lines.items():
-        named = re.findall(r"\b[0-9a-f]{12}\b", ledger.canonical(line["config"]))
-        refers[id] = {other for other in named if other in lines}
-        own = line["stage"], line["recipe"]
-        for other in refers[id]:
-            stage, recipe = lines[other]["stage"], lines[other]["recipe"]
-            if stage != line["stage"]:
-                whole[own] |= stages[stage]
-            elif (stage, recipe) != own:
-                whole[own] |= maps[stage, recipe]
-    return {
-        id: refers[id] | whole[line["stage"], line["recipe"]]
-        for id, line in lines.items()
-    }
+    place = {id: (line["stage"], line["recipe"]) for id, line in lines.items()}
+    runs = defaultdict(set)  # of a stage, and of a map
+    for id, own in place.items():
+        runs[own].add(id)
+        runs[own[0]].add(id)
+    named = {id: lines.keys() & ledger.refers(lines[id]["config"]) for id in lines}
+    whole = defaultdict(set)  # what a map waits for
+    for id, own in place.items():
+        for other in (place[one] for one in named[id]):
+            if other != own:
+                whole[own] |= runs[other if other[0] == own[0] else other[0]]
+    return {id: named[id] | whole[own] for id, own in place.items()}
 
 
 def enough(lines: dict[str, dict], most: int = WORKERS[-1]) -> int:

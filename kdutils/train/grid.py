@@ -90,8 +90,10 @@ def fit(
         gradient = _gradient([cells[c] for c in block])
         for s, seed in enumerate(seeds):
             at = (s, block)
-            net = _stack(weights, at)
-            gate = _stack(gates, at).parameters if init else []
+            net = Stack({k: a[at] for k, a in weights.items()})
+            gate = (
+                Stack({k: a[at] for k, a in gates.items()}).parameters if init else []
+            )
             optimizer = torch.optim.AdamW(net.parameters, **adam)
             given = net, optimizer, gradient, gate, train, val
             val_auc[at], best_epoch[at] = _train(*given, seed=seed, **how)
@@ -149,7 +151,9 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     best, when = np.full(C, -1.0), np.zeros(C, np.int64)
     kept = [p.clone() for p in net.parameters]
-    _keep_memory()
+    # A block given back has the C library keep what is freed, up to twice as much; else
+    # glibc returns each step's megabytes and pays for their pages again.
+    torch.empty(31 * 2**20, dtype=torch.uint8)
     for epoch in range(1, epochs + 1):
         order = torch.randperm(n, generator=generator)
         for x, y, t in zip(*(a[order].split(batch) for a in train), strict=True):
@@ -176,15 +180,6 @@ def _train(
     return best, when
 
 
-def _keep_memory() -> None:
-    """Have the C library keep what is freed, up to twice the block given back here.
-
-    Else glibc returns each step's megabytes and pays for their pages again.
-    """
-    block = torch.empty(31 * 2**20, dtype=torch.uint8)
-    del block
-
-
 def _first_weights(d: int, hidden: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
     """Initial weights of a `models.Student` made under each seed, (S, 1, ...)."""
     found = []
@@ -193,10 +188,6 @@ def _first_weights(d: int, hidden: int, seeds: Sequence[int]) -> dict[str, np.nd
             torch.manual_seed(seed)
             found.append(models.Student(d, hidden).arrays())
     return {k: np.stack([own[k] for own in found])[:, None] for k in AXES}
-
-
-def _stack(arrays: dict[str, np.ndarray], at) -> Stack:
-    return Stack({k: a[at] for k, a in arrays.items()})
 
 
 def _float(values) -> Tensor:

@@ -24,7 +24,6 @@ from kdutils import metrics, models
 from kdutils.train.batches import Batches
 from kdutils.train.fit import fit as fit_net
 
-NAMES = ("xgboost", "mlp", "tabnet")
 PULL = 5.0  # rows that the plain mean of the members is worth in `stack`
 
 # The first value of each list is the default; the other tries are drawn at random.
@@ -68,7 +67,7 @@ class Fitted:
 def candidates(name: str, tries: int, seed: int) -> list[dict]:
     """`tries` different settings: the default first, then random ones from SPACE."""
     if name not in SPACE:
-        raise ValueError(f"teacher {name!r} is none of {', '.join(NAMES)}")
+        raise ValueError(f"teacher {name!r} is none of {', '.join(SPACE)}")
     space, rng = SPACE[name], np.random.default_rng([seed, len(name)])
     found = [{key: values[0] for key, values in space.items()}]
     most = int(np.prod([len(values) for values in space.values()]))
