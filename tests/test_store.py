@@ -192,6 +192,9 @@ def test_a_row_of_the_scoreboard_is_computed_again_and_compared(
     path.write_text(path.read_text().replace('"value":9', '"value":8'))
     assert again("a/b")[1] == f"{ids[1]} differs in value"
     monkeypatch.setenv("KD_REPORT", "paper")
+    path.write_text(path.read_text().replace('"rows":[', '"rows":[{"value":4},'))
+    assert again("a/b")[0] == f"{ids[0]} has 1 rows where 2 are committed"
+    monkeypatch.setenv("KD_REPORT", "paper")
     for system in ("c/d", "nobody/here"):
         with pytest.raises(ValueError, match=f"no committed run of '{system}'"):
             again(system)

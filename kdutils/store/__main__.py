@@ -38,10 +38,14 @@ def again(system: str) -> list[str]:
         recipe = importlib.import_module(f"kdutils.recipes.{name}")
         folder = runs.open(recipe, id).folder
         found = json.loads((folder / runs.RECORD).read_text())["record"]
-        pairs = zip(found["rows"], line["record"]["rows"], strict=True)
-        moved = {key for new, old in pairs for key in old if new.get(key) != old[key]}
-        differs = f"differs in {', '.join(sorted(moved))}"
-        lines.append(f"{id} {differs if moved else 'is the same'}")
+        new, old = found["rows"], line["record"]["rows"]
+        moved = {
+            k for a, b in zip(new, old, strict=False) for k in b if a.get(k) != b[k]
+        }
+        said = f"differs in {', '.join(sorted(moved))}" if moved else "is the same"
+        if len(new) != len(old):
+            said = f"has {len(new)} rows where {len(old)} are committed"
+        lines.append(f"{id} {said}")
     return lines
 
 
