@@ -1,3 +1,4 @@
+import functools
 import shutil
 import sys
 from pathlib import Path
@@ -5,8 +6,13 @@ from pathlib import Path
 import pytest
 
 from kdutils import paths
+from kdutils.store import code
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.modules["rfc3987_syntax"] = None  # compiles a grammar for a second, never used here
+# No module changes while the tests run: each is parsed once, not for every recipe.
+code.imports = functools.cache(code.imports)
+code.substance = functools.cache(code.substance)
 
 
 @pytest.fixture(scope="module")

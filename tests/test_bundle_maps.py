@@ -86,7 +86,8 @@ def shipped(request):
     ("name", "sizes"), [*CASES[:3], CASES[4], ("resnet18", {})], ids=str
 )
 def test_folding_changes_no_logit(name, sizes, maps):
-    net = trained(name, 52, sizes)
+    maps = maps[:3, ::3, ::3] if name == "resnet18" else maps  # it takes any side
+    net = trained(name, maps.shape[1], sizes)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     small = convert.folded(net.train())
     assert net.training and not small.training

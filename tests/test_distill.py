@@ -21,7 +21,7 @@ from kdutils.distill import DistilledClassifier
 from kdutils.recipes import distilled, kd_tabular, own_table
 
 EFFORTS, UNITS = distilled.EFFORTS, distilled.UNITS
-QUICK = replace(EFFORTS[0], rounds=((30, 6), (60, 2)), fine=6, passes=2)
+QUICK = replace(EFFORTS[0], rounds=((20, 4), (40, 2)), fine=4, passes=2)
 HOW = {"effort": QUICK, "seed": 0}
 
 

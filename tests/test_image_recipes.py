@@ -26,7 +26,7 @@ TEACHER = {
     "lr": 0.1, "momentum": 0.9, "max_norm": 2.0, "max_shift": 1, "bf16": False,
 }  # fmt: skip
 HINTON = {
-    "widths": [16, 12], "epochs": 3, "long_epochs": 4, "batch": 64, "lr": 0.01,
+    "widths": [16, 12], "epochs": 3, "long_epochs": 4, "batch": 128, "lr": 0.01,
     "alpha": 0.9, "T": 20.0, "consistent_alpha": 1.0, "consistent_T": 4.0,
     "max_shift": 1, "bf16": False,
 }  # fmt: skip
@@ -35,7 +35,7 @@ SWEEP = {
         "mlp": {"sizes": {"widths": [8]}, "lr": 0.02, "epochs": 3},
         "cnn": {"sizes": {"channels": 2}, "lr": 0.03, "epochs": 2},
     },
-    "batch": 64, "bf16": False, "alphas": [0.5, 1.0], "temperatures": [1.0, 4.0],
+    "batch": 128, "bf16": False, "alphas": [0.5, 1.0], "temperatures": [1.0, 4.0],
     "other_alphas": [0.9], "other_temperatures": [4.0], "smoothings": [0.1, 0.3],
     "betas": [1.0, 8.0], "hints": [0.5, 5.0], "hint_alpha": 0.9, "hint_T": 2.0,
     "assistant_widths": [12], "assistant_alpha": 0.9, "assistant_T": 4.0,

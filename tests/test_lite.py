@@ -22,7 +22,7 @@ from kdutils.views import networks as nets
 TINY = {"width": 0.25, "pixels": 32}
 SHARED = {"net": "lite0", "sizes": TINY, "val": 0, "batch": 32, "lr": 0.003}
 SHARED |= {"decay": 0.01, "schedule": "warmup", "smoothing": 0.0, "bf16": False}
-SHARED |= {"augment": {"max_shift": 1}, "sets": 2, "optimizer": "adam", "epochs": 2}
+SHARED |= {"augment": {"max_shift": 1}, "sets": 2, "optimizer": "adam", "epochs": 1}
 TEACHER = {"student": "teacher", "method": "label-only", "teaches": True, "seeds": 1}
 ALONE = {"student": "small", "method": "label-only", "seeds": 1}
 KD = {**ALONE, "method": "kd", "teacher": "teacher/label-only", "alpha": 0.5}
@@ -177,7 +177,7 @@ def test_a_constant_predictor_is_in_every_row(found, root):
 def test_histology_in_colour_is_shown_mirrored_too(root, tmp_path, monkeypatch):
     monkeypatch.setattr(runs.paths, "ROOT", tmp_path)
     monkeypatch.setenv("KD_REPORT", "toy")
-    arm = ALONE | {"epochs": 1, "sets": 1, "val": 4}
+    arm = ALONE | {"sets": 1, "val": 4}
     configs = networks.plan([arm], source="mhist", root=str(root), **SHARED | arm)
     row = runs.map("10_kd_histology", networks, configs, workers=1).iloc[0]
     assert 0 <= row["mirrored_acc"] <= 1 and 0 <= row["test_auc"] <= 1

@@ -44,6 +44,12 @@ def config(**more):
 
 
 @pytest.fixture(scope="module")
+def fold():
+    """The rows that the chain's seed learns from and is tested on."""
+    return next(folds.folds(config()))
+
+
+@pytest.fixture(scope="module")
 def chain(apart):
     """One tiny seed through all three stages, computed once."""
     first = runs.map("01_teachers", teachers, [config()], workers=1)
@@ -57,8 +63,7 @@ def chain(apart):
     return first, second, third
 
 
-def test_preparation_sees_training_rows_only():
-    fold = next(folds.folds(config()))
+def test_preparation_sees_training_rows_only(fold):
     part = fold.split.train
     again = type(fold.prepare).fit(part.X, part.y, fold.split.features, 28)
     assert np.array_equal(again.center, fold.prepare.center)
@@ -72,9 +77,8 @@ def test_the_students_columns_are_columns_of_the_teachers():
     assert np.array_equal(wide, fold.X["val"])
 
 
-def test_out_of_fold_rows_were_not_seen(monkeypatch):
+def test_out_of_fold_rows_were_not_seen(monkeypatch, fold):
     """A model that remembers its rows must know none of those it scores."""
-    fold = next(folds.folds(config()))
 
     class Memory:
         def __init__(self, rows):
@@ -136,8 +140,8 @@ def test_every_arm_takes_the_same_number_of_steps():
         assert how["epochs"] * np.ceil(rows / 256) == pytest.approx(6000, rel=0.03)
 
 
-def test_few_labels_are_few_everywhere():
-    split = next(folds.folds(config())).split
+def test_few_labels_are_few_everywhere(fold):
+    split = fold.split
     drawn, rest = kd_labels.draw({"seed": 0, "noise": 0.0}, split, 200)
     assert len(drawn.train) == 200 and len(drawn.val) == 100
     assert drawn.train.fails >= 5 and drawn.val.fails >= 5
@@ -152,8 +156,9 @@ def test_few_labels_are_few_everywhere():
     assert kd_labels.draw({"seed": 0, "noise": 0.0}, split, 10_000) is None
 
 
-def test_a_test_part_with_one_fail_has_no_label_curve_and_nothing_trains(monkeypatch):
-    fold = next(folds.folds(config()))
+def test_a_test_part_with_one_fail_has_no_label_curve_and_nothing_trains(
+    monkeypatch, fold
+):
     y = np.zeros_like(fold.y["test"])
     y[0] = 1
     few = replace(fold, y={**fold.y, "test": y})
@@ -186,12 +191,11 @@ def test_every_cell_has_a_loss_of_its_own_name():
     assert smooth.coefficient == 0.1
 
 
-def test_the_student_that_is_compressed_is_the_chosen_cell(chain):
+def test_the_student_that_is_compressed_is_the_chosen_cell(chain, fold):
     _, second, third = chain
     cell = {"method": "kd-synthetic", "alpha": 0.9, "T": 2.0}
     run = runs.open(kd_tabular, second["run"].iloc[0])
     arrays = kd_tabular.student(run, 0, cell)
-    fold = next(folds.folds(config()))
     auc = metrics.auc(fold.y["test"], compress.logits(arrays, fold.X["test"]))
     chosen = second.query("method == 'kd-synthetic'").iloc[0]
     assert auc == pytest.approx(chosen["test_auc"], abs=1e-6)
@@ -224,11 +228,10 @@ def test_an_outlier_moves_neighbours_only_where_the_batch_sets_the_scale(chain):
     assert rows.loc["static int8", "moved"] == 0
 
 
-def test_what_is_shipped_scores_as_it_was_measured(chain, tmp_path):
+def test_what_is_shipped_scores_as_it_was_measured(chain, tmp_path, fold):
     rows = chain[2]
     path = tmp_path / "student.kdb"
     path.write_bytes(prune_quantize.shipped(rows, "pruned + QAT int8"))
-    fold = next(folds.folds(config()))
     student = bundle.load(path)
     assert student.features == fold.prepare.names
     raw = fold.split.test.X[:, fold.prepare.columns]
@@ -237,12 +240,12 @@ def test_what_is_shipped_scores_as_it_was_measured(chain, tmp_path):
     assert auc == pytest.approx(measured, abs=1e-9)
 
 
-def test_a_file_that_may_ship_is_scored_on_its_own_test_rows(chain):
+def test_a_file_that_may_ship_is_scored_on_its_own_test_rows(chain, fold):
     file = prune_quantize.shipped(chain[2], "pruned + QAT int8")
     plan = shipped.plan({"tester": file, "elsewhere": b""}, chain[0])
     assert [one["source"] for one in plan] == ["tester"]  # of others nothing is known
     (row,) = runs.map("06_prune_quantize", shipped, plan, workers=1).to_dict("records")
-    fold, student = next(folds.folds(config())), bundle.loads(file, "the student")
+    student = bundle.loads(file, "the student")
     raw, failed = fold.split.test.X[:, fold.prepare.columns], fold.y["test"] == 1
     called = student.score(raw) > student.threshold
     assert row["escapes"] == (failed & ~called).sum() > 0
