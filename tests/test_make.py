@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ("__init__.py", "claims.py", "explorer.py", "index.py", "names.py", "pages.py")
+CODE = ("__init__.py", "claims.py", "explorer.py", "names.py", "pages.py")
 CODE += ("publish.py", "render.py", "sums.py", "matplotlibrc", "template")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 

@@ -59,13 +59,13 @@ SITES = {
 TRAINING = {"batch": 16, "lr": 0.05, "decay": 0.02, "bf16": False, "epochs": 10}
 NET = {"net": "compact", "sizes": {"widths": [4, 8], "depth": 0}, "augment": True}
 LARGE = {"sizes": {"widths": [5, 7], "depth": 1}, "augment": False, "bf16": True}
-TEACHERS = {"published": {**NET, **LARGE, "site": "here", "seeds": 2}}
+TEACHERS = {"published": {**NET, **LARGE, "site": "here", "seeds": 3}}
 LEARN = {**NET, "T": 1.0, "seeds": 2, "answers": "published"}
 TAUGHT = {"ours": {**LEARN, "students": [{}, {"sizes": {"widths": [3], "depth": 0}}]}}
 TAUGHT |= {"labels": {**LEARN, "labels": 1.0, "seeds": 1}}
 ANSWERS = {
     "published": {
-        "teacher": "published", "site": "here", "views": 1, "together": "all",
+        "teacher": "published", "site": "here", "views": 1, "together": "others",
         "seeds": 2,
     },
 }  # fmt: skip
