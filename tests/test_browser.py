@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tarfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -83,9 +84,9 @@ def axe() -> str:
         return package.extractfile("package/axe.min.js").read().decode()
 
 
-@pytest.fixture
-def visit(browser, report):
-    """Open a page by its stem; at the end no error and no outside request was seen."""
+@contextmanager
+def visits(browser, report):
+    """Open pages by their stem; at the end no error and no outside request was seen."""
     seen, opened = [], []
 
     def open_page(stem: str, width: int = 1280, **options):
@@ -108,18 +109,37 @@ def visit(browser, report):
     assert seen == []
 
 
-@pytest.mark.parametrize("stem", STEMS)
-def test_no_page_is_wider_than_a_phone(visit, stem):
-    page = visit(stem, width=390)
+@pytest.fixture
+def visit(browser, report):
+    with visits(browser, report) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module", params=STEMS)
+def page(browser, report, request):
+    """Each page, opened once for all tests that ask for it, on a phone first."""
+    with visits(browser, report) as open_page:
+        yield open_page(request.param, width=390)
+
+
+def test_no_page_is_wider_than_a_phone(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-@pytest.mark.parametrize("stem", STEMS)
-def test_nothing_is_cut_on_paper(visit, stem):
-    page = visit(stem, width=672)  # A4 less its margins, in CSS pixels
+def test_nothing_is_cut_on_paper(page):
+    page.set_viewport_size({"width": 672, "height": 800})  # A4 less its margins
     page.emulate_media(media="print")
     rights = "all => all.map((one) => one.getBoundingClientRect().right)"
     assert max(page.eval_on_selector_all("main, table, img, math", rights)) <= 673
+
+
+def test_axe_finds_no_barrier(page, axe):
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach((d) => d.open = true)")
+    page.evaluate(axe)
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -130,15 +150,6 @@ def test_text_has_contrast_and_pictures_are_described(visit, stem, scheme):
     assert page.evaluate(FAINT) == []
     alts = page.eval_on_selector_all("img", "all => all.map((one) => one.alt)")
     assert all(len(alt) > 8 for alt in alts), alts
-
-
-@pytest.mark.parametrize("stem", STEMS)
-def test_axe_finds_no_barrier(visit, axe, stem):
-    page = visit(stem)
-    page.evaluate("document.querySelectorAll('details').forEach((d) => d.open = true)")
-    page.evaluate(axe)
-    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
 
 
 def test_a_cell_is_chosen_by_mouse_and_by_keyboard(visit):
