@@ -19,6 +19,7 @@ from kdutils.deploy import bundle
 from kdutils.recipes import networks
 from kdutils.store import config as settings
 from kdutils.store import runs
+from kdutils.views import figures
 from kdutils.views import networks as nets
 
 SHARED = {"source": "cifar10", "val": 100, "net": "airbench", "batch": 64, "lr": 0.3}
@@ -115,6 +116,8 @@ def test_tables_pair_each_net_with_the_one_that_learnt_from_labels(found):
     assert kd["gain"] == pytest.approx(chosen - found[0]["test_acc"].iloc[1])
     assert table.loc[("small", "label-only"), "gain"] == 0
     assert set(nets.swept(rows)["student"]) == {"small"}
+    files = table.reset_index().replace({"method": {"kd": "a-method-of-mine"}})
+    assert len(figures.networks(files).axes[0].lines) > 1  # a name that is not known
     assert not nets.scored(rows, "cifar10")  # generated images meet no claim
     real = pd.concat(nets.scored(rows.assign(kind="real"), "cifar10"))
     real = real.set_index("system")["value"]

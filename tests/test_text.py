@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
@@ -508,6 +509,8 @@ def test_a_taught_net_is_packed_at_several_widths(found):
     table = nets.widths(made)
     assert table["n"].tolist() == [2, 2, 2]
     assert figures.bit_widths(table, "sentences").axes[0].texts[0].get_text() == "2"
+    four = [table.assign(student=name) for name in ("a", "b", "c", "d")]
+    assert len(figures.bit_widths(pd.concat(four)).axes[0].texts) == 12
     assert bit_widths.plan(rows[rows["method"] != "kd"], bits=[8]) == []
     assert bit_widths.plan(rows, bits=[]) == []
 
@@ -520,4 +523,5 @@ def test_steps_are_paired_with_plain_distillation(found):
     steps = nets.steps(both, ["takd", "qat"])
     assert steps["method"].tolist() == ["qat"]
     assert steps["gain"].tolist() == pytest.approx([0.01])
+    assert nets.steps(rows, ["takd"]).empty
     assert set(nets.swept(both)["method"]) == {"label-only", "kd"}

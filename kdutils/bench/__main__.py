@@ -491,8 +491,7 @@ def beside_torch(ways: dict[str, Callable], rounds: int, calls: int, **how):
     """A row of latencies for each way, with `how`; `times` is torch's over its own."""
     own = {name: timed(way) for name, way in ways.items()}
     with torch.inference_mode():
-        measured = {"rounds": rounds, "calls": calls, "watts": device.WATTS}
-        rows = device.metered(own, "ms", **measured, times="torch")
+        rows = device.metered(own, "ms", rounds, calls, times="torch")
     return [{**how, "way": way, **row, "rounds": rounds} for way, row in rows.items()]
 
 

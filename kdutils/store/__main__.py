@@ -39,13 +39,13 @@ def again(system: str) -> list[str]:
         folder = runs.open(recipe, id).folder
         found = json.loads((folder / runs.RECORD).read_text())["record"]
         new, old = found["rows"], line["record"]["rows"]
-        moved = {
-            k for a, b in zip(new, old, strict=False) for k in b if a.get(k) != b[k]
-        }
-        said = f"differs in {', '.join(sorted(moved))}" if moved else "is the same"
         if len(new) != len(old):
-            said = f"has {len(new)} rows where {len(old)} are committed"
-        lines.append(f"{id} {said}")
+            lines.append(f"{id} has {len(new)} rows where {len(old)} are committed")
+            continue
+        pairs = zip(new, old, strict=True)
+        moved = {key for a, b in pairs for key in b if a.get(key) != b[key]}
+        differs = f"differs in {', '.join(sorted(moved))}"
+        lines.append(f"{id} {differs if moved else 'is the same'}")
     return lines
 
 

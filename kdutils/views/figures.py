@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kdutils.views import style
 from kdutils.views.images import BY_AUC, OFFICIAL, binomial
-from kdutils.views.names import NAMES, START, TEACHERS
+from kdutils.views.names import NAMES, START, TEACHERS, Name
 from kdutils.views.style import called
 from kdutils.views.style import save as save
 
@@ -794,7 +794,7 @@ def networks(table: pd.DataFrame, of: str = "images") -> Figure:
     figure, axes = style.page(1, 1, 3.6, title)
     ax, looks = axes[0, 0], {}
     for method, group in files.groupby("method", sort=False):
-        color = NAMES["method"][method].color
+        color = NAMES["method"].get(method, Name(color=style.PINK)).color
         looks[called(method)] = (color, "o")
         style.dots(ax, group, "packed", group["packed_bytes"], 100, color, upright=True)
     line = table[table["packed_bytes"].isna()].nlargest(1, "val_acc").iloc[0]
@@ -814,9 +814,10 @@ def bit_widths(table: pd.DataFrame, of: str = "images") -> Figure:
     table: `networks.widths`; of: what is classified. A dot's number is its bits.
     """
     figure, axes = style.page(1, 1, 3.4, "How few bits may a weight have?")
-    ax, looks, colors = axes[0, 0], {}, (style.BLUE, style.ORANGE, style.GREEN)
-    groups = table.groupby("student", sort=False)
-    for (student, group), color in zip(groups, colors, strict=False):
+    ax, looks = axes[0, 0], {}
+    colors = cycle((style.BLUE, style.ORANGE, style.GREEN, style.PINK))
+    for student, group in table.groupby("student", sort=False):
+        color = next(colors)
         looks[called(student)] = (color, "o")
         at = group["packed_bytes"]
         style.dots(ax, group, "packed", at, 100, color, upright=True)

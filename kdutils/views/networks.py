@@ -21,7 +21,8 @@ MORE = ("teacher_acc", "mirrored_acc", "macro_f1", "constant_acc", "packed_val_a
 
 def joined(*parts: pd.DataFrame) -> pd.DataFrame:
     """The rows of several maps of the recipe."""
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+    some = [part for part in parts if len(part)] or parts[:1]
+    return pd.concat(some, ignore_index=True)
 
 
 def tidy(*parts: pd.DataFrame) -> pd.DataFrame:
@@ -54,8 +55,7 @@ def versus(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 
 def steps(rows: pd.DataFrame, methods: list[str], other: str = "kd") -> pd.DataFrame:
     """What each of the methods adds to another one: `versus`, one below the other."""
-    found = [versus(rows, one, other).assign(method=one) for one in methods]
-    return pd.concat([some for some in found if len(some)], ignore_index=True)
+    return joined(*(versus(rows, one, other).assign(method=one) for one in methods))
 
 
 def scored(

@@ -77,6 +77,7 @@ def index(report: Path, notebooks: dict[str, dict]) -> dict:
     return {
         "closing": cards[-1]["answer"],
         "overview": alts.get(OVERVIEW, OVERVIEW) if drawn else None,
+        "leading": OVERVIEW,
         "ships": _ship(report / "tables"),
         "cards": cards,
         "data": _data(report / "tables"),
